@@ -1,0 +1,1 @@
+"""Interlock joins systems: webhooks, events, polls and calls on one durable log."""

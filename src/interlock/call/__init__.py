@@ -1,0 +1,1 @@
+"""The layers around every outgoing call: deadline, breaker, limiter, effect, trace."""

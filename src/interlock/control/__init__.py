@@ -1,0 +1,1 @@
+"""The admin API on the control port: health, metrics, commands, queries."""

@@ -1,0 +1,172 @@
+"""The ledger's values: how far a subscription has accounted for a shard, and what is not settled.
+
+The conservation equation holds at every commit (DESIGN 3):
+`floor - start + bits(above) = delivered + filtered + discarded + stragglers + behind`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from interlock.core.event import Shard
+
+RowState = Literal["running", "due", "held", "dead", "discarded"]
+"""`discarded` is the grave of a dead letter: out of the equation's stragglers, kept so that `restore` can take it back."""
+
+DeadReason = Literal[
+    "exhausted",
+    "permanent",
+    "expired",
+    "contract",
+    "poison_decode",
+    "ambiguous",
+    "crashed",
+    "skipped_by_operator",
+    "upstream_deleted",
+]
+
+
+class CursorId(NamedTuple):
+    """A subscription (or poll) and a shard."""
+
+    subscription: str
+    shard: Shard
+
+
+class Counters(msgspec.Struct, frozen=True, gc=False):
+    """Events that a cursor has accounted for and settled. `dead` counts rows in that state (they are stragglers)."""
+
+    delivered: int = 0
+    filtered: int = 0
+    discarded: int = 0
+    dead: int = 0
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A straggler: an accounted event that is not settled (DESIGN 3). Instants are µs since the epoch.
+
+    Attributes:
+        offset: its place in the shard.
+        key: its key; None for types without one.
+        state: `running`, `due`, `held` (needs a person, blocks its key), `dead` or `discarded` (block nothing).
+        due_at: when the next attempt is to start; for `held`, when the timer of block_then_skip makes it dead (None: never).
+        since: start of the first attempt that counted in this budget; None before it.
+        attempts: attempts that counted in this budget.
+        attempts_total: attempts that counted, over all budgets: the next attempt's number is this + 1.
+        epoch: the cursor's epoch under which it was last put.
+        call: the name of the `once` call that may be in flight.
+        crashes: how often the process died while it ran.
+        reason: why it is held or dead.
+        error: class and redacted detail of the last failure.
+        status: HTTP status of the last failure.
+        system: the System of the last failure.
+        fingerprint: `fp_...` of the last failure.
+        first_failed_at: start of its first failed attempt over all budgets.
+        died_at: when it became dead or was discarded.
+        replays: how often a person put it back.
+        memo: results of the calls that finished in attempts that did not (opaque to the store); b"" for none.
+        type: the event's type, for lists.
+    """
+
+    offset: int
+    key: str | None
+    state: RowState
+    due_at: int | None = None
+    since: int | None = None
+    attempts: int = 0
+    attempts_total: int = 0
+    epoch: int = 0
+    call: str | None = None
+    crashes: int = 0
+    reason: str | None = None
+    error: str | None = None
+    status: int | None = None
+    system: str | None = None
+    fingerprint: str | None = None
+    first_failed_at: int | None = None
+    died_at: int | None = None
+    replays: int = 0
+    memo: bytes = b""
+    type: str = ""
+
+
+class Mark(msgspec.Struct, frozen=True, gc=False):
+    """One key's followers that the floor passed and nobody started: `count` events in `[first, last]`."""
+
+    key: str
+    first: int
+    last: int
+    count: int
+
+
+class Success(NamedTuple):
+    """One successful attempt, as the compact array of a settlement keeps it. Duration in µs; status 0 for none."""
+
+    offset: int
+    started_at: int
+    duration_us: int
+    status: int
+
+
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """The whole record of an attempt that failed, or of a straggler's success.
+
+    `trigger` is `auto`, `retry` (a person's) or `replay`; excerpts are redacted and cut to 16 KiB.
+    """
+
+    id: str
+    offset: int
+    number: int
+    started_at: int
+    duration_us: int
+    outcome: Literal["done", "later", "reject", "unavailable", "unknown"]
+    error: str = ""
+    detail: str = ""
+    status: int = 0
+    system: str | None = None
+    fingerprint: str | None = None
+    request: str = ""
+    response: str = ""
+    trigger: Literal["auto", "retry", "replay"] = "auto"
+    actor: str | None = None
+    trace: str | None = None
+    plan: str = ""
+
+
+class TypesFrom(NamedTuple):
+    """The event types that a subscription reads from this offset on (rule 5). A second reading uses the same."""
+
+    offset: int
+    types: frozenset[str]
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """How far a subscription has accounted for a shard.
+
+    Attributes:
+        id: the subscription and the shard.
+        start: the offset before its first event.
+        floor: everything up to here is accounted for; never goes back.
+        above: bit i set means that offset `floor + 1 + i` is accounted for; at most 1,024 bits.
+        epoch: raised whenever the cursor is assigned; a commit under another epoch is refused.
+        number: the last settlement's number under this epoch.
+        counters: what was settled.
+        types: the types read, by the first offset that they hold for, ascending.
+        token: a foreign source's position, for polls.
+        unclean: openings in a row that were not followed by a clean close (rule 12).
+        effects: effect names other than `keyed` that this cursor's calls have used; a take-over waits for them.
+    """
+
+    id: CursorId
+    start: int
+    floor: int
+    above: int = 0
+    epoch: int = 0
+    number: int = 0
+    counters: Counters = Counters()
+    types: tuple[TypesFrom, ...] = ()
+    token: str | None = None
+    unclean: int = 0
+    effects: frozenset[str] = frozenset()

@@ -1,0 +1,100 @@
+"""Every bound of the product, with its unit and its reason. A bound that is a setting has its default here.
+
+Durations are integer microseconds, as all durations inside the engine are; names end in `_us`.
+"""
+
+from __future__ import annotations
+
+US_PER_MS = 1_000
+US_PER_SECOND = 1_000_000
+US_PER_MINUTE = 60 * US_PER_SECOND
+US_PER_HOUR = 60 * US_PER_MINUTE
+US_PER_DAY = 24 * US_PER_HOUR
+
+# The log.
+SHARDS_DEFAULT = 8
+"""Shards of a new stream: enough lanes to keep two cores busy, few enough that an idle stream costs nothing."""
+BODY_INLINE_BYTES_MAX = 64 * 1024
+"""Above this a body is a file beside the store (claim check); rows stay small and scans stay fast."""
+EVENT_BYTES_MAX = 1024 * 1024
+"""The largest event that intake accepts unless a setting says otherwise."""
+BATCH_EVENTS_MAX = 1_000
+"""Events in one CloudEvents batch: it is one commit, and one commit must stay short."""
+DEDUPE_WINDOW_EVENTS = 50_000
+"""Ids kept in memory; rebuilt at start from the tail of the log in well under a second."""
+DEDUPE_WINDOW_US = 7 * US_PER_DAY
+"""How long an id is remembered on disk: longer than any producer's retry schedule."""
+SEGMENT_EVENTS = 1_000_000
+"""A segment is also closed at this many events, so that retirement never copies without bound."""
+RETENTION_AGE_US = 30 * US_PER_DAY
+RETENTION_BYTES = 10 * 1024**3
+WRITER_QUEUE_ITEMS_MAX = 10_000
+WRITER_QUEUE_BYTES_MAX = 256 * 1024 * 1024
+"""What may wait for the writer. Above it intake answers 503: a queue without a bound is a loss that has not happened yet."""
+TAIL_BYTES_MAX = 8 * 1024 * 1024
+"""The shared in-memory tail of a shard; a lane that lags further reads the store."""
+
+# A lane.
+WINDOW_OFFSETS = 1_024
+"""Offsets over the floor that may be accounted for out of order: the bits of `Cursor.above`."""
+RUNNING_MAX = 32
+"""Attempts of one lane under way at once, at most one a key."""
+PASSED_OFFSETS_PER_KEY = 1_000
+PASSED_OFFSETS_PER_LANE = 100_000
+"""Offsets counted behind a mark that a lane remembers; beyond them it scans the log again."""
+SCAN_EVENTS_PER_TURN = 10_000
+"""How far one scan for marked keys goes before other work gets its turn."""
+BLOCKED_KEYS_MAX = 100_000
+"""Above it the lane stops reading: so many blocked keys are one systemic fault, not many."""
+FLOOR_IDLE_US = 5 * US_PER_SECOND
+"""A floor that only passed filtered events is committed after this long if nothing else commits it."""
+SETTLE_PAUSE_US = 10 * US_PER_MS
+"""Between two settlements that hold nothing but successes. Losing one repeats deliveries, it loses nothing."""
+FUNCTION_BURST_US = 5 * US_PER_MS
+"""How long a lane runs functions that never suspend before others get the loop."""
+HOLD_REPORT_US = 50 * US_PER_MS
+"""A function that holds the loop longer than this is reported with its name and stack."""
+
+# Leases.
+LEASE_TTL_US = 60 * US_PER_SECOND
+LEASE_RENEWAL_US = 20 * US_PER_SECOND
+FUNCTION_DEADLINE_US = 30 * US_PER_SECOND
+"""Must stay at or under half of the lease: an attempt that outlives its lease could overlap its successor."""
+
+# Retries.
+RETRY_BASE_US = 1 * US_PER_SECOND
+RETRY_CAP_US = 1 * US_PER_HOUR
+RETRY_AGE_MAX_US = 24 * US_PER_HOUR
+RETRY_ATTEMPTS_MAX = 40
+RETRY_AFTER_MAX_US = 1 * US_PER_HOUR
+"""A Retry-After beyond this is clamped: a receiver may slow us down, not stop us for good."""
+UNEXPECTED_ATTEMPTS_MAX = 5
+"""Attempts after an exception that nothing classifies: bugs should reach the dead letters quickly."""
+BLOCK_THEN_SKIP_US = 1 * US_PER_HOUR
+MEMO_BYTES_MAX = 256 * 1024
+"""Results of finished calls kept with a straggler; a larger answer is refused with a clear error."""
+EXCERPT_BYTES_MAX = 16 * 1024
+"""Of request and response, kept for attempts that failed."""
+
+# Systems.
+CONNECT_TIMEOUT_US = 3 * US_PER_SECOND
+READ_TIMEOUT_US = 10 * US_PER_SECOND
+CALL_TIMEOUT_US = 15 * US_PER_SECOND
+SYSTEM_CONCURRENCY_MAX = 32
+SYSTEM_CONNECTIONS_IDLE_MAX = 32
+ANSWER_BYTES_MAX = 8 * 1024 * 1024
+
+# The edge.
+HEADER_BYTES_MAX = 32 * 1024
+HEADER_COUNT_MAX = 100
+TARGET_BYTES_MAX = 8 * 1024
+BODY_BYTES_MAX = 1024 * 1024
+HEAD_TIMEOUT_US = 10 * US_PER_SECOND
+BODY_TIMEOUT_US = 30 * US_PER_SECOND
+KEEPALIVE_TIMEOUT_US = 75 * US_PER_SECOND
+CONNECTIONS_MAX = 10_000
+DRAIN_TIMEOUT_US = 10 * US_PER_SECOND
+JSON_DEPTH_MAX = 64
+"""Nesting of a JSON document from outside; deeper ones exhaust a recursive parser."""
+ID_CHARS_MAX = 255
+KEY_CHARS_MAX = 255

@@ -1,0 +1,121 @@
+"""What the inside needs of the world, as protocols. Handed in, never imported: that is what makes simulation possible.
+
+Instants are integer microseconds since the Unix epoch, UTC; durations are integer microseconds.
+"""
+
+from __future__ import annotations
+
+import ssl
+from asyncio import BaseProtocol, Transport
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from interlock.core.event import Event, Shard
+
+T = TypeVar("T")
+
+
+class Timer(Protocol):
+    """A call that has been asked for and can be taken back."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Time. `now` is the wall clock of the store and may jump; `monotonic` never goes back."""
+
+    def now(self) -> int: ...
+    def monotonic(self) -> int: ...
+    def call_at(self, when: int, callback: Callable[[], object]) -> Timer:
+        """Call back once the monotonic clock reaches `when`."""
+        ...
+
+    def deadline(self, when: int) -> AbstractAsyncContextManager[object]:
+        """Cancel the body at monotonic `when` and raise TimeoutError from the block (as asyncio.timeout_at)."""
+        ...
+
+    async def sleep_until(self, when: int) -> None:
+        """Suspend until the monotonic clock reaches `when`; always yields at least once."""
+        ...
+
+
+class Random(Protocol):
+    """Chance: jitter, probes and minted ids. Not for secrets (those come from `Secrets`)."""
+
+    def uniform(self, low: float, high: float) -> float: ...
+    def bytes(self, count: int) -> bytes: ...
+
+
+class Listening(Protocol):
+    """A server that listens, on `port`."""
+
+    @property
+    def port(self) -> int: ...
+    def close(self) -> None:
+        """Stop accepting; connections that exist go on."""
+        ...
+
+
+class Net(Protocol):
+    """The only way to a socket."""
+
+    async def connect(
+        self,
+        factory: Callable[[], BaseProtocol],
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+    ) -> Transport:
+        """Resolve and connect.
+
+        Raises:
+            OSError: as sockets do, `socket.gaierror` and `ssl.SSLError` among them.
+        """
+        ...
+
+    async def listen(
+        self, factory: Callable[[], BaseProtocol], host: str, port: int, *, tls: ssl.SSLContext | None = None
+    ) -> Listening: ...
+
+
+class Offload(Protocol):
+    """The only way to a thread: run a function that blocks and give back what it returns or raises."""
+
+    def run(self, function: Callable[[], T]) -> Awaitable[T]: ...
+
+
+class Files(Protocol):
+    """Bodies and backups on disk."""
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Durable when it returns: write, fsync, rename, fsync the directory."""
+        ...
+
+    def read(self, path: Path) -> bytes: ...
+    def remove(self, path: Path) -> None: ...
+    def list(self, folder: Path) -> Sequence[Path]: ...
+
+
+class Wakeup(Protocol):
+    """Told by a store what a commit made durable: on the loop, after the commit, in offset order per shard."""
+
+    def appended(self, shard: Shard, events: Sequence[Event]) -> None: ...
+    def changed(self, cells: Iterable[str]) -> None:
+        """The named cells have a new version."""
+        ...
+
+
+class Emit(Protocol):
+    """Telemetry: one record, by a stable dotted name. Must not block and must not fail."""
+
+    def __call__(self, record: str, /, **fields: object) -> None: ...
+
+
+class Secrets(Protocol):
+    """Secret values by their names (`psp.webhook`): every active one, the current first; empty if unknown."""
+
+    def active(self, name: str) -> Sequence[bytes]: ...

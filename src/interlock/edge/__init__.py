@@ -1,0 +1,1 @@
+"""Where the world comes in: webhooks, event intake, problem documents."""

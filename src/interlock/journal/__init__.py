@@ -1,0 +1,1 @@
+"""The store: the log, its ledger and cells, behind three protocols (`ports.py`)."""

@@ -1,0 +1,1 @@
+"""Signatures, secrets, tokens, redaction."""

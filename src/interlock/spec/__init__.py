@@ -1,0 +1,1 @@
+"""What users declare, checked and frozen. Nothing here runs an integration."""

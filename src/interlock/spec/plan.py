@@ -1,0 +1,193 @@
+"""The frozen records that declarations build, and the `Plan` that holds all of them.
+
+The runtime accepts nothing but a `Plan`; its digest is stamped on every attempt. Durations are integer microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from interlock.core import limits
+from interlock.core.event import Draft
+
+
+class Where(NamedTuple):
+    """The place of a declaration in the user's code or configuration."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """When to try again (SEMANTICS 1): `min(cap, base * 2**(n-1))` with equal jitter, bounded by age first.
+
+    `schedule` replaces the formula by a list of delays; after its end the last one repeats.
+    """
+
+    base_us: int = limits.RETRY_BASE_US
+    cap_us: int = limits.RETRY_CAP_US
+    age_max_us: int = limits.RETRY_AGE_MAX_US
+    attempts_max: int = limits.RETRY_ATTEMPTS_MAX
+    jitter: Literal["equal", "full"] = "equal"
+    schedule: tuple[int, ...] = ()
+
+
+class OnDead(msgspec.Struct, frozen=True):
+    """What follows when an event cannot be delivered (SEMANTICS 5)."""
+
+    kind: Literal["skip", "halt", "block_then_skip"]
+    after_us: int | None = None
+    """Only for `block_then_skip`: how long the key waits."""
+
+
+class IntegrationSpec(msgspec.Struct, frozen=True):
+    """Who owns an integration and which business need it serves."""
+
+    name: str
+    owner: str
+    purpose: str
+    where: Where
+
+
+class SystemSpec(msgspec.Struct, frozen=True):
+    """A System as declared. `name` is `integration.system`; its binding has the address and the limits."""
+
+    name: str
+    integration: str
+    kind: Literal["http"]
+    where: Where
+    honours_keys: bool | None = None
+    """Whether it makes a repeated idempotency key harmless; None: nobody has said, and `check` warns."""
+
+
+class EventTypeSpec(msgspec.Struct, frozen=True):
+    """An event type in one version. `id` is `name@version`, as it stands in `Draft.type`.
+
+    `decode(bytes)` gives the payload or raises `SpecError`-free `ValueError`s with a path; `encode(payload)` gives bytes;
+    `key(payload)` gives the ordering key, None for a type without one.
+    """
+
+    id: str
+    name: str
+    version: int
+    stream: str
+    integration: str
+    model: Any
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
+    key: Callable[[Any], str] | None
+    schema_digest: str
+    where: Where
+
+
+class WebhookSpec(msgspec.Struct, frozen=True):
+    """A webhook. `verify` is a `Verifier` (spec.signatures); `function(hook)` gives drafts.
+
+    `inbox` names the stream that a verified but undecodable request goes to, and the subscription that retries it.
+    """
+
+    name: str
+    integration: str
+    method: str
+    path: str
+    verify: Any
+    function: Callable[..., Any]
+    stream: str
+    inbox: str
+    where: Where
+    dedupe: str | None = None
+    body_bytes_max: int = limits.BODY_BYTES_MAX
+    keep_headers: tuple[str, ...] = ()
+
+
+class SubscriptionSpec(msgspec.Struct, frozen=True):
+    """A subscription (`subscribe`), a translation (`translate`) or a webhook's inbox (`inbox`).
+
+    `name` is `integration.function`. All types are of one stream. `order` None means that nobody has said: `check` demands it
+    where a type has no key.
+    """
+
+    name: str
+    integration: str
+    kind: Literal["subscribe", "translate", "inbox"]
+    types: tuple[EventTypeSpec, ...]
+    stream: str
+    function: Callable[..., Any]
+    where: Where
+    order: Literal["key", "none"] = "key"
+    retry: RetryPolicy = RetryPolicy()
+    on_dead: OnDead = OnDead("block_then_skip", limits.BLOCK_THEN_SKIP_US)
+    on_dead_stated: bool = False
+    freshness_us: int | None = None
+    deadline_us: int = limits.FUNCTION_DEADLINE_US
+    start: Literal["now", "beginning"] | int = "now"
+    into: EventTypeSpec | None = None
+    webhook: WebhookSpec | None = None
+    systems: tuple[str, ...] = ()
+    """Systems that its function is known to use (read from its code); more are learned as it runs."""
+
+    @property
+    def type_ids(self) -> frozenset[str]:
+        """What it reads, as `Draft.type` spells it."""
+        return frozenset(type.id for type in self.types)
+
+
+class PollSpec(msgspec.Struct, frozen=True):
+    """A poll of a foreign log: `function(since, context)` gives a `Page`. Its cursor holds the token."""
+
+    name: str
+    integration: str
+    every_us: int
+    function: Callable[..., Any]
+    stream: str
+    where: Where
+    deadline_us: int = limits.FUNCTION_DEADLINE_US
+
+
+class HttpBinding(msgspec.Struct, frozen=True):
+    """How a System is reached, from `interlock.toml` (`[systems."payments.ledger"]`)."""
+
+    url: str
+    deadline_us: int = limits.CALL_TIMEOUT_US
+    connect_us: int = limits.CONNECT_TIMEOUT_US
+    concurrency: int = limits.SYSTEM_CONCURRENCY_MAX
+    rate_per_second: float | None = None
+    burst: int = 1
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Sent with every call. A value `secret:NAME` is looked up when it is sent."""
+    answer_bytes_max: int = limits.ANSWER_BYTES_MAX
+
+
+class StreamSpec(NamedTuple):
+    """A stream and how many shards it gets when it is made."""
+
+    name: str
+    shards: int = limits.SHARDS_DEFAULT
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """All declarations of one installation, checked, bound and digested."""
+
+    integrations: Sequence[IntegrationSpec]
+    systems: Mapping[str, SystemSpec]
+    bindings: Mapping[str, HttpBinding]
+    types: Mapping[str, EventTypeSpec]
+    webhooks: Sequence[WebhookSpec]
+    subscriptions: Mapping[str, SubscriptionSpec]
+    polls: Sequence[PollSpec]
+    streams: Sequence[StreamSpec]
+    digest: str
+
+
+class Page(msgspec.Struct, frozen=True):
+    """What a poll gives back: drafts, the token to go on from, and whether there is more at once."""
+
+    drafts: Sequence[Draft]
+    next: str | None
+    more: bool = False

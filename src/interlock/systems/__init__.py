@@ -1,0 +1,1 @@
+"""The other sides: one client a System, made of call layers."""

@@ -1,0 +1,1 @@
+"""Logs and metrics: what the Emit port does in production."""

@@ -1,0 +1,1 @@
+"""What users test with: Lab, fakes, the simulator."""

@@ -1,0 +1,100 @@
+"""What the data plane's server and the code above it say to each other: one exchange is one request and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+Fields = Sequence[tuple[str, str]]
+
+
+class Head(NamedTuple):
+    """A request's head after strict framing (STANDARDS 1.2). Names are in lower case, values are latin-1 text."""
+
+    method: str
+    target: str
+    path: str
+    query: str
+    version: str
+    headers: list[tuple[str, str]]
+    peer: str
+    content_length: int | None
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name (given in lower case), or None."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def every(self, name: str) -> list[str]:
+        """All values of that name, in order."""
+        return [value for key, value in self.headers if key == name]
+
+
+class Refusal(NamedTuple):
+    """Why the server itself refuses a request: the status, a dotted code (`http.header-too-large`), and what to do."""
+
+    status: int
+    code: str
+    detail: str
+    remedy: str
+
+
+class Writer(Protocol):
+    """The body of an answer that is streamed."""
+
+    def write(self, data: bytes) -> bool:
+        """Send a part; False says that the peer reads slowly: wait for `on_drain` before more."""
+        ...
+
+    def end(self) -> None: ...
+    def abort(self) -> None:
+        """Close the connection so that the peer sees that the body is cut short."""
+        ...
+
+
+class Sink(Protocol):
+    """Who takes a request's body part by part."""
+
+    def data(self, part: bytes) -> None: ...
+    def end(self) -> None: ...
+    def lost(self) -> None:
+        """The peer went away before the end."""
+        ...
+
+
+class Exchange(Protocol):
+    """One request and its answer. All calls are made on the loop; none blocks; none raises for what the peer does."""
+
+    @property
+    def head(self) -> Head: ...
+    @property
+    def closed(self) -> bool:
+        """The peer is gone; answering does nothing."""
+        ...
+
+    def collect(self, limit: int, then: Callable[[bytes], None]) -> None:
+        """Call `then` with the whole body once it is here; over `limit` bytes the server answers 413 itself."""
+        ...
+
+    def stream(self, sink: Sink) -> None:
+        """Hand the body on part by part."""
+        ...
+
+    def pause(self) -> None:
+        """Stop reading from the peer (flow control of a streamed body)."""
+        ...
+
+    def resume(self) -> None: ...
+    def respond(self, status: int, headers: Fields = (), body: bytes = b"") -> None:
+        """Answer, whole. `content-length`, `date` and the connection's fields are the server's."""
+        ...
+
+    def begin(self, status: int, headers: Fields = (), *, length: int | None = None, on_drain: Callable[[], None] | None = None) -> Writer:
+        """Start an answer whose body is streamed: chunked unless `length` is given."""
+        ...
+
+
+App = Callable[[Exchange], None]
+"""Called once a request's head is complete and correct. It must call `collect`, `stream` or answer before it returns."""
