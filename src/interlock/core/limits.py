@@ -98,3 +98,11 @@ JSON_DEPTH_MAX = 64
 """Nesting of a JSON document from outside; deeper ones exhaust a recursive parser."""
 ID_CHARS_MAX = 255
 KEY_CHARS_MAX = 255
+
+# Control.
+REQUEST_OFFSETS_MAX = 1_000
+"""Events in one request to a lane: it is applied in one settlement, and one commit must stay short."""
+REQUEST_ASKED_US = 1 * US_PER_DAY
+"""A request that no lane took within this is dropped: what a person meant yesterday may be wrong today."""
+REQUEST_ANSWERED_US = 1 * US_PER_HOUR
+"""How long the answers of a lane stay readable; the audit keeps the request for good."""
