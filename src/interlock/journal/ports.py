@@ -89,13 +89,15 @@ class Assign(msgspec.Struct, frozen=True):
 class Opened(msgspec.Struct, frozen=True):
     """A cursor as it now is (its epoch raised), its live rows (`running`, `due`, `held`; memo left out) and its marks.
 
-    `former_until`: until when a former holder's lease may still be valid; 0 if it is known to be dead or gave it back.
+    `former_until`: when the lease of a former holder ends that did not give the cursor back; 0 if there is none.
+    `former_dead`: that holder is proven dead (on SQLite by the file lock), so only calls that it had in flight matter.
     """
 
     cursor: Cursor
     rows: Sequence[Row]
     marks: Sequence[Mark]
     former_until: int = 0
+    former_dead: bool = False
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -105,7 +107,7 @@ class Settlement(msgspec.Struct, frozen=True):
         cursor, worker, epoch: refused with `LeaseLost` unless the cursor is assigned so and the worker's lease is valid.
         number: the previous settlement's number + 1; a number that was committed before is refused likewise.
         floor, above, counters: the cursor after this settlement.
-        put: rows to write, whole (`memo` b"" writes none).
+        put: rows to write, whole, except that `memo` b"" leaves the stored memo as it is.
         clear: offsets whose rows go.
         marks: marks to write; one with `count` 0 goes.
         successes: the happy path's attempts, one compact record.
@@ -113,7 +115,7 @@ class Settlement(msgspec.Struct, frozen=True):
         emit: drafts that commit with it; a known identity is not written again.
         cells: writes that ride along unconditionally or not; a conflict refuses the whole settlement (`CellsConflict`).
         token: a foreign source's new position.
-        clean: 0 resets `Cursor.unclean`; None leaves it.
+        clean: sets `Cursor.unclean` to 0.
         effects: names to add to `Cursor.effects`.
         release: the cursor is given back: nobody holds it, `unclean` becomes 0.
     """
