@@ -1,0 +1,218 @@
+"""The ports as the operating system gives them: clock, chance, sockets, threads, files.
+
+The one module of the product that reads the clock, opens a socket, starts a thread or writes a file. It holds no policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import ssl
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from queue import SimpleQueue
+from tempfile import mkstemp
+from typing import Any, TypeVar
+
+from interlock.core.ports import Listening, Timer
+
+T = TypeVar("T")
+
+LISTEN_BACKLOG = 1_024
+"""Connections that the kernel holds while the loop is busy; the usual 100 overflows in a burst, and costs a second each."""
+
+
+class SystemClock:
+    """The computer's clocks, with timers on the running loop. A timer is never early and at most about 2 ms late."""
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000
+
+    def monotonic(self) -> int:
+        return time.monotonic_ns() // 1_000
+
+    def call_at(self, when: int, callback: Callable[[], object]) -> Timer:
+        return asyncio.get_running_loop().call_later(self._delay_seconds(when), callback)
+
+    def deadline(self, when: int) -> AbstractAsyncContextManager[object]:
+        return asyncio.timeout(self._delay_seconds(when))
+
+    async def sleep_until(self, when: int) -> None:
+        await asyncio.sleep(self._delay_seconds(when))
+
+    def _delay_seconds(self, when: int) -> float:
+        delay_us = when - self.monotonic()
+        if delay_us <= 0:
+            return 0
+        # uvloop counts whole milliseconds from a truncated now: the next whole one, and one more, is never early.
+        return (-(-delay_us // 1_000) + 1) / 1_000
+
+
+class SystemRandom:
+    """Chance, seeded by the operating system once: fast, and not for secrets."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(os.urandom(32))
+
+    def uniform(self, low: float, high: float) -> float:
+        return self._random.uniform(low, high)
+
+    def bytes(self, count: int) -> bytes:
+        return self._random.randbytes(count)
+
+
+class _SystemListening:
+    """A listening server; where a name has several addresses, `port` is that of the first."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+        self._port: int = server.sockets[0].getsockname()[1]
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def close(self) -> None:
+        self._server.close()
+
+
+class SystemNet:
+    """TCP and TLS by the running loop, with its resolver."""
+
+    async def connect(
+        self,
+        factory: Callable[[], asyncio.BaseProtocol],
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+    ) -> asyncio.Transport:
+        loop = asyncio.get_running_loop()
+        name = server_name if tls is not None else None
+        transport, _ = await loop.create_connection(factory, host, port, ssl=tls, server_hostname=name)
+        return transport
+
+    async def listen(
+        self,
+        factory: Callable[[], asyncio.BaseProtocol],
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> Listening:
+        loop = asyncio.get_running_loop()
+        return _SystemListening(await loop.create_server(factory, host, port, ssl=tls, backlog=LISTEN_BACKLOG))
+
+
+class _Work:
+    """One function on its way through the thread, and its future."""
+
+    __slots__ = ("error", "function", "future", "loop", "result")
+
+    def __init__(self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.function = function
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None  # What the function returns: its type is the caller's.
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """On the thread."""
+        try:
+            self.result = self.function()
+        except BaseException as error:  # It belongs to whoever awaits: nothing is swallowed, and the thread lives on.
+            self.error = RuntimeError("StopIteration") if isinstance(error, StopIteration) else error
+        try:
+            self.loop.call_soon_threadsafe(self._finish)
+        except RuntimeError:  # The loop has been closed: nobody waits any more.
+            return
+
+    def _finish(self) -> None:
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+class ThreadOffload:
+    """Threads for one purpose, so that slow work of one kind never waits for another. One thread keeps the order of calls.
+
+    A call whose awaiter was cancelled still runs to its end. Measured: about 50 µs a call to an idle thread, 2 to 7 µs to a busy one.
+    """
+
+    def __init__(self, name: str, threads: int = 1) -> None:
+        self._work: SimpleQueue[_Work | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"interlock-{name}-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, function: Callable[[], T]) -> Awaitable[T]:
+        work = _Work(function, asyncio.get_running_loop())
+        self._work.put(work)
+        return work.future
+
+    def close(self) -> None:
+        """Wait until everything that was asked for is done, then end the threads."""
+        for _ in self._threads:
+            self._work.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            work.run()
+            del work  # Between two calls the thread keeps nothing of the last one alive.
+
+
+class DiskFiles:
+    """Files that are whole and durable, or not there."""
+
+    def write(self, path: Path, content: bytes) -> None:
+        _make_folder(path.parent)
+        handle, temporary = mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        try:
+            with open(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(handle)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        _sync_folder(path.parent)
+
+    def read(self, path: Path) -> bytes:
+        return path.read_bytes()
+
+    def remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def list(self, folder: Path) -> Sequence[Path]:
+        return sorted(folder.iterdir()) if folder.is_dir() else ()
+
+
+def _make_folder(folder: Path) -> None:
+    """Make it and its parents, each durable: a new directory is an entry in the one above."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,194 @@
+"""The real ports, each over the thing itself: loopback sockets, threads, a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from interlock.runtime.ports import DiskFiles, SystemClock, SystemNet, SystemRandom, ThreadOffload
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_timer_is_never_early(loop: type[asyncio.AbstractEventLoop]) -> None:
+    async def scenario() -> list[int]:
+        clock = SystemClock()
+        early: list[int] = []
+        for step in (1, 300, 999, 1_001, 2_500):
+            when = clock.monotonic() + step
+            fired: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            clock.call_at(when, lambda fired=fired: fired.set_result(clock.monotonic()))
+            early.append(min(0, await fired - when))
+            await clock.sleep_until(when + 500)
+            early.append(min(0, clock.monotonic() - when - 500))
+        return early
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(scenario()) == [0] * 10
+
+
+def test_a_deadline_raises_timeout_error() -> None:
+    async def scenario() -> None:
+        clock = SystemClock()
+        with pytest.raises(TimeoutError):
+            async with clock.deadline(clock.monotonic() + 1_000):
+                await asyncio.get_running_loop().create_future()
+
+    asyncio.run(scenario())
+
+
+def test_sleeping_until_the_past_still_yields_once() -> None:
+    async def scenario() -> list[str]:
+        order: list[str] = []
+        asyncio.get_running_loop().call_soon(lambda: order.append("other"))
+        await SystemClock().sleep_until(0)
+        return [*order, "sleeper"]
+
+    assert asyncio.run(scenario()) == ["other", "sleeper"]
+
+
+def test_two_random_ports_differ_and_keep_their_bounds() -> None:
+    first, second = SystemRandom(), SystemRandom()
+    assert first.bytes(16) != second.bytes(16)
+    assert all(2 <= first.uniform(2, 3) <= 3 for _ in range(100))
+
+
+def test_a_connection_reaches_the_listener_on_the_port_it_tells() -> None:
+    class Greeter(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            transport.write(b"hello")
+            transport.close()
+
+    class Reader(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.seen = b""
+            self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def data_received(self, data: bytes) -> None:
+            self.seen += data
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.lost.set_result(None)
+
+    async def scenario() -> bytes:
+        net = SystemNet()
+        listening = await net.listen(Greeter, "127.0.0.1", 0)
+        transport = await net.connect(Reader, "127.0.0.1", listening.port)
+        reader = transport.get_protocol()
+        assert isinstance(reader, Reader)
+        await reader.lost
+        listening.close()
+        with pytest.raises(OSError):
+            await net.connect(Reader, "127.0.0.1", listening.port)
+        return reader.seen
+
+    assert asyncio.run(scenario()) == b"hello"
+
+
+def test_an_offload_gives_back_what_its_function_returns_or_raises_and_keeps_the_order() -> None:
+    order: list[int] = []
+
+    def work(n: int) -> str:
+        order.append(n)
+        if n == 3:
+            raise ValueError("three")
+        return threading.current_thread().name
+
+    async def scenario() -> list[str | BaseException]:
+        offload = ThreadOffload("writer")
+        calls = [offload.run(lambda n=n: work(n)) for n in range(5)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        offload.close()
+        return results
+
+    results = asyncio.run(scenario())
+    assert order == [0, 1, 2, 3, 4]
+    assert isinstance(results[3], ValueError)
+    assert results[0] == results[4] == "interlock-writer-0"
+
+
+def test_stop_iteration_from_a_function_does_not_hang_its_awaiter() -> None:
+    async def scenario() -> None:
+        offload = ThreadOffload("user")
+        with pytest.raises(RuntimeError):
+            await offload.run(lambda: next(iter(())))
+        offload.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_cancelled_awaiter_does_not_stop_the_work_nor_break_the_thread() -> None:
+    async def scenario() -> tuple[bool, int]:
+        offload = ThreadOffload("user")
+        gate, done = threading.Event(), threading.Event()
+
+        def slow() -> None:
+            gate.wait(5)
+            done.set()
+
+        call = asyncio.ensure_future(offload.run(slow))
+        await asyncio.sleep(0)
+        call.cancel()
+        gate.set()
+        second = await offload.run(lambda: 2)
+        offload.close()
+        return done.is_set(), second
+
+    assert asyncio.run(scenario()) == (True, 2)
+
+
+def test_two_offloads_do_not_wait_for_each_other() -> None:
+    async def scenario() -> int:
+        stuck, free = ThreadOffload("stuck"), ThreadOffload("free")
+        gate = threading.Event()
+        waiting = stuck.run(lambda: gate.wait(5))
+        result = await free.run(lambda: 7)
+        gate.set()
+        await waiting
+        stuck.close()
+        free.close()
+        return result
+
+    assert asyncio.run(scenario()) == 7
+
+
+def test_a_file_is_replaced_whole_and_leaves_nothing_else_behind(tmp_path: Path) -> None:
+    files = DiskFiles()
+    path = tmp_path / "ab" / "cd" / "body"
+    files.write(path, b"one")
+    files.write(path, b"two")
+    assert files.read(path) == b"two"
+    assert files.list(path.parent) == [path]
+    files.remove(path)
+    files.remove(path)
+    assert files.list(path.parent) == []
+    assert files.list(tmp_path / "missing") == ()
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    target = tmp_path / "taken"
+    target.mkdir()
+    (target / "inside").write_bytes(b"")
+    with pytest.raises(OSError):
+        DiskFiles().write(target, b"content")
+    assert DiskFiles().list(tmp_path) == [target]
+
+
+def measure_offload() -> float:
+    """µs per call to an idle thread, one after another; run by hand."""
+
+    async def scenario() -> float:
+        offload = ThreadOffload("measure")
+        start = time.perf_counter()
+        for _ in range(5_000):
+            await offload.run(int)
+        took = time.perf_counter() - start
+        offload.close()
+        return took / 5_000 * 1e6
+
+    return asyncio.run(scenario())
