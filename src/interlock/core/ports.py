@@ -10,7 +10,7 @@ from asyncio import BaseProtocol, Transport
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from interlock.core.event import Event, Shard
 
@@ -119,3 +119,38 @@ class Secrets(Protocol):
     """Secret values by their names (`psp.webhook`): every active one, the current first; empty if unknown."""
 
     def active(self, name: str) -> Sequence[bytes]: ...
+
+
+class Verified(NamedTuple):
+    """A request that its provider has signed.
+
+    `id` is the provider's delivery id, None where there is none; `secret` says which secret matched, as
+    `psp.webhook[0]` (0 is the current one): never a part of its value.
+    """
+
+    id: str | None
+    secret: str
+
+
+class NotVerified(NamedTuple):
+    """A signature that was refused, told to operators only: callers hear the same words whatever the category is.
+
+    `body-changed`: the body verifies with its line ends restored, so something on the way rewrote it. `mismatch`: a
+    wrong secret or another body. `too-old`, `too-new`: rightly signed, outside the tolerance. `no-secret`: none that
+    can be used is bound on our side.
+    """
+
+    category: Literal["missing", "malformed", "mismatch", "body-changed", "too-old", "too-new", "no-secret"]
+    detail: str
+
+
+class Verify(Protocol):
+    """Decide whether a request is signed, over its raw body, before anything parses it. Never raises for its input."""
+
+    def __call__(self, headers: Sequence[tuple[str, str]], body: bytes, /) -> Verified | NotVerified: ...
+
+
+class Access(Protocol):
+    """Who is calling, by the values of the `authorization` fields of a request; None for a caller without a right."""
+
+    def __call__(self, authorization: Sequence[str], /) -> str | None: ...
