@@ -24,7 +24,7 @@ BLIND_ROUNDS = 64
 
 
 class NeverQuiet(AssertionError):
-    """The loop still had something ready after a great many turns: a callback or a task wakes itself without a timer."""
+    """The loop is still busy after a great many turns: a callback or a task wakes itself without a timer."""
 
 
 class FakeTimer:
@@ -100,7 +100,7 @@ class FakeClock:
             raise NeverQuiet(f"the loop is still busy after {rounds} turns; first in its queue: {ready[0]!r}")
 
     async def advance(self, by: int | timedelta) -> None:
-        """Move time on by µs or a timedelta, firing each timer at its instant, with the loop quiet before and after each."""
+        """Move time on by µs or a timedelta, firing each timer at its instant, the loop quiet before and after each."""
         target = self._monotonic + (by if isinstance(by, int) else by // timedelta(microseconds=1))
         await self.settle()
         while (when := self.next_at()) is not None and when <= target:

@@ -97,7 +97,7 @@ def test_a_body_that_ends_in_time_leaves_no_timer() -> None:
     async def scenario() -> int | None:
         clock = FakeClock()
         async with clock.deadline(clock.monotonic() + SECOND):
-            await asyncio.sleep(0)
+            await clock.sleep_until(0)
         return clock.next_at()
 
     assert asyncio.run(scenario()) is None
@@ -129,7 +129,7 @@ def test_a_cancellation_that_meets_the_deadline_wins_over_it() -> None:
                 await asyncio.get_running_loop().create_future()
 
         task = asyncio.create_task(body())
-        await asyncio.sleep(0)  # The deadline is in the queue, and has not run.
+        await clock.sleep_until(0)  # The deadline has just fired; the body has not been resumed yet.
         task.cancel()
         await clock.settle()
         return task.cancelled()
