@@ -69,8 +69,8 @@ class SystemSpec(msgspec.Struct, frozen=True):
 class EventTypeSpec(msgspec.Struct, frozen=True):
     """An event type in one version. `id` is `name@version`, as it stands in `Draft.type`.
 
-    `decode(bytes)` gives the payload or raises `SpecError`-free `ValueError`s with a path; `encode(payload)` gives bytes;
-    `key(payload)` gives the ordering key, None for a type without one.
+    `decode(bytes)` gives the payload; `encode(payload)` gives bytes; `key(payload)` gives the ordering key, None for a
+    type without one. All three raise nothing but `PayloadError`, with a code, a path and a remedy.
     """
 
     id: str
@@ -109,8 +109,7 @@ class WebhookSpec(msgspec.Struct, frozen=True):
 class SubscriptionSpec(msgspec.Struct, frozen=True):
     """A subscription (`subscribe`), a translation (`translate`) or a webhook's inbox (`inbox`).
 
-    `name` is `integration.function`. All types are of one stream. `order` None means that nobody has said: `check` demands it
-    where a type has no key.
+    `name` is `integration.function`. All types are of one stream.
     """
 
     name: str
@@ -159,7 +158,7 @@ class HttpBinding(msgspec.Struct, frozen=True):
     concurrency: int = limits.SYSTEM_CONCURRENCY_MAX
     rate_per_second: float | None = None
     burst: int = 1
-    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     """Sent with every call. A value `secret:NAME` is looked up when it is sent."""
     answer_bytes_max: int = limits.ANSWER_BYTES_MAX
 

@@ -1,0 +1,377 @@
+"""What users write: `Integration`, its Systems and event types, and the decorators for functions.
+
+They only build the frozen records of `spec.plan` and return the function unchanged; nothing here runs anything. What
+is wrong with a declaration is told by `check`, all at once; only what has no record at all raises here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from inspect import currentframe, unwrap
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
+
+import msgspec
+
+from interlock.core import limits
+from interlock.core.errors import SpecError
+from interlock.core.event import Draft
+from interlock.core.outcome import Outcome
+from interlock.spec.function import Context, Event, Hook, HttpSystem
+from interlock.spec.jsontext import PayloadError
+from interlock.spec.model import codec
+from interlock.spec.plan import (
+    EventTypeSpec,
+    IntegrationSpec,
+    OnDead,
+    Page,
+    PollSpec,
+    RetryPolicy,
+    SubscriptionSpec,
+    SystemSpec,
+    WebhookSpec,
+    Where,
+)
+from interlock.spec.signatures import Verifier
+from interlock.spec.span import instant, microseconds
+
+T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
+
+AcceptFunction = Callable[[Hook], Iterable[Draft]]
+PollFunction = Callable[[str | None, Context], Awaitable[Page]]
+TranslateFunction = Callable[[T], U | None]
+SubscribeFunction = Callable[[Event[T], Context], Awaitable[Outcome | None] | Outcome | None]
+"""`async def`, or a plain `def` that may block: it runs in a thread."""
+
+Order = Literal["key", "none"]
+
+
+class DraftOptions(TypedDict, total=False):
+    """CloudEvents attributes that a draft may state; `source` is `/integration/NAME` otherwise."""
+
+    time: datetime
+    source: str
+    subject: str
+    extensions: Mapping[str, str]
+
+
+class WebhookOptions(TypedDict, total=False):
+    """What a webhook may state.
+
+    `dedupe`: the header that has the provider's id of a delivery, where the scheme does not know it. `body_bytes_max`:
+    larger requests are answered 413. `keep_headers`: fields that the log keeps with a request that cannot be read.
+    """
+
+    dedupe: str
+    body_bytes_max: int
+    keep_headers: tuple[str, ...]
+
+
+class SubscribeOptions(TypedDict, total=False):
+    """What a subscription may state.
+
+    Attributes:
+        order: `key` (the default) keeps the order of each key; a type without a key demands `none`.
+        retry: when to try again; PATIENT unless stated.
+        on_dead: what its key's later events do when an event cannot be delivered; `block_then_skip(1 h)` unless stated.
+        freshness: within which time of its acceptance an event should be done; measured, and alerted on.
+        deadline: how long one attempt may take; 30 s unless stated.
+        start: where it starts in the log when it is first deployed; `now` unless stated.
+    """
+
+    order: Order
+    retry: RetryPolicy
+    on_dead: Literal["skip", "halt"] | OnDead
+    freshness: timedelta
+    deadline: timedelta
+    start: Literal["now", "beginning"] | datetime
+
+
+class EventType(msgspec.Struct, Generic[T], frozen=True):
+    """The handle of an event type in one version: what subscriptions name, and what drafts are made with."""
+
+    spec: EventTypeSpec
+
+    @property
+    def id(self) -> str:
+        """Name and version, as `payment.settled@1`."""
+        return self.spec.id
+
+    def draft(self, payload: T, *, id: str, **options: Unpack[DraftOptions]) -> Draft:
+        """A fact of this type, ready for the log. `id` is the producer's and stays the same when it sends again.
+
+        Raises:
+            PayloadError: if the payload does not fit its model, or id or key cannot be one.
+        """
+        time = options.get("time")
+        return Draft(
+            stream=self.spec.stream,
+            type=self.spec.id,
+            source=options.get("source") or f"/integration/{self.spec.integration}",
+            id=checked_text("id", id, limits.ID_CHARS_MAX),
+            data=self.spec.encode(payload),
+            key=None if self.spec.key is None else self.spec.key(payload),
+            time=None if time is None else _rfc3339(time),
+            subject=options.get("subject"),
+            extensions=tuple(sorted(options.get("extensions", {}).items())),
+        )
+
+
+class Integration:
+    """One business need, its owner, and everything that serves it. Declare it at the top of a module.
+
+    Attributes:
+        spec: name, owner and purpose.
+        systems, types, webhooks, subscriptions, polls: what has been declared, in the order of the source.
+    """
+
+    def __init__(self, name: str, *, owner: str, purpose: str) -> None:
+        self.spec = IntegrationSpec(name, owner, purpose, _caller())
+        self.systems: list[SystemSpec] = []
+        self.types: list[EventTypeSpec] = []
+        self.webhooks: list[WebhookSpec] = []
+        self.subscriptions: list[SubscriptionSpec] = []
+        self.polls: list[PollSpec] = []
+
+    @property
+    def name(self) -> str:
+        """The first part of every name in it, and the name of its stream."""
+        return self.spec.name
+
+    def http(self, name: str, *, honours_keys: bool | None = None) -> HttpSystem:
+        """A System that speaks HTTP; `[systems."integration.name"]` in `interlock.toml` binds it to an address.
+
+        `honours_keys` says whether it makes a call with a repeated Idempotency-Key harmless.
+        """
+        spec = SystemSpec(f"{self.name}.{name}", self.name, "http", _caller(), honours_keys)
+        self.systems.append(spec)
+        return HttpSystem(spec)
+
+    def event(
+        self, name: str, model: type[T], *, version: int = 1, key: Callable[[T], str] | None = None
+    ) -> EventType[T]:
+        """An event type. `key` names what order is kept for: events of one key are delivered one at a time, in order.
+
+        Raises:
+            SpecError: `spec.model-unsupported`.
+        """
+        coded = codec(model)
+        spec = EventTypeSpec(
+            id=f"{name}@{version}",
+            name=name,
+            version=version,
+            stream=self.name,
+            integration=self.name,
+            model=model,
+            decode=coded.decode,
+            encode=coded.encode,
+            key=None if key is None else _checked_key(key),
+            schema_digest=coded.digest,
+            where=_caller(),
+        )
+        self.types.append(spec)
+        return EventType(spec)
+
+    def webhook(
+        self, route: str, *, verify: Verifier, **options: Unpack[WebhookOptions]
+    ) -> Callable[[AcceptFunction], AcceptFunction]:
+        """A pure function from a verified request to drafts; the sender is answered 202 when they are durable."""
+
+        def declare(function: AcceptFunction) -> AcceptFunction:
+            method, _, path = route.partition(" ")
+            name = self._named(function)
+            spec = WebhookSpec(
+                name,
+                self.name,
+                method,
+                path.strip(),
+                verify,
+                function,
+                self.name,
+                f"{name}.inbox",
+                _place(function),
+                **options,
+            )
+            self.webhooks.append(spec)
+            self.subscriptions.append(_inbox(spec))
+            return function
+
+        return declare
+
+    @overload
+    def subscribe(
+        self, type: EventType[T], /, **options: Unpack[SubscribeOptions]
+    ) -> Callable[[SubscribeFunction[T]], SubscribeFunction[T]]: ...
+    @overload
+    def subscribe(
+        self, type: EventType[T], second: EventType[U], /, **options: Unpack[SubscribeOptions]
+    ) -> Callable[[SubscribeFunction[T | U]], SubscribeFunction[T | U]]: ...
+    @overload
+    def subscribe(
+        self, type: EventType[T], second: EventType[U], third: EventType[V], /, **options: Unpack[SubscribeOptions]
+    ) -> Callable[[SubscribeFunction[T | U | V]], SubscribeFunction[T | U | V]]: ...
+    @overload
+    def subscribe(
+        self, *types: EventType[Any], **options: Unpack[SubscribeOptions]
+    ) -> Callable[[SubscribeFunction[Any]], SubscribeFunction[Any]]: ...
+    def subscribe(
+        self, *types: EventType[Any], **options: Unpack[SubscribeOptions]
+    ) -> Callable[[SubscribeFunction[Any]], SubscribeFunction[Any]]:
+        """A function for every event of these types, which are of one stream."""
+
+        def declare(function: SubscribeFunction[Any]) -> SubscribeFunction[Any]:
+            specs = tuple(type.spec for type in types)
+            self.subscriptions.append(_subscription(self._named(function), self.name, specs, function, options))
+            return function
+
+        return declare
+
+    def translate(
+        self, raw: EventType[T], *, into: EventType[U], **options: Unpack[SubscribeOptions]
+    ) -> Callable[[TranslateFunction[T, U]], TranslateFunction[T, U]]:
+        """A pure function from one payload to another, for example raw to canonical; None has nothing to say."""
+
+        def declare(function: TranslateFunction[T, U]) -> TranslateFunction[T, U]:
+            spec = _subscription(self._named(function), self.name, (raw.spec,), function, options)
+            self.subscriptions.append(msgspec.structs.replace(spec, kind="translate", into=into.spec))
+            return function
+
+        return declare
+
+    def poll(self, *, every: timedelta, deadline: timedelta | None = None) -> Callable[[PollFunction], PollFunction]:
+        """A function that reads a foreign log from a token on; its page and the next token are one commit."""
+
+        def declare(function: PollFunction) -> PollFunction:
+            bound = limits.FUNCTION_DEADLINE_US if deadline is None else microseconds(deadline)
+            name = self._named(function)
+            self.polls.append(
+                PollSpec(name, self.name, microseconds(every), function, self.name, _place(function), bound)
+            )
+            return function
+
+        return declare
+
+    def _named(self, function: Callable[..., object]) -> str:
+        """`integration.function`: the name that the store knows it by, for as long as it lives."""
+        return f"{self.name}.{getattr(function, '__name__', '')}"
+
+
+def checked_text(what: Literal["id", "key"], text: object, chars_max: int) -> str:
+    """An id or a key that the log can hold.
+
+    Raises:
+        PayloadError: `event.id-invalid` or `event.key-invalid`.
+    """
+    if isinstance(text, str) and 0 < len(text) <= chars_max and _is_storable(text):
+        return text
+    found = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
+    raise PayloadError(
+        f"event.{what}-invalid",
+        f"The {what} of an event is text of 1 to {chars_max} characters without controls; this is {found}",
+        f"Give it such a {what}.",
+    )
+
+
+def _is_storable(text: str) -> bool:
+    # Surrogates have no UTF-8; controls break headers and terminals.
+    return text.isprintable() or not any(char < " " or "\ud800" <= char <= "\udfff" or char == "\x7f" for char in text)
+
+
+def _checked_key(key: Callable[[T], str]) -> Callable[[T], str]:
+    def checked(payload: T) -> str:
+        try:
+            found = key(payload)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise PayloadError(
+                "event.key-invalid",
+                f"The key cannot be told from this payload: {type(error).__name__}",
+                "Send what the key is made of, or declare a key that every payload has.",
+            ) from error
+        return checked_text("key", found, limits.KEY_CHARS_MAX)
+
+    return checked
+
+
+def _subscription(
+    name: str,
+    integration: str,
+    types: tuple[EventTypeSpec, ...],
+    function: Callable[..., Any],
+    options: SubscribeOptions,
+) -> SubscriptionSpec:
+    on_dead = options.get("on_dead", OnDead("block_then_skip", limits.BLOCK_THEN_SKIP_US))
+    start = options.get("start", "now")
+    freshness = options.get("freshness")
+    deadline = options.get("deadline")
+    return SubscriptionSpec(
+        name=name,
+        integration=integration,
+        kind="subscribe",
+        types=types,
+        stream=types[0].stream if types else integration,
+        function=function,
+        where=_place(function),
+        order=options.get("order", "key"),
+        retry=options.get("retry", RetryPolicy()),
+        on_dead=OnDead(on_dead) if isinstance(on_dead, str) else on_dead,
+        on_dead_stated="on_dead" in options,
+        freshness_us=None if freshness is None else microseconds(freshness),
+        deadline_us=limits.FUNCTION_DEADLINE_US if deadline is None else microseconds(deadline),
+        start=start if isinstance(start, str) else instant(start),
+    )
+
+
+def _inbox(webhook: WebhookSpec) -> SubscriptionSpec:
+    """The subscription that runs a webhook's function again over a request that it could not read."""
+    raw = EventTypeSpec(
+        id=f"{webhook.name}.request@1",
+        name=f"{webhook.name}.request",
+        version=1,
+        stream=webhook.inbox,
+        integration=webhook.integration,
+        model=bytes,
+        decode=lambda data: data,
+        encode=lambda payload: payload,
+        key=None,
+        schema_digest="",
+        where=webhook.where,
+    )
+    return SubscriptionSpec(
+        name=webhook.inbox,
+        integration=webhook.integration,
+        kind="inbox",
+        types=(raw,),
+        stream=webhook.inbox,
+        function=webhook.function,
+        where=webhook.where,
+        order="none",
+        on_dead=OnDead("skip"),
+        start="beginning",
+        webhook=webhook,
+    )
+
+
+def _rfc3339(time: datetime) -> str:
+    instant(time)
+    return time.isoformat()
+
+
+def _place(function: Callable[..., object]) -> Where:
+    code = getattr(unwrap(function), "__code__", None)
+    if code is None:
+        raise SpecError(
+            "spec.not-a-function",
+            f"{function!r} is not a function, so it has no name that lasts",
+            "Decorate a function that is defined with def.",
+        )
+    return Where(code.co_filename, code.co_firstlineno)
+
+
+def _caller() -> Where:
+    """The line that called the public method that called this."""
+    frame = currentframe()
+    for _ in range(2):
+        frame = frame.f_back if frame else None
+    return Where(frame.f_code.co_filename, frame.f_lineno) if frame else Where("", 0)

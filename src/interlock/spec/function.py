@@ -1,0 +1,224 @@
+"""What a user's functions are given: `Event`, `Context` and its `Client` for functions of events, `Hook` for webhooks.
+
+`Context` and `Client` are protocols: delivery implements them, and so does whoever tests a function by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypedDict, TypeVar, Unpack, overload
+
+import msgspec
+
+from interlock.core.event import Draft, Shard
+from interlock.core.event import Event as StoredEvent
+from interlock.core.handler import Effect
+from interlock.core.outcome import Answer
+from interlock.spec import jsontext, model
+from interlock.spec.plan import SystemSpec
+from interlock.spec.span import moment
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_UNREAD: Any = object()  # Any: it stands in for a payload of whatever type until that is read.
+
+
+class HttpSystem(msgspec.Struct, frozen=True):
+    """The handle of a System that speaks HTTP: what `context.use` and `lab.system` take."""
+
+    spec: SystemSpec
+
+    @property
+    def name(self) -> str:
+        """Its name in configuration, console and logs: `integration.system`."""
+        return self.spec.name
+
+
+class Event(Generic[T_co]):
+    """A fact from the log, with its payload decoded on first use.
+
+    Raises:
+        PayloadError: from `payload`, if the stored bytes do not fit the model of the type.
+    """
+
+    __slots__ = ("_decode", "_payload", "stored")
+
+    def __init__(self, stored: StoredEvent, decode: Callable[[bytes], T_co]) -> None:
+        self.stored = stored
+        self._decode = decode
+        self._payload = _UNREAD
+
+    @property
+    def payload(self) -> T_co:
+        """The fact itself, as its model."""
+        if self._payload is _UNREAD:
+            self._payload = self._decode(self.stored.draft.data)
+        return self._payload
+
+    @property
+    def id(self) -> str:
+        """Its id in the log, `evt_...`, as CLI, console and logs show it."""
+        return self.stored.id
+
+    @property
+    def source_id(self) -> str:
+        """The producer's id (CloudEvents `id`); with `source` it names the fact to the outside."""
+        return self.stored.draft.id
+
+    @property
+    def source(self) -> str:
+        """CloudEvents `source`."""
+        return self.stored.draft.source
+
+    @property
+    def type(self) -> str:
+        """The type with its version: `payment.settled@1`."""
+        return self.stored.draft.type
+
+    @property
+    def key(self) -> str | None:
+        """What order is kept for."""
+        return self.stored.draft.key
+
+    @property
+    def subject(self) -> str | None:
+        """CloudEvents `subject`."""
+        return self.stored.draft.subject
+
+    @property
+    def time(self) -> datetime | None:
+        """CloudEvents `time`: when it happened, if the producer said so in RFC 3339."""
+        try:
+            return datetime.fromisoformat(self.stored.draft.time or "")
+        except ValueError:
+            return None
+
+    @property
+    def accepted_at(self) -> datetime:
+        """When the log took it, in UTC."""
+        return moment(self.stored.accepted_at)
+
+    @property
+    def extensions(self) -> Mapping[str, str]:
+        """CloudEvents attributes that Interlock does not know."""
+        return dict(self.stored.draft.extensions)
+
+    @property
+    def shard(self) -> Shard:
+        """Stream and number of the log that it is in."""
+        return self.stored.shard
+
+    @property
+    def offset(self) -> int:
+        """Its place in the shard."""
+        return self.stored.offset
+
+    def __repr__(self) -> str:
+        return f"<Event {self.id} {self.type} key={self.key!r}>"
+
+
+class CallOptions(TypedDict, total=False):
+    """What a call may say beside method and path.
+
+    `json` is encoded and `body` sent as it is: one of them. `effect` says how repeating the call is made safe: `keyed`
+    unless stated (SEMANTICS 15). `call` names it within its attempt: needed where calls to one System run side by side.
+    """
+
+    json: object
+    body: bytes
+    headers: Mapping[str, str]
+    params: Mapping[str, str]
+    effect: Effect
+    call: str
+
+
+class Client(Protocol):
+    """Calls to one System; deadline, idempotency key, breaker, limiter and trace are always there.
+
+    Every method answers with a 2xx `Answer`.
+
+    Raises:
+        CallFailed: for every other end of the call. Let it pass: it says to the lane what to do next.
+        CallLabelMissing: if two calls without `call=` are under way at once.
+    """
+
+    async def request(self, method: str, path: str, **options: Unpack[CallOptions]) -> Answer: ...
+    async def get(self, path: str, **options: Unpack[CallOptions]) -> Answer: ...
+    async def post(self, path: str, **options: Unpack[CallOptions]) -> Answer: ...
+    async def put(self, path: str, **options: Unpack[CallOptions]) -> Answer: ...
+    async def patch(self, path: str, **options: Unpack[CallOptions]) -> Answer: ...
+    async def delete(self, path: str, **options: Unpack[CallOptions]) -> Answer: ...
+
+
+class Context(Protocol):
+    """The attempt that a function runs in."""
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first attempt of the event; it goes on counting when a person retries."""
+        ...
+
+    @property
+    def deadline(self) -> datetime:
+        """When the attempt is ended, in UTC."""
+        ...
+
+    def use(self, system: HttpSystem) -> Client:
+        """The way to a System."""
+        ...
+
+    def emit(self, draft: Draft) -> None:
+        """Append a draft in the commit that settles this event: it is in the log if and only if the event is done."""
+        ...
+
+    def log(self, message: str, /, **fields: object) -> None:
+        """A log line with the ids of event, subscription and attempt."""
+        ...
+
+
+class Headers(Mapping[str, str]):
+    """Header fields, found by name in any case; of a field that was sent twice the first."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
+        self._fields = {name.lower(): value for name, value in reversed(fields)}
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+
+class Hook(msgspec.Struct, frozen=True):
+    """A webhook's request, verified.
+
+    Attributes:
+        body: the raw bytes that the signature was over.
+        headers: its header fields; when a dead letter is retried, those that the webhook keeps.
+        id: the provider's id of this delivery, from the header that the scheme or `dedupe=` names.
+        matched_secret: which of the active secrets the signature fitted; 0 is the current one.
+    """
+
+    body: bytes
+    headers: Headers
+    id: str | None = None
+    matched_secret: int | None = None
+
+    @overload
+    def json(self) -> Any: ...  # Any: JSON from outside, before it has a model.
+    @overload
+    def json(self, type: type[T]) -> T: ...
+    def json(self, type: type[Any] | None = None) -> Any:
+        """The body as JSON, or as a payload model.
+
+        Raises:
+            PayloadError: if it is not strict JSON or does not fit the model; the request is then kept as a dead letter.
+        """
+        return jsontext.decode(self.body) if type is None else model.codec(type).decode(self.body)
