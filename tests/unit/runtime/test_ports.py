@@ -1,6 +1,5 @@
 """The real ports, each over the thing itself: loopback sockets, threads, a folder."""
 
-# ruff: noqa: TID251  (these are the tests of what the ban leads to)
 from __future__ import annotations
 
 import asyncio
