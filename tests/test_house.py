@@ -165,7 +165,7 @@ def test_only_implementations_of_ports_may_use_a_clock(path: str):
     [
         ("BLE001", "try:\n    x = 1\nexcept Exception:\n    x = 2\n"),
         ("T201", "print(1)\n"),
-        ("FIX002", "# TODO: later\n"),
+        ("FIX001", "# FIXME: later\n"),
         ("ERA001", "# x = f(1)\n"),
         ("PGH003", "x: int = ''  # type: ignore\n"),
         ("TID252", "from . import sibling\n"),
@@ -212,6 +212,71 @@ def test_every_dependency_has_a_lower_and_an_upper_bound():
     extras = PROJECT["project"]["optional-dependencies"].values()
     entries = PROJECT["project"]["dependencies"] + [entry for extra in extras for entry in extra]
     assert [entry for entry in entries if not re.fullmatch(r"[a-z0-9-]+(\[[a-z]+\])?>=[\d.]+,<[\d.]+", entry)] == []
+
+
+SLIPS = {
+    "test_no_module_is_longer_than_600_lines": ("edge/long.py", "x = 1\n" * 601),
+    "test_no_function_is_longer_than_70_lines": ("edge/tall.py", "def f():\n" + "    x = 1\n" * 70),
+    "test_no_function_has_more_than_six_parameters_without_a_reason": (
+        "edge/wide.py",
+        "def f(a, b, c, d, e, *, g, h): ...",
+    ),
+    "test_no_module_and_no_class_has_a_name_that_says_nothing": ("edge/utils.py", "class LaneManager: ..."),
+    "test_every_module_opens_with_one_to_five_lines_of_what_it_owns": ("edge/mute.py", "x = 1"),
+    "test_every_public_class_and_function_has_a_docstring": ("edge/silent.py", "def f(): ..."),
+    "test_broad_excepts_stand_only_in_the_shells": (
+        "edge/deaf.py",
+        "try:\n    f()\nexcept (OSError, Exception):\n    x = 1",
+    ),
+    "test_files_are_reached_through_their_port": ("edge/disk.py", "x = open('y')"),
+    "test_the_loop_is_asked_for_timers_sockets_and_threads_only_by_the_ports": (
+        "edge/late.py",
+        "loop.call_later(1, f)",
+    ),
+    "test_names_use_our_nouns": ("edge/nouns.py", "order_flow = 1"),
+    "test_texts_use_our_nouns": ("edge/prose.py", "# It goes to the DLQ."),
+    "test_nothing_claims_to_deliver_exactly_once": ("edge/boast.py", "# Delivered exactly once."),
+    "test_no_file_names_a_place_on_somebodys_machine": ("edge/place.py", "x = '/home/me/x'"),
+    "test_no_file_holds_a_note_to_do_later": ("edge/later.py", "# FIXME"),
+    "test_comments_have_no_banners": ("edge/banner.py", "# " + "-" * 20),
+    "test_every_ignored_finding_names_its_rule_and_its_reason": ("edge/quiet.py", "x = 1  # noqa: F401"),
+    "test_every_test_name_is_a_sentence_about_behaviour": ("../../tests/test_short.py", "def test_it_works(): ..."),
+    "test_tests_patch_nothing_and_never_sleep_on_the_wall_clock": ("../../tests/test_nap.py", "time.sleep(1)"),
+    "test_init_files_only_re_export": ("edge/room/__init__.py", "x = f()"),
+    "test_the_public_vocabulary_has_at_most_forty_names": (
+        "__init__.py",
+        "from interlock.core.event import (" + ", ".join(f"n{i}" for i in range(41)) + ")",
+    ),
+    "test_every_decision_record_is_one_page_with_its_five_parts[0001-a]": ("../../docs/decisions/0001-a.md", "# A"),
+    "test_decision_records_are_numbered_without_gaps": ("../../docs/decisions/0003-c.md", "# C"),
+}
+
+
+def test_every_rule_of_style_finds_its_planted_slip(tmp_path: Path):
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "test_tidy.py", tmp_path / "tests")
+    for place, code in SLIPS.values():
+        path = tmp_path / "src" / "interlock" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code + "\n")
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rA",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "addopts=",
+        "tests/test_tidy.py",
+    ]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    passed = set(re.findall(r"^PASSED \S+::(\S+)", result.stdout, re.MULTILINE))
+    failed = set(re.findall(r"^FAILED \S+::(\S+)", result.stdout, re.MULTILINE))
+    assert passed == set()
+    assert failed >= set(SLIPS), result.stdout
 
 
 def test_importing_the_vocabulary_starts_no_server_and_no_terminal():
