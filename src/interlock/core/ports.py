@@ -124,12 +124,12 @@ class Secrets(Protocol):
 class Verified(NamedTuple):
     """A request that its provider has signed.
 
-    `id` is the provider's delivery id, None where there is none; `secret` says which secret matched, as
-    `psp.webhook[0]` (0 is the current one): never a part of its value.
+    `id` is the provider's delivery id, None where the scheme has none; `secret` says which of the active secrets
+    matched: 0 is the current one, None where the scheme needs none.
     """
 
     id: str | None
-    secret: str
+    secret: int | None
 
 
 class NotVerified(NamedTuple):

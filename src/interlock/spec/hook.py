@@ -1,71 +1,51 @@
-"""What a webhook's function gets, and how a request that it could not read is kept in the webhook's inbox.
+"""The inbox of a webhook: how a verified request that its function could not read is kept, and becomes a `Hook` again.
 
-The edge writes the inbox, the inbox subscription reads it: both use this codec, so neither needs the other.
+The edge writes the inbox and the inbox subscription reads it; both use this codec, so neither needs the other.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
+from hashlib import blake2b
 
 from interlock.core.event import Draft, Event
-from interlock.spec import jsontext
-from interlock.spec.plan import WebhookSpec
+from interlock.spec.function import Headers, Hook
+from interlock.spec.plan import SubscriptionSpec
 
-INBOX_TYPE = "interlock.webhook.received@1"
-"""The type of a request in an inbox. It has no model: its payload is the body as it came, in any media type."""
-
+_DELIVERY = "deliveryid"
 _POISON = "poison"
 
 
-class Hook(msgspec.Struct, frozen=True, gc=False):
-    """A verified request of a provider.
+def inbox_draft(
+    inbox: SubscriptionSpec, headers: tuple[tuple[str, str], ...], body: bytes, *, id: str | None, poison: str
+) -> Draft:
+    """The event that keeps a request, its body as it came in any media type.
 
-    Attributes:
-        id: the provider's delivery id; where it gives none, a hash of the body.
-        headers: those that are kept (names in lower case): the media type, the provider's own, `keep_headers`.
-        body: the raw bytes that were signed.
+    Args:
+        inbox: the subscription of kind `inbox` that will read it.
+        headers: the fields that are kept, names in lower case.
+        body: the raw bytes.
+        id: the provider's id of the delivery; without one the request is known by a hash of its body.
+        poison: what failed (class and place), without any of the request's content.
     """
-
-    id: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-    def header(self, name: str) -> str | None:
-        """The first kept header of that name, in any case."""
-        wanted = name.lower()
-        return next((value for key, value in self.headers if key == wanted), None)
-
-    def json(self) -> Any:  # Any: JSON from outside, before it has a model.
-        """The body, decoded strictly.
-
-        Raises:
-            PayloadError: if it is not JSON, or is nested too deeply.
-        """
-        return jsontext.decode(self.body)
-
-
-def inbox_draft(webhook: WebhookSpec, hook: Hook, poison: str) -> Draft:
-    """The event that keeps a request whose function failed; `poison` names the failure, without any of its content."""
+    media_type = next((value for name, value in headers if name == "content-type"), "application/octet-stream")
     return Draft(
-        stream=webhook.inbox,
-        type=INBOX_TYPE,
-        source=f"/webhooks/{webhook.name}",
-        id=hook.id,
-        data=hook.body,
-        datacontenttype=hook.header("content-type") or "application/octet-stream",
-        headers=hook.headers,
-        extensions=((_POISON, poison),),
+        stream=inbox.stream,
+        type=inbox.types[0].id,
+        source=f"/webhook/{inbox.name}",
+        id=id or blake2b(body, digest_size=20).hexdigest(),
+        data=body,
+        datacontenttype=media_type,
+        headers=headers,
+        extensions=((_POISON, poison),) if id is None else ((_DELIVERY, id), (_POISON, poison)),
     )
 
 
 def decode_inbox(event: Event) -> Hook:
-    """The request again, as the function got it when it came in."""
+    """The request again, as the function was given it when it came in."""
     draft = event.draft
-    return Hook(draft.id, draft.headers, draft.data)
+    return Hook(draft.data, Headers(draft.headers), dict(draft.extensions).get(_DELIVERY))
 
 
 def poison_of(event: Event) -> str:
-    """Why the request went to the inbox."""
-    return next((value for name, value in event.draft.extensions if name == _POISON), "")
+    """What failed when the request came in."""
+    return dict(event.draft.extensions).get(_POISON, "")
