@@ -1,0 +1,290 @@
+"""One attempt: the shell around a user's function. Whatever it raises becomes an `Outcome`, and a record if it failed.
+
+It knows neither cursors nor retries. It is one of the three places that catch every exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from interlock.call.effect import CallFailed, CallRecord, Scope
+from interlock.core import limits
+from interlock.core.cursor import Attempt, Row
+from interlock.core.errors import InterlockError
+from interlock.core.event import Draft, Event
+from interlock.core.ids import derived_id, fingerprint, minted_id
+from interlock.core.outcome import Done, Later, Outcome, Reject, Unavailable, Unknown
+from interlock.core.ports import Clock, Emit, Offload, Random
+from interlock.core.redact import redacted_text
+from interlock.spec.function import Client, HttpSystem
+from interlock.spec.function import Event as TypedEvent
+from interlock.spec.hook import decode_inbox
+from interlock.spec.jsontext import PayloadError
+from interlock.spec.plan import SubscriptionSpec
+
+ClientFor = Callable[[str, Scope], Client]
+BeforeOnce = Callable[[str], Awaitable[bool]]
+
+_OUTCOME_NAMES: dict[type, Any] = {
+    Later: "later",
+    Reject: "reject",
+    Unavailable: "unavailable",
+    Unknown: "unknown",
+    Done: "done",
+}
+
+
+class Ports(NamedTuple):
+    """What attempts need of the world."""
+
+    clock: Clock
+    random: Random
+    offload: Offload
+    emit: Emit
+    client: ClientFor
+
+
+class Program(NamedTuple):
+    """A subscription's function, ready to run: how its types are decoded, and whether it is `async def`."""
+
+    spec: SubscriptionSpec
+    ports: Ports
+    decoders: Mapping[str, Callable[[bytes], Any]]
+    is_async: bool
+
+    @classmethod
+    def of(cls, spec: SubscriptionSpec, ports: Ports) -> Program:
+        """Prepare a subscription's function."""
+        decoders = {type.id: type.decode for type in spec.types}
+        return cls(spec, ports, decoders, inspect.iscoroutinefunction(inspect.unwrap(spec.function)))
+
+
+class Work(NamedTuple):
+    """One attempt to make.
+
+    `deadline` is monotonic µs; `may_send` is asked whenever bytes are about to leave (rule 2); `before_once` makes the
+    `running` row durable before a `once` call (rule 8).
+    """
+
+    event: Event
+    row: Row | None
+    deadline: int
+    may_send: Callable[[], bool]
+    before_once: BeforeOnce
+    trigger: str = "auto"
+
+
+class Ended(NamedTuple):
+    """How it ended. `status` is the last call's; `attempt` is the record of an attempt that did not end well."""
+
+    outcome: Outcome
+    status: int
+    emits: tuple[Draft, ...]
+    memo: bytes
+    effects: frozenset[str]
+    systems: tuple[str, ...]
+
+
+class Run:
+    """An attempt under way; the function sees it as its `Context`."""
+
+    __slots__ = ("_emits", "_ports", "_program", "_scope", "_spec", "expired", "work")
+
+    def __init__(self, program: Program, work: Work) -> None:
+        self._program = program
+        self._spec = program.spec
+        self._ports = program.ports
+        self.work = work
+        self._scope: Scope | None = None
+        self._emits: list[Draft] = []
+        self.expired = False
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first attempt of the event."""
+        return 1 if self.work.row is None else self.work.row.attempts_total + 1
+
+    @property
+    def deadline(self) -> datetime:
+        """When the attempt is ended, in UTC."""
+        clock = self._ports.clock
+        left_us = self.work.deadline - clock.monotonic()
+        return datetime.fromtimestamp((clock.now() + left_us) / limits.US_PER_SECOND, UTC)
+
+    def use(self, system: HttpSystem) -> Client:
+        """The way to a System; every call through it carries deadline, key, breaker and trace."""
+        return self._ports.client(system.name, self.scope)
+
+    def emit(self, draft: Draft) -> None:
+        """Append a draft in the commit that settles this event."""
+        self._emits.append(draft if draft.causation else replace(draft, causation=self.work.event.id))
+
+    def log(self, message: str, /, **fields: object) -> None:
+        """A log line with the ids of event, subscription and attempt."""
+        self._ports.emit(
+            "function.log",
+            message=message,
+            event=self.work.event.id,
+            subscription=self._spec.name,
+            attempt=self.attempt,
+            **fields,
+        )
+
+    @property
+    def scope(self) -> Scope:
+        """This attempt's view of its outgoing calls; made when the first call is."""
+        if self._scope is None:
+            event, row = self.work.event, self.work.row
+            draft = event.draft
+            self._scope = Scope(
+                identity=(draft.stream, draft.source, draft.id),
+                subscription=self._spec.name,
+                event_id=event.id,
+                attempt_id=minted_id("att_", self._ports.clock.now(), self._ports.random.bytes(9)),
+                deadline=self.work.deadline,
+                may_send=self.work.may_send,
+                memo=b"" if row is None else row.memo,
+                before_once=self.work.before_once,
+                traceparent=draft.traceparent or "",
+                replay=bool(row is not None and row.replays),
+            )
+        return self._scope
+
+    async def run(self) -> Ended:
+        """Run the function to its end; raises nothing but a cancellation that is not its deadline's."""
+        try:
+            outcome = await self._call()
+        except asyncio.CancelledError:
+            if not self.expired:
+                raise
+            outcome = self._timed_out()
+        except CallFailed as failed:
+            outcome = failed.outcome
+        except Exception as error:  # noqa: BLE001 - the handler shell: everything a function raises maps to an outcome.
+            outcome = self._outcome_of(error)
+        scope = self._scope
+        if scope is None:
+            return Ended(outcome, 0, tuple(self._emits), b"", frozenset(), ())
+        memo = b"" if isinstance(outcome, Done) else scope.encode_memo()
+        status = scope.calls[-1].status if scope.calls else 0
+        return Ended(outcome, status or 0, tuple(self._emits), memo, frozenset(scope.effects), tuple(scope.systems))
+
+    async def _call(self) -> Outcome:
+        spec, event = self._spec, self.work.event
+        match spec.kind:
+            case "subscribe":
+                return await self._subscribe()
+            case "translate":
+                return self._translate()
+            case "inbox":
+                assert spec.webhook is not None, "an inbox is that of a webhook"
+                return self._take(spec.webhook.function(decode_inbox(event)))
+
+    async def _subscribe(self) -> Outcome:
+        function, event = self._spec.function, self.work.event
+        typed: TypedEvent[Any] = TypedEvent(event, self._program.decoders[event.draft.type])
+        if self._program.is_async:
+            result = await function(typed, self)
+        else:
+            result = await self._ports.offload.run(lambda: function(typed, self))
+        return Done() if result is None else result
+
+    def _translate(self) -> Outcome:
+        """Raw to canonical: a derived id, so that translating again after a crash gives the same event."""
+        spec, draft, into = self._spec, self.work.event.draft, self._spec.into
+        assert into is not None, "a translation says what it translates into"
+        payload = spec.function(self._program.decoders[draft.type](draft.data))
+        if payload is None:
+            return Done(filtered=True)
+        self.emit(
+            Draft(
+                stream=into.stream,
+                type=into.id,
+                source=draft.source,
+                id=derived_id(draft.stream, draft.source, draft.id, spec.name, 0),
+                data=into.encode(payload),
+                key=None if into.key is None else into.key(payload),
+                time=draft.time,
+                subject=draft.subject,
+                traceparent=draft.traceparent,
+            )
+        )
+        return Done()
+
+    def _take(self, drafts: Iterable[Draft]) -> Outcome:
+        for draft in drafts:
+            self.emit(draft)
+        return Done()
+
+    def _timed_out(self) -> Outcome:
+        """The deadline passed. A `once` call that was under way may have happened."""
+        detail = f"no end within {self._spec.deadline_us / limits.US_PER_SECOND:g} s"
+        if self._scope is not None and self._scope.once_open:
+            return Unknown("timeout", detail)
+        return Later("timeout", detail=detail)
+
+    def _outcome_of(self, error: Exception) -> Outcome:
+        if self._spec.kind == "inbox":
+            return Reject("poison_decode", f"{type(error).__name__}: {redacted_text(str(error))[:300]}")
+        if isinstance(error, PayloadError):
+            return Reject("contract", redacted_text(str(error))[:300])
+        if isinstance(error, TimeoutError):
+            return Later("timeout", detail=redacted_text(str(error))[:300])
+        reason = error.code if isinstance(error, InterlockError) else type(error).__name__
+        detail = f"{redacted_text(str(error))[:300]} at {_innermost(error)}"
+        return Later(reason, detail=detail, attempts_max=limits.UNEXPECTED_ATTEMPTS_MAX)
+
+    def record(self, ended: Ended, started_at: int, now: int, plan: str) -> Attempt:
+        """The whole record of this attempt."""
+        outcome = ended.outcome
+        call = _telling(self._scope)
+        reason = "" if isinstance(outcome, Done) else getattr(outcome, "reason", "") or getattr(outcome, "scope", "")
+        system = call.system if call else getattr(outcome, "system", None)
+        status = getattr(outcome, "status", None) or ended.status
+        scope_id = self._scope.attempt_id if self._scope is not None else ""
+        return Attempt(
+            id=scope_id or minted_id("att_", started_at, self._ports.random.bytes(9)),
+            offset=self.work.event.offset,
+            number=self.attempt,
+            started_at=started_at,
+            duration_us=now - started_at,
+            outcome=_OUTCOME_NAMES[type(outcome)],
+            error=reason,
+            detail=getattr(outcome, "detail", ""),
+            status=status,
+            system=system,
+            fingerprint=None if isinstance(outcome, Done) else self._fingerprint(system, reason, status),
+            request=call.request if call else "",
+            response=call.response if call else "",
+            trigger="retry" if self.work.trigger == "retry" else "auto",
+            actor=None,
+            trace=self.work.event.draft.traceparent,
+            plan=plan,
+        )
+
+    def _fingerprint(self, system: str | None, reason: str, status: int) -> str:
+        """The same for failures with the same cause (EXPERIENCE 3.7): who, what, and the class of the status."""
+        return fingerprint(system or "", self._spec.name, reason, str(status), self.work.event.draft.type)
+
+
+def _telling(scope: Scope | None) -> CallRecord | None:
+    """The call that says most about a failure: the last one that failed, else the last."""
+    if scope is None or not scope.calls:
+        return None
+    return next((call for call in reversed(scope.calls) if call.error), scope.calls[-1])
+
+
+def _innermost(error: Exception) -> str:
+    """`file:line` of the innermost frame, for a person and the fingerprint; never its variables."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "an unknown place"
+    frame = frames[-1]
+    return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"

@@ -1,0 +1,70 @@
+"""What a person does with stragglers: retry, skip, discard, restore (rule 6). Pure decisions on a `Turn`.
+
+Requests are cells; only the lane applies them, in its own settlement, when no attempt of that event runs.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from interlock.core.cursor import Row
+from interlock.core.requests import Answer, LaneRequest
+from interlock.delivery import schedule
+from interlock.delivery.turn import Turn
+
+FORGOTTEN = b"\x90"
+"""A memo without entries (an empty MessagePack array): what `retry` without keeping the memo writes."""
+
+
+def apply(turn: Turn, request: LaneRequest, offset: int, stored: Row | None, now: int) -> Answer:
+    """Apply a request to one event, whose row is `stored` as far as the ledger knows; gives what the person is told."""
+    row = latest(turn, offset, stored)
+    if row is None:
+        return _without_row(turn, offset)
+    line = turn.line(row.key if turn.ordered else None, offset)
+    was_dead = row.state == "dead"
+    answer: Answer
+    match request.verb, row.state:
+        case "retry", "dead" | "held" | "due":
+            answer, memo = "retried", b"" if request.keep_memo else FORGOTTEN
+            row = replace(schedule.put_back(row, now), memo=memo, epoch=turn.epoch)
+        case "skip", "held" | "due":
+            answer, row = "skipped", schedule.dead(row, "skipped_by_operator", now)
+        case "discard", "dead" | "held" | "due":
+            answer, row = "discarded", replace(row, state="discarded", due_at=None, died_at=row.died_at or now)
+        case "restore", "discarded":
+            answer, row = "restored", replace(row, state="dead")
+            turn.discarded -= 1
+        case _:
+            return "refused"
+    turn.dead -= was_dead
+    turn.place(line, row, accounted=True, now=now)
+    turn.look_again(line)
+    return answer
+
+
+def latest(turn: Turn, offset: int, stored: Row | None) -> Row | None:
+    """The newest form of a row: live, decided on but not durable, or as the ledger gave it; None if it has none.
+
+    Live rows are always in memory, so what is stored as live but is not here has been settled.
+    """
+    row = turn.rows.get(offset) or _pending(turn, offset)
+    if row is not None:
+        return row
+    return stored if stored is not None and stored.state in ("dead", "discarded") else None
+
+
+def pending_memo(turn: Turn, offset: int) -> bytes:
+    """The memo of a row whose write is not durable yet; b"" if there is none."""
+    row = _pending(turn, offset)
+    return row.memo if row is not None else b""
+
+
+def _pending(turn: Turn, offset: int) -> Row | None:
+    return turn.changes.pending(offset) or turn.sent.get(offset)
+
+
+def _without_row(turn: Turn, offset: int) -> Answer:
+    """The event was settled, or it was never started."""
+    accounted = offset <= turn.floor or bool(turn.above >> (offset - turn.floor - 1) & 1)
+    return "settled" if accounted and offset > turn.start_offset else "not-found"

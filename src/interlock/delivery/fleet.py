@@ -1,0 +1,381 @@
+"""All lanes of one worker: its lease, the opening of cursors, and the commits that settlements share.
+
+Deciding who works where is left to whoever calls `start`: on one process, it works on everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from interlock.core import limits
+from interlock.core.controls import SUBSCRIPTION_CONTROL_PREFIX, decode_control
+from interlock.core.cursor import CursorId
+from interlock.core.errors import StoreError
+from interlock.core.event import Event, Shard
+from interlock.core.ids import minted_id
+from interlock.core.ports import Timer
+from interlock.core.requests import decode_request
+from interlock.delivery.attempt import Ports, Run
+from interlock.delivery.lane import Crew, Lane
+from interlock.delivery.tail import Tails
+from interlock.delivery.turn import Turn
+from interlock.journal.ports import Assign, LeaseLost, Settlement, Store
+from interlock.spec.plan import Plan
+
+REQUEST_PREFIX = "request/"
+REOPEN_PAUSE_US = 500 * limits.US_PER_MS
+"""Between losing a lane and opening it again: a store that fails is not asked without a pause."""
+NEVER = 1 << 62
+
+
+class LaneState(NamedTuple):
+    """What an operator sees of a lane."""
+
+    subscription: str
+    shard: Shard
+    open: bool
+    floor: int
+    running: int
+    waiting: int
+    stragglers: int
+    behind: int
+    gated_until: int
+
+
+class Fleet:
+    """Every lane of this worker.
+
+    Args:
+        plan: what to run.
+        store: journal, ledger and cells.
+        ports: what attempts need of the world.
+        available: asked before work for a System starts: None, or how long to wait (µs).
+    """
+
+    def __init__(self, plan: Plan, store: Store, ports: Ports, available: Callable[[str], int | None]) -> None:
+        self._store = store
+        self._ports = ports
+        self._clock = ports.clock
+        self._tails = Tails()
+        self._worker = ""
+        self._lease_until = 0
+        self._lanes: dict[CursorId, Lane] = {}
+        self._by_shard: dict[Shard, list[Lane]] = {}
+        self._plan = plan
+        self._dirty: dict[Lane, None] = {}
+        self._committing = False
+        self._kick_timer: Timer | None = None
+        self._next_commit = 0
+        self._running: dict[Run, asyncio.Task[Any]] = {}
+        self._sweep_at = NEVER
+        self._sweep_timer: Timer | None = None
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._stopping = False
+        self._known: dict[CursorId, None] = {}
+        self._crew = Crew(
+            journal=store,
+            ledger=store,
+            ports=ports,
+            tails=self._tails,
+            plan=plan.digest,
+            available=available,
+            dirty=self._settle,
+            lost=self._lost,
+            lease_until=lambda: self._lease_until,
+            began=self._watch_deadline,
+            over=self._run_ended,
+        )
+
+    # Life.
+
+    async def start(self) -> None:
+        """Take the lease and open every cursor of the plan.
+
+        Raises:
+            StoreError: if the store does not let it.
+        """
+        for spec in self._plan.subscriptions.values():
+            info = await self._store.make_stream(spec.stream, self._shards_of(spec.stream))
+            for number in range(info.shards):
+                shard = Shard(spec.stream, number)
+                lane = Lane(CursorId(spec.name, shard), spec, self._crew)
+                self._lanes[lane.id] = lane
+                self._by_shard.setdefault(shard, []).append(lane)
+        await self._take_lease()
+        await self._read_controls()
+        await self._open(list(self._lanes.values()))
+        self._spawn(self._renewing())
+
+    def _shards_of(self, stream: str) -> int:
+        return next((spec.shards for spec in self._plan.streams if spec.name == stream), limits.SHARDS_DEFAULT)
+
+    async def stop(self, grace_us: int) -> None:
+        """Drain: start nothing more, let what runs end within the grace, commit, give the cursors and the lease back."""
+        self._stopping = True
+        for lane in self._lanes.values():
+            lane.stop()
+        until = self._clock.monotonic() + grace_us
+        while not all(lane.idle for lane in self._lanes.values()) and self._clock.monotonic() < until:
+            await self._clock.sleep_until(min(until, self._clock.monotonic() + 20 * limits.US_PER_MS))
+        for lane in self._lanes.values():
+            lane.cancel()
+        for lane in self._lanes.values():
+            await lane.ended()
+        while self._committing:
+            await self._clock.sleep_until(self._clock.monotonic() + limits.US_PER_MS)
+        await self._commit(release=True)
+        for task in list(self._tasks):
+            task.cancel()
+        await self._store.release(self._worker)
+
+    def abandon(self) -> None:
+        """Let go of everything at once, without a word to the store: what a dying process does."""
+        self._stopping = True
+        for lane in self._lanes.values():
+            lane.lose("abandoned")
+        for task in list(self._tasks):
+            task.cancel()
+        for timer in (self._kick_timer, self._sweep_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def states(self) -> Sequence[LaneState]:
+        """Every lane as it is now."""
+        return [_state(lane) for lane in self._lanes.values()]
+
+    @property
+    def lease_until(self) -> int:
+        """Monotonic µs until which this worker may start attempts."""
+        return self._lease_until
+
+    @property
+    def worker(self) -> str:
+        """The worker's name, as leases and cursors have it."""
+        return self._worker
+
+    # Wakeup: what the store and the Systems tell.
+
+    def appended(self, shard: Shard, events: Sequence[Event]) -> None:
+        """Events of a shard became durable."""
+        before = events[0].offset - 1
+        self._tails.extend(shard, events)
+        for lane in self._by_shard.get(shard, ()):
+            lane.appended(events, before)
+
+    def changed(self, cells: Iterable[str]) -> None:
+        """Cells have changed: requests and control state concern lanes."""
+        for key in cells:
+            if key.startswith((REQUEST_PREFIX, SUBSCRIPTION_CONTROL_PREFIX)):
+                self._spawn(self._take_cell(key))
+
+    def system_changed(self, system: str) -> None:
+        """A System may have become available, or is not any more."""
+        for lane in self._lanes.values():
+            if system in lane.systems:
+                lane.opened_up()
+
+    async def _take_cell(self, key: str) -> None:
+        found = await self._store.get([key])
+        if key.startswith(REQUEST_PREFIX):
+            if key in found:
+                self._take_request(key, found[key].value)
+            return
+        paused = key in found and decode_control(found[key].value).paused
+        for lane in self._lanes.values():
+            if SUBSCRIPTION_CONTROL_PREFIX + lane.id.subscription == key:
+                lane.pause(paused)
+
+    def _take_request(self, key: str, value: bytes) -> None:
+        subscription, stream, number = key.removeprefix(REQUEST_PREFIX).rsplit("/", 3)[:3]
+        if number.isdecimal():
+            lane = self._lanes.get(CursorId(subscription, Shard(stream, int(number))))
+            if lane is not None:
+                lane.ask(key, decode_request(value))
+
+    async def _read_controls(self) -> None:
+        for cell in await self._store.list(SUBSCRIPTION_CONTROL_PREFIX):
+            await self._take_cell(cell.key)
+        for cell in await self._store.list(REQUEST_PREFIX):
+            self._take_request(cell.key, cell.value)
+
+    # The lease.
+
+    async def _take_lease(self) -> None:
+        self._worker = minted_id("wrk_", self._clock.now(), self._ports.random.bytes(9))
+        sent = self._clock.monotonic()
+        lease = await self._store.renew(self._worker, limits.LEASE_TTL_US)
+        if isinstance(lease, LeaseLost):
+            raise StoreError(
+                "store.lease-refused", f"the store refuses the lease: {lease.why}", "see who else uses this store"
+            )
+        self._lease_until = sent + limits.LEASE_TTL_US
+
+    async def _renewing(self) -> None:
+        while not self._stopping:
+            await self._clock.sleep_until(self._clock.monotonic() + limits.LEASE_RENEWAL_US)
+            # Rule 2: the lease lasts from the sending of its renewal, whatever the answer takes.
+            sent = self._clock.monotonic()
+            try:
+                lease = await self._store.renew(self._worker, limits.LEASE_TTL_US)
+            except StoreError as error:
+                self._ports.emit("lease.renewal-failed", worker=self._worker, code=error.code)
+                continue
+            if isinstance(lease, LeaseLost):
+                self._ports.emit("lease.lost", worker=self._worker, why=lease.why)
+                self._lease_until = 0
+                for lane in self._lanes.values():
+                    lane.lose("the lease has ended")
+                continue
+            self._lease_until = sent + limits.LEASE_TTL_US
+            for lane in self._lanes.values():
+                lane.wake()
+
+    async def _open(self, lanes: Sequence[Lane]) -> None:
+        """Open cursors under the present lease."""
+        specs = {lane.id: lane.spec for lane in lanes}
+        assigns = [Assign(id, spec.start, spec.type_ids) for id, spec in specs.items()]
+        lease = await self._store.renew(self._worker, limits.LEASE_TTL_US)
+        opened = lease if isinstance(lease, LeaseLost) else await self._store.open(lease, assigns)
+        if isinstance(opened, LeaseLost):
+            await self._take_lease()
+            for lane in lanes:
+                self._lost(lane, opened.why)
+            return
+        for lane, cursor in zip(lanes, opened, strict=True):
+            first = lane.id not in self._known
+            self._known[lane.id] = None
+            lane.open(cursor, crashed=first and cursor.former_until > 0)
+
+    def _lost(self, lane: Lane, why: str) -> None:
+        self._dirty.pop(lane, None)
+        if not self._stopping:
+            self._ports.emit("lane.lost", subscription=lane.id.subscription, shard=lane.id.shard.number, why=why)
+            self._spawn(self._reopen(lane))
+
+    async def _reopen(self, lane: Lane) -> None:
+        """Rule 10: a lane is opened again only when its old attempts have ended."""
+        await lane.ended()
+        while not self._stopping:
+            await self._clock.sleep_until(self._clock.monotonic() + REOPEN_PAUSE_US)
+            try:
+                if self._lease_until <= self._clock.monotonic():
+                    await self._take_lease()
+                await self._open([lane])
+                return
+            except StoreError as error:
+                self._ports.emit("lane.reopening-failed", subscription=lane.id.subscription, code=error.code)
+
+    # Shared commits.
+
+    def _settle(self, lane: Lane) -> None:
+        """A lane has something to commit: at once if something waits for it, else with what comes soon."""
+        self._dirty[lane] = None
+        if self._committing:
+            return
+        wait = 0 if lane.urgent else self._next_commit - self._clock.monotonic()
+        if wait <= 0:
+            self._kick()
+        elif self._kick_timer is None:
+            self._kick_timer = self._clock.call_at(self._next_commit, self._kick)
+
+    def _kick(self) -> None:
+        if self._kick_timer is not None:
+            self._kick_timer.cancel()
+            self._kick_timer = None
+        if not self._committing and self._dirty and not self._stopping:
+            self._committing = True
+            self._spawn(self._commit())
+
+    async def _commit(self, *, release: bool = False) -> None:
+        """One commit for the settlements of all lanes that are ready (DESIGN 5, group)."""
+        batch: list[tuple[Lane, Turn | None, Settlement]] = []
+        for lane in list(self._lanes.values()) if release else list(self._dirty):
+            settlement = lane.settlement(self._worker, release=release)
+            if settlement is not None:
+                batch.append((lane, lane.turn, settlement))
+        self._dirty.clear()
+        try:
+            results = await self._store.commit([settlement for _, _, settlement in batch]) if batch else ()
+        except StoreError as error:
+            # Rule 9: it may have happened. It is never sent again; the ledger tells when the lanes open anew.
+            self._ports.emit("settlement.in-doubt", lanes=len(batch), code=error.code)
+            for lane, turn, _ in batch:
+                if lane.turn is turn:
+                    lane.lose("its settlement is in doubt")
+            results = ()
+        finally:
+            self._committing = False
+        self._next_commit = self._clock.monotonic() + limits.SETTLE_PAUSE_US
+        for (lane, turn, settlement), result in zip(batch, results, strict=False):
+            lane.settled(turn, settlement, result)
+        self._tell(batch, len(results))
+        if self._dirty and not release:
+            self._settle(next(iter(self._dirty)))
+
+    def _tell(self, batch: Sequence[tuple[Lane, Turn | None, Settlement]], results: int) -> None:
+        if results:
+            for lane, _, settlement in batch:
+                self._ports.emit(
+                    "settlement.committed",
+                    subscription=lane.id.subscription,
+                    shard=lane.id.shard.number,
+                    number=settlement.number,
+                    successes=len(settlement.successes),
+                    attempts=len(settlement.attempts),
+                    dead=sum(row.state == "dead" for row in settlement.put),
+                )
+
+    # Deadlines: one timer for all attempts, not one each.
+
+    def _watch_deadline(self, run: Run, task: asyncio.Task[Any]) -> None:
+        self._running[run] = task
+        if run.work.deadline < self._sweep_at:
+            self._sweep_again_at(run.work.deadline)
+
+    def _run_ended(self, run: Run) -> None:
+        del self._running[run]
+
+    def _sweep(self) -> None:
+        now = self._clock.monotonic()
+        for run, task in self._running.items():
+            if run.work.deadline <= now and not run.expired:
+                run.expired = True
+                task.cancel()
+        self._sweep_again_at(min((run.work.deadline for run in self._running if not run.expired), default=NEVER))
+
+    def _sweep_again_at(self, at: int) -> None:
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        self._sweep_at = at
+        self._sweep_timer = None if at == NEVER else self._clock.call_at(at, self._sweep)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = None
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._ports.emit("fleet.failed", error=repr(error))
+
+
+def _state(lane: Lane) -> LaneState:
+    turn = lane.turn
+    id = lane.id
+    if turn is None:
+        return LaneState(id.subscription, id.shard, False, 0, 0, 0, 0, 0, 0)
+    behind = sum(mark.count for mark in turn.marked_lines())
+    return LaneState(
+        id.subscription,
+        id.shard,
+        True,
+        turn.floor,
+        len(turn.running),
+        len(turn.window),
+        len(turn.rows),
+        behind,
+        turn.gated_until,
+    )

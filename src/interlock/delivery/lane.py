@@ -1,0 +1,515 @@
+"""A lane: one subscription on one shard. It does the awaiting; `turn.py` does the deciding.
+
+An idle lane has no task, no timer and no write. Workers await the user's functions directly, many events each. What
+goes wrong with the store loses the lane: it drops its memory, waits until its attempts have ended, and is opened anew
+(rule 9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from interlock.core import limits
+from interlock.core.cursor import CursorId
+from interlock.core.event import Event
+from interlock.core.outcome import Done
+from interlock.core.ports import Timer
+from interlock.core.requests import Answer, LaneRequest, encode_request
+from interlock.delivery import deadletter
+from interlock.delivery.attempt import Ended, Ports, Program, Run, Work
+from interlock.delivery.schedule import Terms
+from interlock.delivery.tail import Tails
+from interlock.delivery.turn import Failed, Start, Turn
+from interlock.journal.ports import (
+    Batch,
+    CellWrite,
+    Journal,
+    LeaseLost,
+    Ledger,
+    Opened,
+    Retired,
+    Settlement,
+    SettleResult,
+)
+from interlock.spec.plan import SubscriptionSpec
+
+FETCH_EVENTS_MAX = 256
+"""Events of marked keys that are fetched at once."""
+
+
+class Crew(NamedTuple):
+    """What a lane needs of the process that it runs in.
+
+    `dirty(lane)`: it has something to commit. `lost(lane, why)`: it has dropped its memory and can be opened again once
+    `lane.ended()` returns. `lease_until()`: monotonic µs, counted from the sending of the renewal. `began`, `over`: an
+    attempt runs, and whoever watches deadlines may cancel its task after setting `run.expired`.
+    """
+
+    journal: Journal
+    ledger: Ledger
+    ports: Ports
+    tails: Tails
+    plan: str
+    available: Callable[[str], int | None]
+    dirty: Callable[[Lane], None]
+    lost: Callable[[Lane, str], None]
+    lease_until: Callable[[], int]
+    began: Callable[[Run, asyncio.Task[Any]], None]
+    over: Callable[[Run], None]
+
+
+class Lane:
+    """See the module. `turn` is None while the cursor is not open here."""
+
+    def __init__(self, id: CursorId, spec: SubscriptionSpec, crew: Crew) -> None:
+        self.id = id
+        self.spec = spec
+        self.crew = crew
+        self.turn: Turn | None = None
+        self.requests: dict[str, LaneRequest] = {}
+        self.systems: dict[str, None] = dict.fromkeys(spec.systems)
+        self.paused = False
+        self.program = Program.of(spec, crew.ports)
+        self._terms = Terms(spec.retry, spec.on_dead)
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._pumping = False
+        self._again = False
+        self._timer: Timer | None = None
+        self._timer_at = 0
+        self._durable: list[tuple[int, asyncio.Future[bool]]] = []
+        self._answers: dict[str, dict[int, Answer]] = {}
+
+    # Life.
+
+    def open(self, opened: Opened, *, crashed: bool) -> None:
+        """Begin with the cursor as the ledger gave it."""
+        now = self.crew.ports.clock.now()
+        self.turn = Turn(opened, self._terms, self.spec.order == "key", now, crashed)
+        self.turn.paused = self.paused
+        if self.turn.changes.any:
+            self.crew.dirty(self)
+        self.wake()
+
+    def lose(self, why: str) -> None:
+        """Drop everything: the ledger is the truth again."""
+        if self.turn is None:
+            return
+        self.turn = None
+        self._drop_timer()
+        for _, waiter in self._durable:
+            if not waiter.done():
+                waiter.set_result(False)
+        self._durable = []
+        self._answers = {}
+        current = asyncio.current_task()
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()
+        self.crew.lost(self, why)
+
+    async def ended(self) -> None:
+        """Wait until every attempt and read of a lost or stopping lane has ended (rule 10)."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    def stop(self) -> None:
+        """Start nothing more; what runs may end."""
+        if self.turn is not None:
+            self.turn.stopping = True
+
+    def cancel(self) -> None:
+        """End what runs. It counts as no attempt."""
+        for task in self._tasks:
+            task.cancel()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing is in flight."""
+        return not self._tasks and (self.turn is None or self.turn.in_flight is None)
+
+    # What wakes it.
+
+    def appended(self, events: Sequence[Event], before: int) -> None:
+        """Events became durable after the offset `before`; take them at once if the lane has read up to there."""
+        turn = self.turn
+        if turn is None:
+            return
+        if not self._pumping and turn.read_to == before and turn.resume_to <= before:
+            upto = events[-1].offset
+            types, until = turn.types_after(before)
+            if until is None and upto - turn.floor <= limits.WINDOW_OFFSETS and turn.room() >= len(events):
+                found = events if types is None else [event for event in events if event.draft.type in types]
+                turn.offer(found, upto, self.crew.ports.clock.now())
+                self._spawn(turn)
+                self._arm(turn)
+                return
+        self.wake()
+
+    def wake(self) -> None:
+        """Something may have changed: look at everything once."""
+        if self.turn is None:
+            return
+        self._again = True
+        if not self._pumping:
+            self._pumping = True
+            self._task(self._pump(self.turn))
+
+    def pause(self, paused: bool) -> None:
+        """Start no attempts, or start them again. What runs goes on."""
+        self.paused = paused
+        if self.turn is not None:
+            self.turn.paused = paused
+            self.wake()
+
+    def opened_up(self) -> None:
+        """A System that it uses may be available again: ask anew."""
+        if self.turn is not None:
+            self.turn.gated_until = 0
+            self.wake()
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = None
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.crew.ports.emit(
+                "lane.failed", subscription=self.id.subscription, shard=self.id.shard.number, error=repr(error)
+            )
+            self.lose(f"{type(error).__name__} in the lane")
+
+    # The pump: everything that needs the store.
+
+    async def _pump(self, turn: Turn) -> None:
+        try:
+            while self._again and self.turn is turn:
+                self._again = False
+                turn.fire(self.crew.ports.clock.now())
+                await self._answer(turn)
+                await self._read(turn)
+                await self._claim(turn)
+                if self.turn is turn:
+                    self._spawn(turn)
+                    if not turn.ready_now(self.crew.ports.clock.now()) and turn.make_room(self.crew.ports.clock.now()):
+                        self._again = True
+                    if turn.changes.any:
+                        self.crew.dirty(self)
+        except Retired as retired:
+            if self.turn is turn:
+                self.crew.ports.emit(
+                    "lane.cursor-lost",
+                    subscription=self.id.subscription,
+                    shard=self.id.shard.number,
+                    offset=retired.offset,
+                )
+                self.lose("an offset that it needs was retired")
+        finally:
+            self._pumping = False
+            if self.turn is not None and self.turn is turn:
+                self._arm(turn)
+
+    async def _read(self, turn: Turn) -> None:
+        while self.turn is turn and (room := turn.room()) > 0:
+            shard, after = self.id.shard, turn.read_to
+            if after >= self.crew.journal.bounds(shard)[1]:
+                return
+            types, until = turn.types_after(after)
+            upto = after + room if until is None else min(after + room, until)
+            batch = self.crew.tails.read(shard, after, upto, types)
+            if batch is None:
+                batch = await self.crew.journal.read(shard, after, room, types)
+            if self.turn is not turn:
+                return
+            self._offer(turn, batch, until)
+
+    def _offer(self, turn: Turn, batch: Batch, until: int | None) -> None:
+        """Offer a batch in parts that fit the window; what does not fit is read again when there is room."""
+        now = self.crew.ports.clock.now()
+        last = batch.upto if until is None else min(batch.upto, until)
+        events, at = batch.events, 0
+        while turn.read_to < last and (room := turn.room()) > 0:
+            upto = min(last, turn.read_to + room)
+            end = at
+            while end < len(events) and events[end].offset <= upto:
+                end += 1
+            turn.offer(events[at:end], upto, now)
+            at = end
+
+    async def _claim(self, turn: Turn) -> None:
+        """Bring the next events of marked keys: fetch those whose offsets are known, scan for the others (rule 3)."""
+        waiting = [line for line in turn.claims.values() if line.count and not line.claimed]
+        turn.claims = {line.key or "": line for line in waiting}
+        known = [line for line in waiting if line.passed]
+        if known:
+            share = max(1, FETCH_EVENTS_MAX // len(known))
+            wanted = [(line, list(line.passed or ())[:share]) for line in known]
+            offsets = [offset for _, some in wanted for offset in some]
+            events = iter(await self.crew.journal.fetch(self.id.shard, offsets))
+            if self.turn is not turn:
+                return
+            for line, some in wanted:
+                turn.claimed(line, [next(events) for _ in some])
+                turn.claims.pop(line.key or "", None)
+        elif waiting:
+            await self._scan(turn)
+            self._again = True
+
+    async def _scan(self, turn: Turn) -> None:
+        """One scan serves all marked keys; it goes at most 10,000 events far before other work gets its turn."""
+        at = turn.scan_from()
+        end = max(line.last for line in turn.claims.values())
+        seen = 0
+        while at is not None and at <= end and seen < limits.SCAN_EVENTS_PER_TURN and turn.unremembered:
+            types, until = turn.types_after(at - 1)
+            batch = await self.crew.journal.read(self.id.shard, at - 1, limits.WINDOW_OFFSETS, types)
+            if self.turn is not turn:
+                return
+            last = batch.upto if until is None else min(batch.upto, until)
+            turn.scanned(batch.events, at, last)
+            seen += len(batch.events)
+            at = last + 1
+
+    # Attempts.
+
+    def _spawn(self, turn: Turn) -> None:
+        """Ask the Systems, then see that there are workers for what is ready."""
+        if not turn.ready or turn.paused or turn.stopping:
+            return
+        now = self.crew.ports.clock.now()
+        wait_us = self._wait_us()
+        if wait_us is not None:
+            turn.gated_until = max(turn.gated_until, now + max(wait_us, 1))
+            return
+        workers = len(self._tasks) - self._pumping
+        for _ in range(min(len(turn.ready), limits.RUNNING_MAX - workers)):
+            self._task(self._work(turn))
+
+    def _wait_us(self) -> int | None:
+        """How long to wait for the Systems that the function is known to use; None if all are open."""
+        for system in self.systems:
+            wait_us = self.crew.available(system)
+            if wait_us is not None:
+                return wait_us
+        return None
+
+    async def _work(self, turn: Turn) -> None:
+        clock = self.crew.ports.clock
+        burst_until = clock.monotonic() + limits.FUNCTION_BURST_US
+        while self.turn is turn and self._lease_lasts():
+            wait_us = self._wait_us()
+            now = clock.now()
+            if wait_us is not None:
+                turn.gated_until = max(turn.gated_until, now + max(wait_us, 1))
+                break
+            start = turn.next_start(now)
+            if start is None:
+                break
+            await self._attempt(turn, start)
+            if clock.monotonic() > burst_until:
+                await clock.sleep_until(0)
+                burst_until = clock.monotonic() + limits.FUNCTION_BURST_US
+        if self.turn is turn:
+            if turn.changes.any:
+                self.crew.dirty(self)
+            if turn.ready or turn.claims or self.requests or turn.read_to < self.crew.journal.bounds(self.id.shard)[1]:
+                self.wake()
+            else:
+                self._arm(turn)
+
+    def _lease_lasts(self) -> bool:
+        """Rule 2: no attempt starts that could outlive the lease."""
+        return self.crew.ports.clock.monotonic() + self.spec.deadline_us <= self.crew.lease_until()
+
+    async def _attempt(self, turn: Turn, start: Start) -> None:
+        crew, clock = self.crew, self.crew.ports.clock
+        if start.event is None and not await self._load(turn, start):
+            return
+        if turn.careful and not await self._durable_start(turn, start, None):
+            return
+        assert start.event is not None, "loaded above"
+        deadline = clock.monotonic() + self.spec.deadline_us
+
+        async def before_once(call: str) -> bool:
+            return await self._durable_start(turn, start, call)
+
+        def may_send() -> bool:
+            return self.turn is turn and clock.monotonic() < min(deadline, crew.lease_until())
+
+        run = Run(self.program, Work(start.event, start.row, deadline, may_send, before_once))
+        task = asyncio.current_task()
+        assert task is not None, "workers are tasks"
+        crew.began(run, task)
+        try:
+            ended = await run.run()
+        finally:
+            crew.over(run)
+        if run.expired:
+            task.uncancel()
+        if self.turn is turn:
+            self._settle(turn, start, run, ended)
+
+    def _settle(self, turn: Turn, start: Start, run: Run, ended: Ended) -> None:
+        """Tell the turn how it ended."""
+        crew = self.crew
+        now = crew.ports.clock.now()
+        if ended.systems:
+            self.systems.update(dict.fromkeys(ended.systems))
+            if ended.effects:
+                turn.add_effects(ended.effects)
+        outcome = ended.outcome
+        if isinstance(outcome, Done):
+            straggler = start.row is not None or start.offset in turn.rows
+            record = run.record(ended, start.started_at, now, crew.plan) if straggler else None
+            if ended.emits:
+                turn.changes.emit(ended.emits)
+            turn.done(start, now, ended.status, record, outcome.filtered)
+        else:
+            record = run.record(ended, start.started_at, now, crew.plan)
+            row = turn.failed(start, Failed(outcome, record, ended.memo), now, crew.ports.random.uniform(0.0, 1.0))
+            crew.ports.emit(
+                "attempt.failed",
+                subscription=self.id.subscription,
+                event=run.work.event.id,
+                attempt=record.id,
+                number=record.number,
+                outcome=record.outcome,
+                error=record.error,
+                status=record.status,
+                system=record.system,
+                state="waiting" if row is None else row.state,
+                due_at=None if row is None else row.due_at,
+                trace=record.trace,
+            )
+        crew.dirty(self)
+
+    async def _load(self, turn: Turn, start: Start) -> bool:
+        """Bring a straggler's event, and its row with the memo."""
+        try:
+            (event,) = await self.crew.journal.fetch(self.id.shard, [start.offset])
+        except Retired as retired:
+            if self.turn is turn:
+                self.crew.ports.emit(
+                    "lane.cursor-lost",
+                    subscription=self.id.subscription,
+                    shard=self.id.shard.number,
+                    offset=retired.offset,
+                )
+                self.lose("the event of a straggler was retired")
+            return False
+        row = start.row
+        if row is not None and (row.attempts_total or row.replays):
+            stored = await self.crew.ledger.rows(self.id, [start.offset])
+            memo = deadletter.pending_memo(turn, start.offset) or (stored[0].memo if stored else b"")
+            if memo:
+                start.row = replace(row, memo=memo)
+        start.event = event
+        return self.turn is turn
+
+    async def _durable_start(self, turn: Turn, start: Start, call: str | None) -> bool:
+        """Make the `running` row durable before going on; false if the lane was lost meanwhile."""
+        if self.turn is not turn:
+            return False
+        number = turn.begin_durably(start, call, self.crew.ports.clock.now())
+        return await self._until_durable(number)
+
+    async def _until_durable(self, number: int) -> bool:
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._durable.append((number, waiter))
+        self.crew.dirty(self)
+        return await waiter
+
+    # What persons ask for.
+
+    def ask(self, key: str, request: LaneRequest) -> None:
+        """Take a request from its cell; it is answered in a settlement (rule 6)."""
+        if request.state == "asked":
+            self.requests[key] = request
+            self.wake()
+
+    async def _answer(self, turn: Turn) -> None:
+        for key, request in list(self.requests.items()):
+            answers = self._answers.setdefault(key, {})
+            asked = [offset for offset in request.offsets if offset not in answers and offset not in turn.running]
+            stored = {row.offset: row for row in await self.crew.ledger.rows(self.id, asked)}
+            if self.turn is not turn:
+                return
+            now = self.crew.ports.clock.now()
+            for offset in asked:
+                if offset not in turn.running:
+                    answers[offset] = deadletter.apply(turn, request, offset, stored.get(offset), now)
+            if len(answers) == len(frozenset(request.offsets)):
+                del self.requests[key], self._answers[key]
+                done = replace(request, state="applied", results=answers)
+                turn.changes.cell(CellWrite(key, encode_request(done), expires_at=now + limits.US_PER_DAY))
+                self.crew.ports.emit(
+                    "lane.request-applied",
+                    subscription=self.id.subscription,
+                    verb=request.verb,
+                    actor=request.actor,
+                )
+
+    # Settlements.
+
+    def settlement(self, worker: str, *, release: bool = False) -> Settlement | None:
+        """What is to be committed now, if anything."""
+        if self.turn is None:
+            return None
+        return self.turn.settlement(worker, self.crew.ports.clock.now(), release=release)
+
+    @property
+    def urgent(self) -> bool:
+        """Something waits for its next commit."""
+        return bool(self._durable) or (self.turn is not None and self.turn.changes.urgent)
+
+    def settled(self, turn: Turn | None, settlement: Settlement, result: SettleResult) -> None:
+        """The ledger has answered."""
+        if turn is None or self.turn is not turn:
+            return
+        if isinstance(result, LeaseLost):
+            self.lose(result.why)
+            return
+        turn.committed(settlement.number)
+        waiting, self._durable = self._durable, []
+        for number, waiter in waiting:
+            if number > settlement.number:
+                self._durable.append((number, waiter))
+            elif not waiter.done():
+                waiter.set_result(True)
+        if turn.changes.any:
+            self.crew.dirty(self)
+        if turn.ready or turn.claims or self.requests:
+            self.wake()
+        else:
+            self._arm(turn)
+
+    # Time.
+
+    def _arm(self, turn: Turn) -> None:
+        """One timer for whatever comes next by itself."""
+        clock = self.crew.ports.clock
+        at = turn.next_timer()
+        if at is None:
+            self._drop_timer()
+        elif self._timer is None or self._timer_at != at:
+            self._drop_timer()
+            self._timer_at = at
+            self._timer = clock.call_at(clock.monotonic() + max(0, at - clock.now()), self._fired)
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fired(self) -> None:
+        self._timer = None
+        turn = self.turn
+        if turn is not None:
+            if turn.filtered_at is not None:
+                self.crew.dirty(self)
+            self.wake()

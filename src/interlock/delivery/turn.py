@@ -1,0 +1,606 @@
+"""What one lane decides: what is accounted for, what may start, what a settlement holds. Pure; now is an argument.
+
+`lane.py` does all the awaiting. The rules cited by number are those of DESIGN 4; the window's bitmap, rows and marks
+keep the conservation equation at every moment, not only at commits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
+from typing import Literal, NamedTuple
+
+from msgspec.structs import replace
+
+from interlock.core import limits
+from interlock.core.cursor import Attempt, Counters, CursorId, Row, Success
+from interlock.core.event import Event
+from interlock.core.outcome import Later, Reject, Unavailable, Unknown
+from interlock.delivery import schedule
+from interlock.delivery.changes import Changes
+from interlock.delivery.keys import Line
+from interlock.journal.ports import Opened, Settlement
+
+Origin = Literal["window", "row", "mark"]
+
+
+class Start:
+    """An attempt that is to run or runs.
+
+    `event` is None where the log has to be asked for it; `row` is its straggler.
+    """
+
+    __slots__ = ("event", "line", "offset", "origin", "row", "started_at")
+
+    def __init__(
+        self, offset: int, line: Line, origin: Origin, event: Event | None, row: Row | None, started_at: int
+    ) -> None:
+        self.offset = offset
+        self.line = line
+        self.origin: Origin = origin
+        self.event = event
+        self.row = row
+        self.started_at = started_at
+
+
+class Failed(NamedTuple):
+    """An attempt that did not end well. `memo` are the results of its finished calls; b"" leaves what is stored."""
+
+    outcome: Later | Reject | Unavailable | Unknown
+    attempt: Attempt | None
+    memo: bytes = b""
+
+
+class Turn:
+    """The memory of a lane between two openings of its cursor.
+
+    Args:
+        opened: the cursor as the ledger gave it.
+        terms: what the subscription says about failure.
+        ordered: whether events of one key go one at a time.
+        now: µs since the epoch.
+        crashed: the former holder was another process that did not close cleanly (rule 12 counts).
+    """
+
+    def __init__(self, opened: Opened, terms: schedule.Terms, ordered: bool, now: int, crashed: bool) -> None:
+        cursor = opened.cursor
+        self.id: CursorId = cursor.id
+        self.epoch = cursor.epoch
+        self.number = cursor.number
+        self.start_offset = cursor.start
+        self.floor = cursor.floor
+        self.above = cursor.above
+        self.read_to = cursor.floor
+        self.resume_to = cursor.floor + cursor.above.bit_length()
+        self.types = cursor.types
+        self.effects = cursor.effects
+        self.terms = terms
+        self.ordered = ordered
+        self.opened_at = now
+        # Unclean openings are counted with this one, so two former ones make three.
+        self.careful = crashed and cursor.unclean >= 3
+        self.unclean = cursor.unclean
+
+        self.delivered = cursor.counters.delivered
+        self.filtered = cursor.counters.filtered
+        self.discarded = cursor.counters.discarded
+        self.dead = cursor.counters.dead
+
+        self.lines: dict[str | int, Line] = {}
+        self.window: dict[int, Event] = {}
+        self.rows: dict[int, Row] = {}
+        self.running: dict[int, Start] = {}
+        self.ready: deque[Line] = deque()
+        self.claims: dict[str, Line] = {}
+        self.timers: list[tuple[int, int]] = []
+        self.remembered = 0
+        self.marked = 0
+        self.paused = False
+        self.stopping = False
+        self.held_until = opened.former_until if self._must_wait(opened, now) else 0
+        self.gated_until = 0
+        self.solo: Line | None = None
+
+        self.changes = Changes()
+        self.walls: deque[tuple[int, Line]] = deque()
+        self.in_flight: int | None = None
+        self.sent: dict[int, Row] = {}
+        self.filtered_at: int | None = None
+        self._enter_stragglers(opened, now, crashed)
+
+    @staticmethod
+    def _must_wait(opened: Opened, now: int) -> bool:
+        """A former holder may still act: unless it is proven dead and all its calls were harmless to repeat."""
+        if opened.former_until <= now:
+            return False
+        return not opened.former_dead or bool(opened.cursor.effects)
+
+    def _enter_stragglers(self, opened: Opened, now: int, crashed: bool) -> None:
+        for row in opened.rows:
+            line = self.line(row.key if self.ordered else None, row.offset)
+            line.add_row(row.offset)
+            self.rows[row.offset] = row
+            if row.state == "running":
+                self._recover(line, row, now, crashed)
+            elif row.due_at is not None:
+                heappush(self.timers, (row.due_at, row.offset))
+            self._queue(line)
+        for mark in opened.marks:
+            line = self.line(mark.key, mark.first)
+            line.first, line.last, line.count, line.known_to = mark.first, mark.last, mark.count, mark.first - 1
+            self.marked += 1
+            self._queue(line)
+
+    def _recover(self, line: Line, row: Row, now: int, crashed: bool) -> None:
+        """A row that ran under an older epoch: a `once` call may have happened (rule 8), else it is due again."""
+        if row.call is not None:
+            self.place(line, schedule.ambiguous_after_crash(row, now, self.terms), accounted=True, now=now)
+            return
+        row = replace(row, state="due", due_at=now, crashes=row.crashes + crashed, epoch=self.epoch)
+        if row.crashes > 2:
+            row = schedule.after_crash(row, now, self.terms)
+        self.place(line, row, accounted=True, now=now)
+
+    # What comes in from the log.
+
+    def room(self) -> int:
+        """How many further offsets may be read now."""
+        self._advance()
+        if self.stopping or len(self.rows) + self.marked >= limits.BLOCKED_KEYS_MAX:
+            return 0
+        return self.floor + limits.WINDOW_OFFSETS - self.read_to
+
+    @property
+    def systemic(self) -> bool:
+        """So many keys are blocked that the fault is not theirs (rule 13)."""
+        return len(self.rows) + self.marked >= limits.BLOCKED_KEYS_MAX
+
+    def types_after(self, after: int) -> tuple[frozenset[str] | None, int | None]:
+        """The types that hold at `after + 1`, and the last offset that they hold for (None: open end) (rule 5)."""
+        types, until = None, None
+        for entry in self.types:
+            if entry.offset <= after + 1 or types is None:
+                types = entry.types
+            else:
+                until = entry.offset - 1
+                break
+        return types, until
+
+    def offer(self, events: Sequence[Event], upto: int, now: int) -> None:
+        """Take what was read after `read_to`, up to and with `upto`; offsets without an event were filtered."""
+        if self.read_to < self.resume_to:
+            self._offer_again(events, upto, now)
+            return
+        seen = self.read_to
+        for event in events:
+            offset = event.offset
+            if offset != seen + 1:
+                self._filter(seen + 1, offset - 1, now)
+            seen = offset
+            self._enter(event)
+        if upto > seen:
+            self._filter(seen + 1, upto, now)
+        self.read_to = upto
+
+    def _offer_again(self, events: Sequence[Event], upto: int, now: int) -> None:
+        """After an opening, offsets over the floor that have their bit are passed over."""
+        found = {event.offset: event for event in events}
+        for offset in range(self.read_to + 1, upto + 1):
+            if self.above >> (offset - self.floor - 1) & 1:
+                continue
+            event = found.get(offset)
+            if event is None:
+                self._filter(offset, offset, now)
+            else:
+                self._enter(event)
+        self.read_to = upto
+
+    def _enter(self, event: Event) -> None:
+        key = event.draft.key if self.ordered else None
+        index = event.offset if key is None else key
+        line = self.lines.get(index)
+        if line is None:
+            line = self.lines[index] = Line(key)
+        elif line.count:
+            self._fold(line, event.offset)
+            return
+        self.window[event.offset] = event
+        line.window.append(event.offset)
+        if line.running is None:
+            self._queue(line)
+
+    def _filter(self, first: int, last: int, now: int) -> None:
+        count = last - first + 1
+        self.above |= ((1 << count) - 1) << (first - self.floor - 1)
+        self.filtered += count
+        if self.filtered_at is None:
+            self.filtered_at = now
+
+    # What may start.
+
+    def next_start(self, now: int) -> Start | None:
+        """The next attempt that may run now, or None. It counts as running from here on."""
+        if (
+            self.stopping
+            or self.paused
+            or now < self.held_until
+            or now < self.gated_until
+            or len(self.running) >= limits.RUNNING_MAX
+        ):
+            return None
+        if self.solo is not None:
+            return self._start_alone(now)
+        ready = self.ready
+        while ready:
+            line = ready.popleft()
+            line.queued = False
+            if line.running is None and not line.wall:
+                start = self._start(line, now)
+                if start is not None:
+                    self.running[start.offset] = start
+                    line.running = start.offset
+                    return start
+                if self.solo is not None:
+                    return self._start_alone(now)
+        return None
+
+    def _start(self, line: Line, now: int) -> Start | None:
+        head = line.head()
+        if head is None:
+            return None
+        if line.rows and line.rows[0] == head:
+            row = self.rows[head]
+            if row.state != "due" or (row.due_at is not None and row.due_at > now):
+                return None
+            if row.crashes >= 2 and self.solo is None:
+                self.solo = line
+                return None
+            return Start(head, line, "row", None, row, now)
+        if line.window and line.window[0] == head:
+            line.window.popleft()
+            return Start(head, line, "window", self.window.pop(head), None, now)
+        if not line.claimed:
+            self.claims[line.key or ""] = line
+            return None
+        return Start(line.claimed[0].offset, line, "mark", line.claimed[0], None, now)
+
+    def _start_alone(self, now: int) -> Start | None:
+        """An event that was running when the process died twice runs alone, so that the next death names it (rule 12)."""
+        line = self.solo
+        if line is None or self.running:
+            return None
+        start = self._start(line, now)
+        if start is None:
+            self.solo = None
+            return None
+        self.running[start.offset] = start
+        line.running = start.offset
+        return start
+
+    def _queue(self, line: Line) -> None:
+        if not line.queued:
+            line.queued = True
+            self.ready.append(line)
+
+    def look_again(self, line: Line) -> None:
+        """An attempt of the line's key has ended: its next event may start, or its key may be forgotten."""
+        if line is self.solo:
+            self.solo = None
+        if line.window or line.rows or line.count:
+            self._queue(line)
+        elif line.idle:
+            self._forget(line)
+
+    def _forget(self, line: Line) -> None:
+        if line.key is not None:
+            self.lines.pop(line.key, None)
+
+    # How attempts end.
+
+    def done(self, start: Start, now: int, status: int, attempt: Attempt | None, filtered: bool = False) -> None:
+        """The attempt succeeded. `attempt` is the whole record that a straggler's success gets."""
+        self._end(start)
+        line, offset = start.line, start.offset
+        if start.origin == "mark":
+            self._consume(line)
+        elif offset in self.rows:
+            self._clear(line, offset)
+        else:
+            self.above |= 1 << (offset - self.floor - 1)
+            if line.key is None:
+                self.lines.pop(offset, None)
+        if filtered:
+            self.filtered += 1
+        else:
+            self.delivered += 1
+        if attempt is not None:
+            self.changes.attempt(attempt)
+        else:
+            self.changes.successes.append(Success(offset, start.started_at, now - start.started_at, status))
+            self.changes.any = True
+        self.look_again(line)
+
+    def failed(self, start: Start, failed: Failed, now: int, chance: float) -> Row | None:
+        """The attempt did not succeed; gives the row that it leaves, or None if it is as if it had never started."""
+        self._end(start)
+        outcome, line = failed.outcome, start.line
+        if isinstance(outcome, Unavailable) and not failed.memo:
+            self._take_back(start, outcome, now)
+            return None
+        row = self.rows.get(start.offset) or start.row or self._fresh(start)
+        row = replace(row, memo=failed.memo, epoch=self.epoch)
+        if isinstance(outcome, Unavailable):
+            row = replace(row, state="due", due_at=now + (outcome.after_us or 0), call=None)
+        else:
+            if failed.attempt is not None:
+                row = replace(row, system=failed.attempt.system, fingerprint=failed.attempt.fingerprint)
+            row = schedule.after_failure(row, outcome, start.started_at, now, self.terms, chance)
+        if failed.attempt is not None:
+            self.changes.attempt(failed.attempt)
+        if start.origin == "mark":
+            self._consume(line)
+        self.place(line, row, accounted=start.origin != "window" or start.offset in self.rows, now=now)
+        self.look_again(line)
+        return row
+
+    def _end(self, start: Start) -> None:
+        del self.running[start.offset]
+        start.line.running = None
+
+    def _take_back(self, start: Start, outcome: Unavailable, now: int) -> None:
+        """Nothing was sent and nothing is known: the event stands where it stood."""
+        line, offset = start.line, start.offset
+        row = self.rows.get(offset)
+        if row is not None:
+            due_at = now + (outcome.after_us or 0)
+            self.place(line, replace(row, state="due", due_at=due_at, call=None), accounted=True, now=now)
+        elif start.origin == "window" and start.event is not None:
+            self.window[offset] = start.event
+            line.window.appendleft(offset)
+        if outcome.after_us:
+            self.gated_until = max(self.gated_until, now + outcome.after_us)
+        self.look_again(line)
+
+    def _fresh(self, start: Start) -> Row:
+        draft = start.event.draft if start.event is not None else None
+        return Row(start.offset, draft.key if draft else start.line.key, "due", type=draft.type if draft else "")
+
+    # Stragglers.
+
+    def place(self, line: Line, row: Row, *, accounted: bool, now: int) -> None:
+        """Write a row, and put it where its state says: among the live ones, or among the dead (rule 1)."""
+        offset = row.offset
+        if not accounted:
+            self.above |= 1 << (offset - self.floor - 1)
+        self.changes.put(row)
+        if row.state in ("dead", "discarded"):
+            self.rows.pop(offset, None)
+            line.drop_row(offset)
+            self.dead += row.state == "dead"
+            self.discarded += row.state == "discarded"
+            self._wall(line)
+            if line.key is None:
+                self.lines.pop(offset, None)
+            return
+        # The memo rides only in the write: in memory it would be kept for as long as the event waits.
+        self.rows[offset] = replace(row, memo=b"") if row.memo else row
+        line.add_row(offset)
+        if row.due_at is not None and row.state != "running":
+            heappush(self.timers, (row.due_at, offset))
+            if row.due_at <= now:
+                self._queue(line)
+
+    def _clear(self, line: Line, offset: int) -> None:
+        del self.rows[offset]
+        line.drop_row(offset)
+        self.changes.clear(offset)
+        if line.key is None:
+            self.lines.pop(offset, None)
+
+    def _wall(self, line: Line) -> None:
+        """A death or discard is durable before the key's next event is sent (rule 1)."""
+        self.changes.urgent = True
+        line.wall = self.number + 1
+        self.walls.append((line.wall, line))
+
+    def begin_durably(self, start: Start, call: str | None, now: int) -> int:
+        """Put the `running` row of an attempt before it goes on (rules 8 and 12).
+
+        Gives the number of the settlement that must be durable first.
+        """
+        row = self.rows.get(start.offset) or start.row or self._fresh(start)
+        row = replace(row, state="running", due_at=None, call=call, epoch=self.epoch, memo=b"")
+        if start.origin == "mark":
+            self._consume(start.line)
+            start.origin = "row"
+        accounted = start.origin == "row" or start.offset in self.rows
+        self.place(start.line, row, accounted=accounted, now=now)
+        start.origin = "row"
+        self.changes.urgent = True
+        return self.number + 1
+
+    def add_effects(self, effects: frozenset[str]) -> None:
+        """Note effects other than `keyed` that calls have used: a take-over will wait for them."""
+        new = effects - self.effects
+        if new:
+            self.effects |= new
+            self.changes.effects(new)
+
+    # The full window, and marks.
+
+    def make_room(self, now: int) -> bool:
+        """Pass the lowest events of a full window as they are, if nothing can start and a slot is free.
+
+        True if it did.
+        """
+        if self.paused or self.stopping or self.ready_now(now) or len(self.running) >= limits.RUNNING_MAX:
+            return False
+        if self.room() > 0 or self.systemic:
+            return False
+        floor, offset = self.floor, self.floor
+        while offset < min(self.read_to, floor + limits.WINDOW_OFFSETS // 4):
+            offset += 1
+            if not self.above >> (offset - floor - 1) & 1:
+                self._pass(offset, now)
+        self._advance()
+        return True
+
+    def ready_now(self, now: int) -> bool:
+        """Something in the ready queue would start if asked (or might: it may turn out to be blocked)."""
+        return bool(self.ready) and now >= self.gated_until and now >= self.held_until and self.solo is None
+
+    def _pass(self, offset: int, now: int) -> None:
+        start = self.running.get(offset)
+        if start is not None:
+            row = replace(start.row or self._fresh(start), state="running", due_at=None, epoch=self.epoch)
+            self.place(start.line, row, accounted=False, now=now)
+            return
+        event = self.window[offset]
+        line = self.lines[event.draft.key if self.ordered and event.draft.key is not None else offset]
+        if line.running is None and not line.blocked:
+            line.window.popleft()
+            del self.window[offset]
+            row = Row(offset, event.draft.key, "due", due_at=now, epoch=self.epoch, type=event.draft.type)
+            self.place(line, row, accounted=False, now=now)
+            return
+        while line.window:
+            follower = line.window.popleft()
+            del self.window[follower]
+            self._fold(line, follower)
+
+    def _fold(self, line: Line, offset: int) -> None:
+        self.marked += line.count == 0
+        self.remembered += line.fold(offset, self.remembered < limits.PASSED_OFFSETS_PER_LANE)
+        self.above |= 1 << (offset - self.floor - 1)
+        self.changes.mark(line)
+
+    def _consume(self, line: Line) -> None:
+        line.consume()
+        self.marked -= line.count == 0
+        self.changes.mark(line)
+
+    def claimed(self, line: Line, events: Sequence[Event]) -> None:
+        """Events of the mark that were fetched for the offsets at the front of `passed`."""
+        assert line.passed is not None, "only remembered offsets are fetched"
+        if line.claimed is None:
+            line.claimed = deque()
+        for event in events:
+            assert line.passed.popleft() == event.offset, "events come in the order asked"
+            line.claimed.append(event)
+        self.remembered -= len(events)
+        self._queue(line)
+
+    def scanned(self, events: Sequence[Event], first: int, last: int) -> None:
+        """A scan has read `[first, last]`: remember what it found for marked keys, as far as nothing is missing."""
+        for event in events:
+            line = self.lines.get(event.draft.key or "")
+            if line is None or not line.count or not first - 1 <= line.known_to < event.offset <= min(line.last, last):
+                continue
+            self.remembered += line.remember(event.offset)
+        for line in self.claims.values():
+            if line.count and line.known_to >= first - 1 and not line.full:
+                line.known_to = max(line.known_to, last)
+                assert line.passed or line.known_to < line.last, (
+                    f"the mark of {line.key!r} counts events that are not there"
+                )
+
+    @property
+    def unremembered(self) -> bool:
+        """Some key waits for its mark's next event, and no offset of it is known."""
+        return any(line.count and not line.passed for line in self.claims.values())
+
+    def scan_from(self) -> int | None:
+        """The offset from which a scan has to read for the keys that wait for one, or None."""
+        starts = [max(line.known_to + 1, line.first) for line in self.claims.values() if line.count and not line.passed]
+        return min(starts, default=None)
+
+    # Time.
+
+    def fire(self, now: int) -> None:
+        """Queue what is due, and end what was held long enough (rule 7: only `held` ends by a timer)."""
+        self.gated_until = 0 if self.gated_until <= now else self.gated_until
+        self.held_until = 0 if self.held_until <= now else self.held_until
+        while self.timers and self.timers[0][0] <= now:
+            due_at, offset = heappop(self.timers)
+            row = self.rows.get(offset)
+            if row is None or row.due_at != due_at:
+                continue
+            line = self.line(row.key if self.ordered else None, offset)
+            if row.state == "held" and self.terms.on_dead.kind != "halt":
+                self.place(line, schedule.dead(row, row.reason or "exhausted", now), accounted=True, now=now)
+            self._queue(line)
+
+    def next_timer(self) -> int | None:
+        """When `fire` or `next_start` next has something to do by itself."""
+        times = [due_at for due_at, _ in self.timers[:1]]
+        times += [at for at in (self.gated_until, self.held_until) if at > 0 and (self.ready or self.rows)]
+        if self.filtered_at is not None and self.in_flight is None:
+            times.append(self.filtered_at + limits.FLOOR_IDLE_US)
+        return min(times, default=None)
+
+    # Settlements.
+
+    def settlement(self, worker: str, now: int, *, release: bool = False) -> Settlement | None:
+        """What is to be committed, once; None if nothing is, or if one is in flight (rule 9)."""
+        idle_floor = self.filtered_at is not None and now - self.filtered_at >= limits.FLOOR_IDLE_US
+        if self.in_flight is not None or not (self.changes.any or release or idle_floor):
+            return None
+        self._advance()
+        self.number += 1
+        self.in_flight = self.number
+        clean = self.unclean > 0 and now - self.opened_at > limits.LEASE_TTL_US
+        settlement = Settlement(
+            cursor=self.id,
+            worker=worker,
+            epoch=self.epoch,
+            number=self.number,
+            floor=self.floor,
+            above=self.above,
+            counters=Counters(self.delivered, self.filtered, self.discarded, self.dead),
+            clean=clean,
+            release=release,
+            **self.changes.take(),
+        )
+        self.unclean = 0 if clean else self.unclean
+        self.sent = {row.offset: row for row in settlement.put}
+        self.filtered_at = None
+        return settlement
+
+    def committed(self, number: int) -> None:
+        """The settlement is durable: what waited for it may start."""
+        self.in_flight = None
+        self.sent = {}
+        while self.walls and self.walls[0][0] <= number:
+            line = self.walls.popleft()[1]
+            if line.wall <= number:
+                line.wall = 0
+                if line.idle:
+                    self._forget(line)
+                else:
+                    self._queue(line)
+
+    def equation(self) -> tuple[int, int]:
+        """Both sides of the conservation equation as they stand in memory."""
+        behind = sum(line.count for line in self.marked_lines())
+        left = self.floor - self.start_offset + self.above.bit_count()
+        return left, self.delivered + self.filtered + self.discarded + self.dead + len(self.rows) + behind
+
+    def marked_lines(self) -> Iterator[Line]:
+        """The lines that have a mark."""
+        return (line for line in self.lines.values() if line.count)
+
+    def _advance(self) -> None:
+        """Move the floor over the bits that stand right above it."""
+        if self.above & 1:
+            run = (~self.above & (self.above + 1)).bit_length() - 1
+            self.above >>= run
+            self.floor += run
+
+    def line(self, key: str | None, offset: int) -> Line:
+        """The line of a key, or of one keyless event."""
+        index = offset if key is None else key
+        line = self.lines.get(index)
+        if line is None:
+            line = self.lines[index] = Line(key)
+        return line
