@@ -31,6 +31,13 @@ RETENTION_BYTES = 10 * 1024**3
 WRITER_QUEUE_ITEMS_MAX = 10_000
 WRITER_QUEUE_BYTES_MAX = 256 * 1024 * 1024
 """What may wait for the writer. Above it intake answers 503: a queue without a bound is a loss that has not happened yet."""
+WRITER_GROUP_ITEMS_MAX = 4_096
+WRITER_GROUP_BYTES_MAX = 16 * 1024 * 1024
+"""What one commit takes from the queue at most, so that no commit is long and none needs much memory."""
+READ_SCAN_OFFSETS_MAX = 10_000
+"""Offsets that one `read` passes at most, so that a filter that matches nothing gives others their turn."""
+CELL_GRAVE_US = US_PER_DAY
+"""How long the version of a deleted or expired cell is remembered, so that a late compare-and-set cannot hit a new one."""
 TAIL_BYTES_MAX = 8 * 1024 * 1024
 """The shared in-memory tail of a shard; a lane that lags further reads the store."""
 
@@ -106,3 +113,46 @@ REQUEST_ASKED_US = 1 * US_PER_DAY
 """A request that no lane took within this is dropped: what a person meant yesterday may be wrong today."""
 REQUEST_ANSWERED_US = 1 * US_PER_HOUR
 """How long the answers of a lane stay readable; the audit keeps the request for good."""
+
+# What a declaration or a binding may ask for; `interlock check` refuses the rest.
+DEADLINE_MIN_US = 10 * US_PER_MS
+"""Below it every attempt would end before a connection is open."""
+DEADLINE_MAX_US = LEASE_TTL_US // 2
+"""An attempt must end under the lease that it started under, even if one renewal of it is late."""
+RETRY_ATTEMPTS_CEILING = 1_000
+RETRY_AGE_CEILING_US = RETENTION_AGE_US
+"""Trying for longer than the log keeps the event means trying what nobody can look at any more."""
+RETRY_SCHEDULE_MAX = 100
+POLL_EVERY_MIN_US = 1 * US_PER_SECOND
+POLL_EVERY_MAX_US = 7 * US_PER_DAY
+SHARDS_CEILING = 256
+"""The shard takes 8 bits of an event's id."""
+SYSTEM_CONCURRENCY_CEILING = 10_000
+RATE_PER_SECOND_CEILING = 1_000_000
+BODY_BYTES_CEILING = 32 * 1024 * 1024
+"""GitHub sends up to 25 MB; a body is held in memory while its signature is checked."""
+NAME_CHARS_MAX = 100
+VERSION_MAX = 9_999
+
+# HTTP/1.1 on the wire, both sides.
+WRITE_TIMEOUT_US = 30 * US_PER_SECOND
+"""A peer that takes nothing of what is sent for this long is gone."""
+LINGER_US = 2 * US_PER_SECOND
+"""After a refusal the rest of the request is read and dropped this long, so that a reset does not destroy the answer."""
+PIPELINED_BYTES_MAX = 64 * 1024
+"""What a peer may send ahead of the answer that it waits for; above it the connection is not read."""
+DISCARD_BYTES_MAX = 64 * 1024
+"""An unread body up to this size is dropped to keep the connection; a larger one costs more than a new connection."""
+CHUNK_LINE_BYTES_MAX = 256
+"""A chunk's size with its extensions, which nobody uses."""
+CHUNK_EXTENSION_BYTES_MAX = 16 * 1024
+"""Chunk extensions of one body in all: beyond it they are an attack on the reader."""
+TRAILER_BYTES_MAX = 8 * 1024
+FIELD_NAMES_MAX = 1_024
+"""Field names (and hosts) remembered as checked; when full, all are forgotten, so that a flood costs only time."""
+SWEEP_US = 100 * US_PER_MS
+"""Deadlines of connections are looked at no more often than this, and are late by no more than this."""
+POOL_IDLE_TIMEOUT_US = 60 * US_PER_SECOND
+"""Shorter than the 75 s that common servers keep an idle connection, so that we close first."""
+INTERIM_ANSWERS_MAX = 16
+"""1xx answers before the final one."""

@@ -43,7 +43,7 @@ class Cell(msgspec.Struct, frozen=True, gc=False):
 
 
 class CellWrite(msgspec.Struct, frozen=True, gc=False):
-    """A write that succeeds only if the cell is at `expected` (0: must not exist or have expired; None: whatever it is).
+    """A write that succeeds only if the cell is at `expected`: 0 for none that lives, None for whatever it is.
 
     `value` None deletes it.
     """
@@ -104,7 +104,7 @@ class Settlement(msgspec.Struct, frozen=True):
     """What one lane commits: all or nothing.
 
     Attributes:
-        cursor, worker, epoch: refused with `LeaseLost` unless the cursor is assigned so and the worker's lease is valid.
+        cursor, worker, epoch: refused with `LeaseLost` unless it is assigned so and the worker's lease is valid.
         number: the previous settlement's number + 1; a number that was committed before is refused likewise.
         floor, above, counters: the cursor after this settlement.
         put: rows to write, whole, except that `memo` b"" leaves the stored memo as it is.
@@ -202,7 +202,9 @@ class Journal(Protocol):
         """
         ...
 
-    async def append(self, drafts: Sequence[Draft], cells: Sequence[CellWrite] = ()) -> Sequence[Appended] | AppendRefused:
+    async def append(
+        self, drafts: Sequence[Draft], cells: Sequence[CellWrite] = ()
+    ) -> Sequence[Appended] | AppendRefused:
         """As `submit`, awaited.
 
         Raises:
@@ -227,6 +229,13 @@ class Journal(Protocol):
         """
         ...
 
+    async def kept(self, shard: Shard, after: int, limit: int) -> Batch:
+        """Events in `kept` with an offset above `after`: how a lane scans for a mark whose events were retired.
+
+        `upto` is the last offset given, or the last retired one when there are no more.
+        """
+        ...
+
     def bounds(self, shard: Shard) -> tuple[int, int]:
         """The oldest kept and the newest durable offset, from memory; (n + 1, n) when nothing is kept."""
         ...
@@ -247,7 +256,7 @@ class Ledger(Protocol):
         ...
 
     async def open(self, lease: Lease, cursors: Sequence[Assign]) -> Sequence[Opened] | LeaseLost:
-        """Assign cursors to the worker: each epoch is raised by one and the former holder's commits are refused from now on.
+        """Assign cursors to the worker: each epoch is raised by one, a former holder's commits are refused from now on.
 
         Types are recorded from the highest accounted offset + 1 (rule 5). `unclean` is raised by one.
         """

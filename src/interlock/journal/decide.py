@@ -1,0 +1,133 @@
+"""What a settlement, an opening or a cell write may do: pure decisions that every backend asks before it writes.
+
+It owns the rules of the ledger that do not depend on how anything is stored.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from interlock.core.cursor import Cursor, TypesFrom
+from interlock.core.event import Draft
+from interlock.core.limits import CELL_GRAVE_US, DEDUPE_WINDOW_US, US_PER_DAY
+from interlock.journal.ports import Cell, CellConflict, CellWrite, LeaseLost, Settlement
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A cursor and who holds it.
+
+    `worker`: None when nobody does. `former`: the holder before it that did not give it back and whose lease ends last,
+    at `former_until`: it may still have calls under way.
+    """
+
+    cursor: Cursor
+    worker: str | None = None
+    former: str | None = None
+    former_until: int = 0
+
+
+class WorkerLease(msgspec.Struct, frozen=True):
+    """A worker's lease as recorded; `released` when it was given back."""
+
+    expires_at: int
+    released: bool = False
+
+    def valid(self, now: int) -> bool:
+        return not self.released and self.expires_at > now
+
+
+def renewed(lease: WorkerLease | None, now: int, ttl_us: int) -> WorkerLease | LeaseLost:
+    """A new lease, or the longer one; one that has ended is not revived, because its cursors may have moved."""
+    if lease is not None and not lease.valid(now):
+        return LeaseLost("the lease was released" if lease.released else "the lease has expired")
+    return WorkerLease(now + ttl_us)
+
+
+def refusal(settlement: Settlement, held: Held | None, lease: WorkerLease | None, now: int) -> LeaseLost | None:
+    """Why a settlement is not to be written, None if it is (rule 9)."""
+    if held is None or held.worker != settlement.worker or held.cursor.epoch != settlement.epoch:
+        return LeaseLost("the cursor is assigned to another worker or epoch")
+    if lease is None or not lease.valid(now):
+        return LeaseLost("the worker's lease has ended")
+    if settlement.number != held.cursor.number + 1:
+        return LeaseLost(f"settlement {settlement.number} does not follow {held.cursor.number}")
+    if settlement.floor < held.cursor.floor:
+        return LeaseLost(f"the floor would go back from {held.cursor.floor} to {settlement.floor}")
+    return None
+
+
+def settled(held: Held, settlement: Settlement) -> Held:
+    """The cursor after a settlement that was not refused."""
+    cursor = held.cursor
+    after = msgspec.structs.replace(
+        cursor,
+        floor=settlement.floor,
+        above=settlement.above,
+        number=settlement.number,
+        counters=settlement.counters,
+        token=cursor.token if settlement.token is None else settlement.token,
+        unclean=0 if settlement.clean or settlement.release else cursor.unclean,
+        effects=cursor.effects | settlement.effects,
+    )
+    return Held(after, None if settlement.release else held.worker, held.former, held.former_until)
+
+
+def assigned(held: Held, worker: str, lease: WorkerLease | None, types: frozenset[str] | None) -> Held:
+    """The cursor after it was given to `worker`; `lease` is that of the worker that holds it now."""
+    cursor = held.cursor
+    former, former_until = held.former, held.former_until
+    if held.worker != worker and lease is not None and not lease.released and lease.expires_at >= former_until:
+        former, former_until = held.worker, lease.expires_at
+    after = msgspec.structs.replace(
+        cursor,
+        epoch=cursor.epoch + 1,
+        number=0,
+        unclean=cursor.unclean + 1,
+        types=types_from(cursor, types),
+    )
+    return Held(after, worker, former, former_until)
+
+
+def types_from(cursor: Cursor, types: frozenset[str] | None) -> tuple[TypesFrom, ...]:
+    """The history of types: a change holds from the highest accounted offset + 1 (rule 5)."""
+    if types is None or (cursor.types and cursor.types[-1].types == types):
+        return cursor.types
+    first = cursor.floor + cursor.above.bit_length() + 1
+    kept = tuple(entry for entry in cursor.types if entry.offset < first)
+    if kept and kept[-1].types == types:
+        return kept
+    return (*kept, TypesFrom(first, types))
+
+
+def live(cell: Cell | None, now: int) -> Cell | None:
+    """The cell if it exists: one that has expired does not."""
+    return None if cell is None or (cell.expires_at is not None and cell.expires_at <= now) else cell
+
+
+def cell_written(write: CellWrite, found: Cell | None, now: int) -> Cell | CellConflict:
+    """The record to store, or the conflict. `found` is what is stored, expired or not.
+
+    A deleted cell stays as one that expired with the deletion, so that its version goes on and does not start again.
+    """
+    there = live(found, now)
+    if write.expected is not None and write.expected != (there.version if there else 0):
+        return CellConflict(write.key, there)
+    version = found.version if found else 0
+    if write.value is None:
+        return Cell(write.key, version, b"", now)
+    return Cell(write.key, version + 1, write.value, write.expires_at)
+
+
+def cell_forgotten_before(now: int) -> int:
+    """Cells that expired at or before this are removed, versions and all."""
+    return now - CELL_GRAVE_US
+
+
+def first_known_day(now: int) -> int:
+    """The first day (since the epoch) whose identities dedupe still knows."""
+    return (now - DEDUPE_WINDOW_US) // US_PER_DAY
+
+
+def same_identity(a: Draft, b: Draft) -> bool:
+    """Whether two drafts of one stream are the same fact."""
+    return a.id == b.id and a.source == b.source

@@ -1,0 +1,70 @@
+"""Segments of a stream, the unit of retirement: when a new one begins, and which may go. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from interlock.core.event import Draft
+from interlock.core.limits import SEGMENT_EVENTS, US_PER_DAY
+from interlock.journal.ports import Retention
+
+
+class Segment(msgspec.Struct):
+    """A day of a stream, or less where a day has more than `SEGMENT_EVENTS` events.
+
+    Attributes:
+        number: its place in the stream's segments, from 1.
+        first: the position in the stream (all shards counted together, from 1) of its first event.
+        day: days since the epoch.
+        events: how many it holds.
+        size: bytes of their payloads and attributes, about.
+        last_at: when its last event was accepted.
+        last: the last offset in it, by shard.
+    """
+
+    number: int
+    first: int
+    day: int
+    events: int = 0
+    size: int = 0
+    last_at: int = 0
+    last: dict[int, int] = msgspec.field(default_factory=dict[int, int])
+
+    def add(self, shard: int, offset: int, at: int, size: int) -> None:
+        """Count one event."""
+        self.events += 1
+        self.size += size
+        self.last_at = at
+        self.last[shard] = offset
+
+
+def segment_for(segments: Sequence[Segment], position: int, now: int, events_max: int = SEGMENT_EVENTS) -> Segment:
+    """The segment that takes the next event, at `position`: the newest, or a new one for the caller to keep."""
+    day = now // US_PER_DAY
+    if segments and segments[-1].day >= day and segments[-1].events < events_max:
+        return segments[-1]
+    return Segment(segments[-1].number + 1 if segments else 1, position, day)
+
+
+def may_retire(segments: Sequence[Segment], retention: Retention, floors: Mapping[int, int], now: int) -> bool:
+    """Whether the oldest segment is out of bounds and lies at or below the lowest floor of each of its shards.
+
+    `floors`: the lowest floor of the cursors that read a shard; a shard that nobody reads is not in it.
+    """
+    if not segments:
+        return False
+    oldest = segments[0]
+    out = oldest.last_at < now - retention.age_us or over(segments, retention)
+    return out and all(offset <= floors.get(shard, offset) for shard, offset in oldest.last.items())
+
+
+def over(segments: Sequence[Segment], retention: Retention) -> bool:
+    """Whether a stream is above its bound of bytes."""
+    return sum(segment.size for segment in segments) > retention.bytes
+
+
+def size_of(draft: Draft) -> int:
+    """Bytes that an event is counted as, about: its payload, and a share for its attributes and place."""
+    return len(draft.data) + 128

@@ -1,0 +1,220 @@
+"""The one `Store` over any backend that commits in groups: it queues writes, awaits reads and tells who waits.
+
+It holds no state of its own. A backend is asked for its parts in `Offload`, except where it answers from memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from interlock.core.cursor import CursorId, Row
+from interlock.core.errors import InterlockError, StoreError, StoreFull
+from interlock.core.event import Appended, Draft, Event, Shard
+from interlock.core.limits import US_PER_SECOND
+from interlock.core.ports import Clock, Emit, Offload, Wakeup
+from interlock.journal.ports import (
+    AppendRefused,
+    Assign,
+    Batch,
+    Cell,
+    CellConflict,
+    CellWrite,
+    Features,
+    Lease,
+    LeaseLost,
+    Opened,
+    Retention,
+    Settlement,
+    SettleResult,
+    StreamInfo,
+)
+from interlock.journal.segments import size_of
+from interlock.journal.writer import Writer
+
+
+class News(NamedTuple):
+    """What a group made durable: events in offset order by shard, and the keys of cells."""
+
+    appended: Mapping[Shard, Sequence[Event]]
+    changed: Sequence[str]
+
+
+class Tx(Protocol):
+    """One commit under way. Each operation writes all of it or, if it refuses or raises, nothing."""
+
+    def append(self, drafts: Sequence[Draft], cells: Sequence[CellWrite]) -> Sequence[Appended] | AppendRefused: ...
+    def settle(self, settlement: Settlement) -> SettleResult: ...
+    def open(self, lease: Lease, assigns: Sequence[Assign]) -> Sequence[Opened] | LeaseLost: ...
+    def renew(self, worker: str, ttl_us: int) -> Lease | LeaseLost: ...
+    def release(self, worker: str) -> None: ...
+    def put(self, writes: Sequence[CellWrite]) -> Sequence[Cell | CellConflict]: ...
+    def make_stream(self, name: str, shards: int) -> StreamInfo: ...
+    def retire(self, stream: str, retention: Retention) -> int: ...
+    def rename_subscription(self, old: str, new: str) -> int: ...
+    def retire_subscription(self, name: str) -> int: ...
+
+
+class Backend(Protocol):
+    """Where things are kept. `commit` and the reads block and are called in `Offload`; the others are not."""
+
+    features: Features
+
+    def commit(self, runs: Sequence[Callable[[Any], Any]]) -> tuple[Sequence[Any], Any]:
+        """Run each in one transaction; an answer or an `InterlockError` for each, and what `news` needs."""
+        ...
+
+    def news(self, committed: Any) -> News: ...
+    def stream(self, name: str) -> StreamInfo | None: ...
+    def bounds(self, shard: Shard) -> tuple[int, int]: ...
+    def read(self, shard: Shard, after: int, limit: int, types: frozenset[str] | None) -> Batch: ...
+    def kept(self, shard: Shard, after: int, limit: int) -> Batch: ...
+    def fetch(self, shard: Shard, offsets: Sequence[int]) -> Sequence[Event]: ...
+    def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]: ...
+    def get(self, keys: Sequence[str]) -> Mapping[str, Cell]: ...
+    def list(self, prefix: str, limit: int) -> Sequence[Cell]: ...
+    def close(self) -> None: ...
+
+
+def run_each(tx: Tx, runs: Sequence[Callable[[Tx], Any]]) -> list[Any]:
+    """The answers of the requests of a group; one that is refused does not concern the others."""
+    answers: list[Any] = []
+    for run in runs:
+        try:
+            answers.append(run(tx))
+        except InterlockError as error:
+            answers.append(error)
+    return answers
+
+
+class GroupStore:
+    """Implements `Store` and `Lifecycle`."""
+
+    def __init__(self, backend: Backend, clock: Clock, wakeup: Wakeup, offload: Offload, emit: Emit) -> None:
+        self.features = backend.features
+        self._backend = backend
+        self._clock = clock
+        self._wakeup = wakeup
+        self._offload = offload
+        self._emit = emit
+        self._writer: Writer[Tx] = Writer(offload, backend.commit, self._answered, emit)
+        self._closed = False
+
+    def _answered(self, committed: Any) -> None:
+        if isinstance(committed, InterlockError):
+            cause = committed.__cause__ or committed
+            self._emit("store.commit-failed", code=committed.code, cause=type(cause).__name__, detail=str(cause))
+            # An empty commit finds out what became of the group that failed, even if nobody writes again.
+            self._clock.call_at(self._clock.monotonic() + US_PER_SECOND, self._look_again)
+            return
+        news = self._backend.news(committed)
+        for shard, events in news.appended.items():
+            self._wakeup.appended(shard, events)
+        if news.changed:
+            self._wakeup.changed(news.changed)
+
+    def _look_again(self) -> None:
+        if not self._closed:
+            self._writer.call(_nothing).add_done_callback(_seen)
+
+    async def make_stream(self, name: str, shards: int) -> StreamInfo:
+        return await self._writer.call(lambda tx: tx.make_stream(name, shards))
+
+    def stream(self, name: str) -> StreamInfo | None:
+        return self._backend.stream(name)
+
+    def submit(
+        self,
+        drafts: Sequence[Draft],
+        cells: Sequence[CellWrite],
+        done: Callable[[Sequence[Appended] | AppendRefused | Exception], None],
+    ) -> None:
+        size = 0
+        for draft in drafts:
+            size += size_of(draft)
+        self._writer.submit(lambda tx: tx.append(drafts, cells), done, len(drafts), size)
+
+    async def append(
+        self, drafts: Sequence[Draft], cells: Sequence[CellWrite] = ()
+    ) -> Sequence[Appended] | AppendRefused:
+        size = sum(size_of(draft) for draft in drafts)
+        return await self._writer.append(lambda tx: tx.append(drafts, cells), len(drafts), size)
+
+    async def read(self, shard: Shard, after: int, limit: int, types: frozenset[str] | None = None) -> Batch:
+        return await self._offload.run(partial(self._backend.read, shard, after, limit, types))
+
+    async def kept(self, shard: Shard, after: int, limit: int) -> Batch:
+        return await self._offload.run(partial(self._backend.kept, shard, after, limit))
+
+    async def fetch(self, shard: Shard, offsets: Sequence[int]) -> Sequence[Event]:
+        return await self._offload.run(partial(self._backend.fetch, shard, offsets))
+
+    def bounds(self, shard: Shard) -> tuple[int, int]:
+        return self._backend.bounds(shard)
+
+    async def retire(self, stream: str, retention: Retention) -> int:
+        return await self._writer.call(lambda tx: tx.retire(stream, retention))
+
+    async def renew(self, worker: str, ttl_us: int) -> Lease | LeaseLost:
+        return await self._writer.call(lambda tx: tx.renew(worker, ttl_us))
+
+    async def open(self, lease: Lease, cursors: Sequence[Assign]) -> Sequence[Opened] | LeaseLost:
+        return await self._writer.call(lambda tx: tx.open(lease, cursors))
+
+    async def commit(self, settlements: Sequence[Settlement]) -> Sequence[SettleResult]:
+        return await self._writer.call(lambda tx: [tx.settle(settlement) for settlement in settlements])
+
+    async def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]:
+        return await self._offload.run(partial(self._backend.rows, cursor, offsets))
+
+    async def release(self, worker: str) -> None:
+        await self._writer.call(lambda tx: tx.release(worker))
+
+    async def get(self, keys: Sequence[str]) -> Mapping[str, Cell]:
+        return await self._offload.run(partial(self._backend.get, keys))
+
+    async def list(self, prefix: str, limit: int = 1000) -> Sequence[Cell]:
+        return await self._offload.run(partial(self._backend.list, prefix, limit))
+
+    async def put(self, writes: Sequence[CellWrite]) -> Sequence[Cell | CellConflict]:
+        return await self._writer.call(lambda tx: tx.put(writes))
+
+    async def rename_subscription(self, old: str, new: str) -> int:
+        return await self._writer.call(lambda tx: tx.rename_subscription(old, new))
+
+    async def retire_subscription(self, name: str) -> int:
+        return await self._writer.call(lambda tx: tx.retire_subscription(name))
+
+    async def close(self) -> None:
+        """Return when all that was queued is durable and answered; nothing is taken from now on."""
+        self._closed = True
+        await self._writer.close()
+        await self._offload.run(self._backend.close)
+
+
+def stream_unknown(name: str) -> StoreError:
+    return StoreError(
+        "store.stream-unknown",
+        f"the store has no such stream or shard of {name!r}",
+        "make the stream first; nothing was written",
+    )
+
+
+def stream_full(name: str) -> StoreFull:
+    return StoreFull(
+        "store.stream-full",
+        f"stream {name!r} is at its bound of bytes and a subscription has not yet read its oldest events",
+        "see `interlock subscriptions ls` for who lags, or raise the stream's retention; nothing was written",
+    )
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """What became of the look is told by `_answered`; the future must not complain that nobody asked it."""
+    if not future.cancelled():
+        future.exception()
