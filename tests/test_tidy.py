@@ -27,12 +27,15 @@ BROAD_EXCEPT_ALLOWED = {
     "src/interlock/runtime/ports.py": "a thread of Offload: the error is handed to whoever awaits",
     "src/interlock/runtime/supervise.py": "the supervisor: a crashed duty is reported and started again",
     "src/interlock/cli/main.py": "the command line: what nobody expected is told without a traceback",
-    "src/interlock/wire/server.py": "the connection shell: a bug in an application answers 500 and is reported",
+    "src/interlock/wire/connection.py": "the connection shell: a bug in an application answers 500 and is reported",
+    "src/interlock/edge/usercode.py": "the webhook's shell: whatever `accept` raises sends the request to its inbox",
+    "src/interlock/testing/sim/ports.py": "a simulated thread of Offload, as the real one",
 }
 FILE_ACCESS_ALLOWED = {
     "src/interlock/runtime/": "the Files port and the settings",
     "src/interlock/testing/": "the simulated disk and fixtures",
     "src/interlock/cli/": "arguments that name files",
+    "src/interlock/control/address.py": "where a running process can be reached, told to the command line",
     "src/interlock/journal/sqlite/": "the store's own file and lock",
     "src/interlock/security/tokens.py": "the token file, whose mode matters from its first byte",
 }
@@ -142,7 +145,7 @@ def test_no_module_and_no_class_has_a_name_that_says_nothing():
 
 
 def test_every_module_opens_with_one_to_five_lines_of_what_it_owns():
-    docs = {name(path): ast.get_docstring(TREES[path]) for path in CODE}
+    docs = {name(path): ast.get_docstring(TREES[path]) for path in CODE if TREES[path].body}
     assert [path for path, doc in docs.items() if not doc or len(doc.splitlines()) > 5] == []
 
 
@@ -258,9 +261,19 @@ def test_comments_have_no_banners():
 
 
 def test_every_ignored_finding_names_its_rule_and_its_reason():
-    ignore = r"#\s*(?:type: ignore|pyright: ?ignore|noqa)"
-    explained = r"#\s*(?:(?:type: |pyright: ?)ignore\[[\w, -]+\]|noqa: [A-Z]+\d+(?:, ?[A-Z]+\d+)*)[\s(#:–-]+\w{2,}"
-    assert lines_matching(SOURCE, ignore, unless=explained) == []
+    ignore = re.compile(r"#\s*(?:type: ignore|pyright: ?ignore|noqa)")
+    explained = re.compile(
+        r"#\s*(?:(?:type: |pyright: ?)ignore\[[\w, -]+\]|noqa: [A-Z]+\d+(?:, ?[A-Z]+\d+)*)[\s(#:–-]+\w{2,}"
+    )
+    silent: list[str] = []
+    for path in SOURCE:
+        above = ""
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            # The reason stands on the line, or in a comment right above it.
+            if ignore.search(line) and not explained.search(line) and not above.lstrip().startswith("#"):
+                silent.append(f"{name(path)}:{number} {line.strip()[:100]}")
+            above = line
+    assert silent == []
 
 
 def test_every_test_name_is_a_sentence_about_behaviour():

@@ -1,0 +1,195 @@
+"""What the documentation shows is run or parsed, and what the code can say has its heading in the reference."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "interlock"
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+PYTHON_PAGES = [page for page in PAGES if "```python" in page.read_text()]
+CODE = re.compile(r"[a-z]+(?:-[a-z]+)*\.[a-z0-9]+(?:-[a-z0-9]+)*")
+REFUSING = re.compile(
+    r"(Error|StoreFull|StoreBusy|Problem|Refusal|Refused)$|^_?(refuse|refusal|problem|answer_problem)$"
+)
+
+
+class Block(NamedTuple):
+    """A fenced block of a page; `line` is that of its first line of text."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    language, start, lines = None, 0, list[str]()
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if not line.startswith("```"):
+            lines.append(line)
+        elif language is None:
+            language, start, lines = line[3:].strip(), number + 1, []
+        else:
+            yield Block(page, start, language, "\n".join(lines) + "\n")
+            language = None
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+LANGUAGES = {"python", "toml", "json", "console", "text", "http"}
+
+
+def test_every_block_says_its_language():
+    assert [f"{block.place} {block.language!r}" for block in BLOCKS if block.language not in LANGUAGES] == []
+
+
+@pytest.mark.parametrize("page", PYTHON_PAGES, ids=lambda page: page.name)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path):
+    # As a module that can be found by its name, because declarations look up annotations and sources there.
+    module = ModuleType(f"page_{page.stem.replace('-', '_')}")
+    sys.modules[module.__name__] = module
+    try:
+        for block in blocks(page):
+            if block.language == "python":
+                # Empty lines before it, so that a traceback names the line of the page.
+                code = compile("\n" * (block.line - 1) + block.text, str(page), "exec", dont_inherit=True)
+                exec(code, module.__dict__)
+    finally:
+        del sys.modules[module.__name__]
+
+
+@pytest.mark.parametrize("block", [it for it in BLOCKS if it.language in ("toml", "json")], ids=lambda it: it.place)
+def test_configuration_and_json_in_pages_can_be_read(block: Block):
+    (tomllib.loads if block.language == "toml" else json.loads)(block.text)
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Each `$ command` in a console block: its place and its words."""
+    for block in BLOCKS:
+        if block.language == "console":
+            for number, line in enumerate(block.text.splitlines(), block.line):
+                if line.startswith("$ "):
+                    yield f"{block.page.relative_to(ROOT)}:{number}", shlex.split(line[2:], comments=True)
+
+
+def test_every_make_target_that_a_page_shows_exists():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = [(place, words[1]) for place, words in commands() if words[0] == "make"]
+    assert shown
+    assert [each for each in shown if each[1] not in targets] == []
+
+
+def unknown_part(words: list[str]) -> str:
+    """What of `interlock ...` the command line does not know: a verb or an option; "" if it knows all."""
+    import click
+
+    from interlock.cli.main import root
+
+    command: click.Command = root
+    context = click.Context(command, info_name="interlock")
+    for word in words[1:]:
+        options = {name for each in command.get_params(context) for name in (*each.opts, *each.secondary_opts)}
+        if word.startswith("-"):
+            if word.partition("=")[0] not in options:
+                return word
+        elif isinstance(command, click.Group):
+            found = command.get_command(context, word)
+            if found is None:
+                return word
+            command, context = found, click.Context(found, parent=context, info_name=word)
+    return ""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("interlock.cli.main") is None, reason="the command line has not been built yet"
+)
+def test_every_interlock_command_that_a_page_shows_exists():
+    unknown = [(place, " ".join(words), unknown_part(words)) for place, words in commands() if words[0] == "interlock"]
+    assert [each for each in unknown if each[2]] == []
+
+
+def test_every_link_between_pages_leads_somewhere():
+    broken: list[str] = []
+    for page in PAGES:
+        prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+            path, _, anchor = target.partition("#")
+            if "://" in target:
+                continue
+            file = (page.parent / path) if path else page
+            if not file.exists() or (anchor and anchor not in anchors(file)):
+                broken.append(f"{page.relative_to(ROOT)} -> {target}")
+    assert broken == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that a page's headings get: lower case, without punctuation, hyphens for spaces."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def error_codes() -> dict[str, str]:
+    """The codes that the source refuses with, each with one place: the first argument of what makes an error."""
+    found: dict[str, str] = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not REFUSING.search(called(node)):
+                continue
+            given = [*node.args, *(each.value for each in node.keywords if each.arg == "code")]
+            for argument in given:
+                if (
+                    isinstance(argument, ast.Constant)
+                    and isinstance(argument.value, str)
+                    and CODE.fullmatch(argument.value)
+                ):
+                    found.setdefault(argument.value, f"{path.relative_to(ROOT)}:{node.lineno}")
+                    break
+    return found
+
+
+def called(node: ast.Call) -> str:
+    function = node.func
+    return (
+        function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    )
+
+
+def documented_codes() -> dict[str, str]:
+    """The codes with a heading in the reference, each with the text below it."""
+    text = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    parts = re.split(r"^### (\S+)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_error_code_has_its_heading_in_the_reference():
+    documented = documented_codes()
+    assert {code: place for code, place in error_codes().items() if code not in documented} == {}
+
+
+def test_the_reference_names_no_error_that_cannot_happen():
+    # A code may be chosen from a table and given to the error as a variable: it still stands somewhere as a string.
+    source = "\n".join(path.read_text() for path in SOURCE.rglob("*.py"))
+    assert [code for code in documented_codes() if f'"{code}"' not in source] == []
+
+
+def test_every_error_says_what_happened_why_and_what_to_do():
+    silent = {
+        code: part for code, body in documented_codes().items() for part in ("**Why.**", "**Do.**") if part not in body
+    }
+    assert silent == {}
