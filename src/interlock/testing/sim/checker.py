@@ -1,0 +1,346 @@
+"""Does a history keep the promises? One pass for each invariant (RELIABILITY 4), each in time linear in the lines.
+
+It knows nothing of how the product works: only what clients, remotes and the auditor of the disk have seen.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from interlock.testing.sim.history import (
+    Accounted,
+    AnyLine,
+    Asked,
+    Began,
+    Called,
+    Fault,
+    Finished,
+    Logged,
+    Published,
+    Quiet,
+    Read,
+    Reads,
+)
+
+Place = tuple[str, int, int]
+"""Stream, shard, offset."""
+CursorName = tuple[str, str, int]
+"""Subscription, stream, shard."""
+
+SHOWN_MAX = 20
+"""Violations of one invariant that are listed; a broken engine breaks it a thousand times."""
+
+
+class Violation(NamedTuple):
+    """A promise that was not kept, when, and how."""
+
+    invariant: str
+    t: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant} at {self.t} µs: {self.message}"
+
+
+class Case(NamedTuple):
+    """A history with what is derived from it once."""
+
+    lines: Sequence[AnyLine]
+    reads: dict[str, Reads]
+    logged: dict[Place, Logged]
+    last: dict[CursorName, Accounted]
+    ends: dict[tuple[str, Place], int]
+    """When all calls of an event had their effect, or its derived event was durable."""
+    buried: dict[tuple[str, Place], int]
+    """When an event first was dead or discarded."""
+
+    def expected(self, reads: Reads) -> Iterator[Logged]:
+        """The events that a subscription must have delivered, by shard and offset."""
+        for place in sorted(place for place in self.logged if place[0] == reads.stream):
+            event, cursor = self.logged[place], self.last.get((reads.name, place[0], place[1]))
+            if cursor is not None and event.offset > cursor.start and event.type in _types_at(cursor, event.offset):
+                yield event
+
+
+def check(lines: Sequence[AnyLine], reads: Iterable[Reads]) -> list[Violation]:
+    """Every violation, in the order of the invariants."""
+    case = _case(lines, {one.name: one for one in reads})
+    found: list[Violation] = []
+    for invariant in INVARIANTS:
+        for count, violation in enumerate(invariant(case)):
+            if count == SHOWN_MAX:
+                break
+            found.append(violation)
+    return found
+
+
+def _case(lines: Sequence[AnyLine], reads: dict[str, Reads]) -> Case:
+    case = Case(lines, reads, {}, {}, {}, {})
+    done: dict[tuple[str, Place], set[str]] = defaultdict(set)
+    origins: dict[tuple[str, str], Place] = {}
+    for line in lines:
+        match line:
+            case Logged():
+                place = (line.stream, line.shard, line.offset)
+                case.logged[place] = line
+                origins[line.stream, line.id] = place
+                via = reads.get(line.via)
+                if via is not None and (origin := origins.get((via.stream, line.origin))) is not None:
+                    case.ends.setdefault((via.name, origin), line.t)
+            case Called() if line.fresh or 200 <= line.status < 300:  # An effect whose answer was lost is one, too.
+                labels = done[line.subscription, _place(line)]
+                labels.add(line.label)
+                if line.subscription in reads and labels >= set(reads[line.subscription].labels):
+                    case.ends.setdefault((line.subscription, _place(line)), line.t)
+            case Accounted():
+                case.last[line.subscription, line.stream, line.shard] = line
+                for offset in (*line.dead_rows, *line.discarded_rows):
+                    case.buried.setdefault((line.subscription, (line.stream, line.shard, offset)), line.t)
+            case _:
+                pass
+    return case
+
+
+def no_loss(case: Case) -> Iterator[Violation]:
+    """I1, I6: what was acknowledged was durable by then, and reached each subscription or its dead letters."""
+    durable = {(line.stream, line.id): line.t for line in case.logged.values()}
+    for line in case.lines:
+        if isinstance(line, Published) and line.kind == "ok":
+            at = durable.get((line.stream, line.id))
+            if at is None or at > line.t:
+                yield Violation("I6", line.t, f"{line.id} was acknowledged and is not durable")
+    for reads in case.reads.values():
+        for event in case.expected(reads):
+            name = (reads.name, (event.stream, event.shard, event.offset))
+            if name not in case.ends and name not in case.buried:
+                yield Violation("I1", event.t, f"{event.id} never reached {reads.name} nor its dead letters")
+
+
+def no_invention(case: Case) -> Iterator[Violation]:
+    """I2, I7: what is in the log or was sent had been handed in, unchanged, and not been refused."""
+    handed: dict[tuple[str, str], set[str]] = defaultdict(set)
+    open_calls: Counter[tuple[str, str]] = Counter()
+    for line in case.lines:
+        match line:
+            case Published(kind="invoke"):
+                handed[line.stream, line.id].add(line.digest)
+                open_calls[line.stream, line.id] += 1
+            case Published(kind="fail"):
+                open_calls[line.stream, line.id] -= 1
+            case Logged(via=""):
+                if line.digest not in handed[line.stream, line.id]:
+                    yield Violation("I2", line.t, f"{line.id} is in the log and was never handed in so")
+                elif open_calls[line.stream, line.id] <= 0:
+                    yield Violation("I7", line.t, f"{line.id} is in the log after it was refused")
+            case Called():
+                event = case.logged.get(_place(line))
+                if event is None or event.t > line.t or (event.id, event.digest) != (line.id, line.digest):
+                    yield Violation("I2", line.t, f"{line.subscription} sent {line.id}, which is not what the log has")
+            case _:
+                pass
+
+
+def no_duplicate_effect(case: Case) -> Iterator[Violation]:
+    """I3: one effect for each event and call, one key for all its attempts; `once` is never sent twice unasked."""
+    effects: Counter[tuple[str, Place, str]] = Counter()
+    sent: Counter[tuple[str, Place, str]] = Counter()
+    asked: Counter[tuple[str, Place]] = Counter()
+    tokens: dict[str, tuple[str, Place, str]] = {}
+    derived: set[tuple[str, str]] = set()
+    for line in case.lines:
+        match line:
+            case Asked(verb="retry" | "restore"):
+                asked[line.subscription, (line.stream, line.shard, line.offset)] += 1
+            case Logged() if line.via:
+                if (line.via, line.origin) in derived:
+                    yield Violation("I3", line.t, f"{line.via} derived two events from {line.origin}")
+                derived.add((line.via, line.origin))
+            case Called():
+                call = (line.subscription, _place(line), line.label)
+                effect = case.reads[line.subscription].effect if line.subscription in case.reads else "keyed"
+                if line.token and tokens.setdefault(line.token, call) != call:
+                    yield Violation("I3", line.t, f"the key of {tokens[line.token]} was used for {call}")
+                effects[call] += line.fresh and effect == "keyed"
+                if effects[call] > 1:
+                    yield Violation("I3", line.t, f"{line.id} had two effects at {line.process} by {line.subscription}")
+                sent[call] += effect == "once" and (line.fresh or line.status == 0)
+                if sent[call] > 1 + asked[line.subscription, _place(line)]:
+                    yield Violation("I3", line.t, f"{line.id} was sent {sent[call]} times by {line.subscription}, once")
+            case _:
+                pass
+
+
+def order_per_key(case: Case) -> Iterator[Violation]:
+    """I4: nothing of a key is sent before everything earlier of it was delivered, or durably dead."""
+    queues: dict[tuple[str, str, int, str], list[int]] = defaultdict(list)
+    for reads in case.reads.values():
+        if reads.ordered:
+            for event in case.expected(reads):
+                if event.key is not None:
+                    queues[reads.name, event.stream, event.shard, event.key].append(event.offset)
+    passed: Counter[tuple[str, str, int, str]] = Counter()
+    for line in case.lines:
+        if not isinstance(line, Called) or line.key is None:
+            continue
+        queue_name = (line.subscription, line.stream, line.shard, line.key)
+        queue = queues.get(queue_name)
+        if queue is None:
+            continue
+        at = bisect_left(queue, line.offset)
+        while passed[queue_name] < at:
+            earlier = (line.subscription, (line.stream, line.shard, queue[passed[queue_name]]))
+            over = min(case.ends.get(earlier, line.t + 1), case.buried.get(earlier, line.t + 1))
+            if over > line.t:
+                yield Violation("I4", line.t, f"{line.id} was sent before offset {earlier[1][2]} of key {line.key}")
+                break
+            passed[queue_name] += 1
+
+
+def the_log(case: Case) -> Iterator[Violation]:
+    """I5: offsets without gaps, an identity once, and readers who are told the truth about what they have seen."""
+    heads: Counter[tuple[str, int]] = Counter()
+    known: set[tuple[str, str]] = set()
+    for line in case.lines:
+        match line:
+            case Logged():
+                if line.offset != heads[line.stream, line.shard] + 1:
+                    yield Violation("I5", line.t, f"offset {line.offset} follows {heads[line.stream, line.shard]}")
+                heads[line.stream, line.shard] = line.offset
+                if (line.stream, line.id) in known:
+                    yield Violation("I5", line.t, f"{line.id} is in the log twice")
+                known.add((line.stream, line.id))
+            case Read():
+                if line.offsets != tuple(range(line.after + 1, line.upto + 1)):
+                    yield Violation("I5", line.t, f"a reader after {line.after} was told it has all up to {line.upto}")
+                if line.upto > heads[line.stream, line.shard]:
+                    yield Violation("I5", line.t, f"a reader saw {line.upto} before it was durable")
+            case _:
+                pass
+
+
+def conservation(case: Case) -> Iterator[Violation]:
+    """I8: the equation, at every commit of every cursor; and nothing of a cursor goes back."""
+    before: dict[CursorName, Accounted] = {}
+    for line in case.lines:
+        if not isinstance(line, Accounted):
+            continue
+        name = (line.subscription, line.stream, line.shard)
+        accounted = line.floor - line.start + line.above.bit_count()
+        behind = sum(mark[3] for mark in line.marks)
+        settled = line.delivered + line.filtered + line.discarded
+        if accounted != settled + len(line.live) + len(line.dead_rows) + behind:
+            yield Violation(
+                "I8",
+                line.t,
+                f"{name}: {accounted} accounted for, but {settled} settled + {len(line.live)} live "
+                f"+ {len(line.dead_rows)} dead + {behind} behind",
+            )
+        if line.dead != len(line.dead_rows):
+            yield Violation("I8", line.t, f"{name}: counts {line.dead} dead and has {len(line.dead_rows)}")
+        for key, first, last, count in line.marks:
+            if not 1 <= count <= last - first + 1:
+                yield Violation("I8", line.t, f"{name}: the mark of {key} counts {count} in {first}..{last}")
+        last = before.get(name)
+        if last is not None and (line.floor < last.floor or (line.epoch, line.number) < (last.epoch, last.number)):
+            yield Violation("I8", line.t, f"{name} went back")
+        before[name] = line
+
+
+def retry_discipline(case: Case) -> Iterator[Violation]:
+    """I9: a refusal is waited out, a settled event is left alone, and attempts have an end.
+
+    A crash forgets what was not committed, so that a wait is only asked for where no fault came between.
+    """
+    until: dict[tuple[str, Place], tuple[int, int]] = {}
+    refused: Counter[tuple[str, Place]] = Counter()
+    cursors: dict[CursorName, Accounted] = {}
+    disturbed = 0
+    stopped: set[str] = set()
+    for line in case.lines:
+        match line:
+            case Fault(scope="process" | "store" | "deploy"):
+                disturbed += 1
+                stopped.add(line.process)
+            case Asked():
+                until.pop((line.subscription, (line.stream, line.shard, line.offset)), None)
+                refused[line.subscription, (line.stream, line.shard, line.offset)] = 0
+            case Accounted():
+                cursors[line.subscription, line.stream, line.shard] = line
+            case Called() if line.subscription in case.reads:
+                if line.status >= 300:
+                    reads, name = case.reads[line.subscription], (line.subscription, _place(line))
+                    refused[name] += 1
+                    until[name] = (line.t + max(line.retry_after_us, reads.backoff_us), disturbed)
+                    if refused[name] > reads.attempts_max and not disturbed:
+                        yield Violation("I9", line.t, f"{line.id} was tried {refused[name]} times by {reads.name}")
+            case Began():
+                name = (line.subscription, _place(line))
+                not_before, faults = until.get(name, (0, 0))
+                if line.t < not_before and faults == disturbed:
+                    yield Violation("I9", line.t, f"{line.id} was tried {not_before - line.t} µs too early")
+                cursor = cursors.get((line.subscription, line.stream, line.shard))
+                if cursor is not None and line.process not in stopped and _is_settled(cursor, line.offset, line.key):
+                    yield Violation("I9", line.t, f"{line.id} was begun by {line.subscription} after it was settled")
+            case _:
+                pass
+
+
+def liveness(case: Case) -> Iterator[Violation]:
+    """I13: when everything works again, everything is settled in the end."""
+    quiet = any(isinstance(line, Quiet) for line in case.lines)
+    last = case.lines[-1] if case.lines else None
+    if quiet and not isinstance(last, Finished):
+        yield Violation("I13", last.t if last else 0, "the run did not come to its end")
+    if isinstance(last, Finished):
+        for pending in last.pending:
+            yield Violation("I13", last.t, f"still not settled: {pending}")
+
+
+def isolation(case: Case) -> Iterator[Violation]:
+    """I15: where no process, store, operator or deploy was in the way, the healthy are delivered promptly."""
+    if any(isinstance(line, Fault) and line.scope in ("process", "store", "operator", "deploy") for line in case.lines):
+        return
+    for reads in case.reads.values():
+        if reads.prompt_us is None:
+            continue
+        for event in case.expected(reads):
+            end = case.ends.get((reads.name, (event.stream, event.shard, event.offset)))
+            if event.key not in reads.ailing and end is not None and end > event.t + reads.prompt_us:
+                yield Violation("I15", end, f"{event.id} waited {end - event.t} µs in {reads.name}, which was healthy")
+
+
+INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
+    no_loss,
+    no_invention,
+    no_duplicate_effect,
+    order_per_key,
+    the_log,
+    conservation,
+    retry_discipline,
+    liveness,
+    isolation,
+)
+
+
+def _place(line: Called | Began) -> Place:
+    return line.stream, line.shard, line.offset
+
+
+def _types_at(cursor: Accounted, offset: int) -> tuple[str, ...]:
+    """The types that held at an offset: those of the last entry that begins at or before it, else the first."""
+    found: tuple[str, ...] = cursor.types[0][1] if cursor.types else ()
+    for first, types in cursor.types:
+        if first <= offset:
+            found = types
+    return found
+
+
+def _is_settled(cursor: Accounted, offset: int, key: str | None) -> bool:
+    if offset > cursor.floor and not cursor.above >> (offset - cursor.floor - 1) & 1:
+        return False
+    if offset in cursor.live:
+        return False
+    return not any(mark_key == key and first <= offset <= last for mark_key, first, last, _ in cursor.marks)

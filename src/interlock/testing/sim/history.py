@@ -1,0 +1,178 @@
+"""What was seen of a run from outside: by its clients, its remotes and an auditor of the disk, never by the product.
+
+One line each, in the order of time; a run's history as JSONL is enough for the checker. Instants are virtual µs.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["invoke", "ok", "fail", "info"]
+"""`fail` surely did not happen; `info` may have (a timeout, a reset, a 5xx)."""
+
+
+class Line(msgspec.Struct, frozen=True, tag_field="op", kw_only=True):
+    """`t` in µs of virtual time; `process` is who saw it."""
+
+    t: int
+    process: str = ""
+
+
+class Published(Line, tag="publish", frozen=True, kw_only=True):
+    """A client handed in an event. `digest` is of its body."""
+
+    kind: Kind
+    stream: str
+    id: str
+    key: str | None = None
+    type: str = ""
+    digest: str = ""
+
+
+class Logged(Line, tag="logged", frozen=True, kw_only=True):
+    """An event became durable. `origin` and `via`: the event and the subscription that it was derived by, if it was."""
+
+    stream: str
+    shard: int
+    offset: int
+    id: str
+    key: str | None = None
+    type: str = ""
+    digest: str = ""
+    origin: str = ""
+    via: str = ""
+
+
+class Read(Line, tag="read", frozen=True, kw_only=True):
+    """A reader got the events of a shard after an offset, and was told that it has all up to `upto`."""
+
+    stream: str
+    shard: int
+    after: int
+    upto: int
+    offsets: tuple[int, ...]
+
+
+class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
+    """A commit changed a cursor: what the ledger then held. `marks` as (key, first, last, count)."""
+
+    subscription: str
+    stream: str
+    shard: int
+    start: int
+    floor: int
+    above: int
+    delivered: int
+    filtered: int
+    discarded: int
+    dead: int
+    epoch: int
+    number: int
+    live: tuple[int, ...] = ()
+    dead_rows: tuple[int, ...] = ()
+    discarded_rows: tuple[int, ...] = ()
+    marks: tuple[tuple[str, int, int, int], ...] = ()
+    types: tuple[tuple[int, tuple[str, ...]], ...] = ()
+
+
+class Began(Line, tag="began", frozen=True, kw_only=True):
+    """The user's function was entered."""
+
+    subscription: str
+    stream: str
+    shard: int
+    offset: int
+    id: str
+    key: str | None = None
+
+
+class Called(Line, tag="called", frozen=True, kw_only=True):
+    """A remote got a whole request and made up its mind.
+
+    `fresh`: it changed the remote's state. `status` 0: it never answered. `retry_after_us`: what it asked for.
+    """
+
+    subscription: str
+    stream: str
+    shard: int
+    offset: int
+    id: str
+    label: str
+    status: int
+    fresh: bool
+    key: str | None = None
+    token: str = ""
+    digest: str = ""
+    retry_after_us: int = 0
+
+
+class Asked(Line, tag="asked", frozen=True, kw_only=True):
+    """A person asked something of an event: retry, skip, discard, restore."""
+
+    verb: str
+    subscription: str
+    stream: str
+    shard: int
+    offset: int
+
+
+class Fault(Line, tag="fault", frozen=True, kw_only=True):
+    """Something was broken on purpose. `scope` says what it can explain."""
+
+    scope: Literal["process", "store", "network", "remote", "operator", "deploy"]
+    what: str
+
+
+class Quiet(Line, tag="quiet", frozen=True, kw_only=True):
+    """From here on nothing is broken any more."""
+
+
+class Finished(Line, tag="finished", frozen=True, kw_only=True):
+    """The end: `pending` is what is still not settled, as text for people."""
+
+    pending: tuple[str, ...] = ()
+
+
+class Reads(msgspec.Struct, frozen=True):
+    """What the checker has to know about a subscription.
+
+    Attributes:
+        labels: the calls that its function makes for each event; empty for a translation.
+        effect: of those calls.
+        backoff_us: the shortest wait after a first failure.
+        prompt_us: within which time an event is delivered where nothing in its way is broken; None: not promised.
+        ailing: keys whose events are made to fail.
+    """
+
+    name: str
+    stream: str
+    ordered: bool
+    effect: Literal["keyed", "natural", "once"]
+    labels: tuple[str, ...]
+    backoff_us: int = 0
+    attempts_max: int = 40
+    prompt_us: int | None = None
+    ailing: frozenset[str] = frozenset()
+
+
+AnyLine = Published | Logged | Read | Accounted | Began | Called | Asked | Fault | Quiet | Finished
+
+
+class History:
+    """Collects lines; `dump` gives JSONL."""
+
+    def __init__(self) -> None:
+        self.lines: list[AnyLine] = []
+
+    def add(self, line: AnyLine) -> None:
+        self.lines.append(line)
+
+    def dump(self) -> bytes:
+        return msgspec.json.Encoder().encode_lines(self.lines)
+
+
+def load(text: bytes) -> list[AnyLine]:
+    """Read back what `dump` gave."""
+    return msgspec.json.Decoder(AnyLine).decode_lines(text)

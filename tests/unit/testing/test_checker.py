@@ -1,0 +1,274 @@
+"""The checker refuses a hand-made bad history for each invariant, and passes whatever a correct model does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interlock.testing.sim.checker import check
+from interlock.testing.sim.history import (
+    Accounted,
+    AnyLine,
+    Asked,
+    Began,
+    Called,
+    Fault,
+    Finished,
+    History,
+    Kind,
+    Logged,
+    Published,
+    Quiet,
+    Read,
+    Reads,
+    load,
+)
+
+READS = Reads("s", "log", ordered=True, effect="keyed", labels=("a",), backoff_us=500, prompt_us=1_000)
+ONCE = Reads("s", "log", ordered=True, effect="once", labels=("a",))
+
+
+def publish(t: int, kind: Kind, id: str = "e1", digest: str = "d") -> Published:
+    return Published(t=t, kind=kind, stream="log", id=id, key="k", digest=digest)
+
+
+def logged(t: int, offset: int, id: str | None = None, digest: str = "d", via: str = "", origin: str = "") -> Logged:
+    id = id or f"e{offset}"
+    return Logged(
+        t=t, stream="log", shard=0, offset=offset, id=id, key="k", type="T", digest=digest, via=via, origin=origin
+    )
+
+
+def called(t: int, offset: int, status: int = 200, fresh: bool | None = None, token: str = "", wait: int = 0) -> Called:
+    fresh = 200 <= status < 300 if fresh is None else fresh
+    return Called(
+        t=t, process="remote", subscription="s", stream="log", shard=0, offset=offset, id=f"e{offset}", label="a",
+        status=status, fresh=fresh, key="k", token=token or f"token-{offset}", digest="d", retry_after_us=wait,
+    )  # fmt: skip
+
+
+def began(t: int, offset: int) -> Began:
+    return Began(t=t, process="p1", subscription="s", stream="log", shard=0, offset=offset, id=f"e{offset}", key="k")
+
+
+def cursor(
+    t: int, floor: int, delivered: int, *, number: int = 1, epoch: int = 1, above: int = 0, **more: object
+) -> Accounted:
+    fields: dict[str, object] = {
+        "filtered": 0, "discarded": 0, "dead": 0, "types": ((1, ("T",)),), "start": 0, "subscription": "s",
+        "stream": "log", "shard": 0,
+    }  # fmt: skip
+    fields.update(more)
+    return Accounted(t=t, floor=floor, above=above, delivered=delivered, number=number, epoch=epoch, **fields)  # type: ignore[arg-type]
+
+
+def two_events() -> list[AnyLine]:
+    return [
+        publish(1, "invoke"), logged(2, 1), publish(3, "ok"),
+        publish(4, "invoke", "e2"), logged(5, 2), publish(6, "ok", "e2"),
+    ]  # fmt: skip
+
+
+GOOD: list[AnyLine] = [
+    *two_events(),
+    began(7, 1), called(8, 1), cursor(9, 1, 1), began(10, 2), called(11, 2), cursor(12, 2, 2, number=2),
+    Quiet(t=13), Finished(t=14),
+]  # fmt: skip
+
+BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
+    "an event that never arrives": ("I1", [*two_events(), called(8, 1), cursor(9, 2, 2)], READS),
+    "an event that was never handed in": ("I2", [logged(1, 1)], READS),
+    "a body that changed on its way into the log": ("I2", [publish(1, "invoke"), logged(2, 1, digest="x")], READS),
+    "a call for what the log does not have": ("I2", [publish(1, "invoke"), logged(2, 1), called(3, 2)], READS),
+    "two effects of one event": (
+        "I3", [*two_events(), called(8, 1, fresh=True), called(9, 1, fresh=True, token="other")], READS,
+    ),
+    "one key for two events": ("I3", [*two_events(), called(8, 1), called(9, 2, token="token-1")], READS),
+    "a once call that is sent again unasked": (
+        "I3", [*two_events(), called(8, 1, 0, fresh=True), called(9, 1)], ONCE,
+    ),
+    "two events derived from one": (
+        "I3", [logged(1, 1, "x1", via="s", origin="e1"), logged(2, 2, "x2", via="s", origin="e1")], READS,
+    ),
+    "a later event before an earlier one of its key": (
+        "I4", [*two_events(), called(8, 2), called(9, 1), cursor(10, 2, 2)], READS,
+    ),
+    "a later event before the earlier one is durably dead": (
+        "I4",
+        [*two_events(), called(8, 1, 422), called(9, 2), cursor(10, 2, 1, dead=1, dead_rows=(1,))],
+        READS,
+    ),
+    "a gap in the log": ("I5", [publish(1, "invoke", "e2"), logged(2, 2)], READS),
+    "one identity twice": ("I5", [publish(1, "invoke"), logged(2, 1), logged(3, 2, "e1")], READS),
+    "a reader that is told too much": (
+        "I5", [*two_events(), Read(t=7, stream="log", shard=0, after=0, upto=2, offsets=(1,))], READS,
+    ),
+    "a reader that sees what is not durable": (
+        "I5", [*two_events(), Read(t=7, stream="log", shard=0, after=0, upto=3, offsets=(1, 2, 3))], READS,
+    ),
+    "an acknowledgement before the commit": ("I6", [publish(1, "invoke"), publish(2, "ok"), logged(3, 1)], READS),
+    "an acknowledgement without a commit": ("I6", [publish(1, "invoke"), publish(2, "ok")], READS),
+    "a refusal that appears later": ("I7", [publish(1, "invoke"), publish(2, "fail"), logged(3, 1)], READS),
+    "an event that is accounted for twice": ("I8", [cursor(1, 2, 3)], READS),
+    "an event that fell out of the books": ("I8", [cursor(1, 2, 1)], READS),
+    "a dead letter that is not counted": ("I8", [cursor(1, 1, 0, dead_rows=(1,))], READS),
+    "a mark that counts more than there is": ("I8", [cursor(1, 5, 0, marks=(("k", 4, 5, 5),))], READS),
+    "a floor that goes back": ("I8", [cursor(1, 2, 2), cursor(2, 1, 1, number=2)], READS),
+    "a retry that does not wait": (
+        "I9", [*two_events(), began(7, 1), called(8, 1, 503), began(400, 1)], READS,
+    ),
+    "a retry that ignores Retry-After": (
+        "I9", [*two_events(), began(7, 1), called(8, 1, 503, wait=10_000), began(9_000, 1)], READS,
+    ),
+    "an attempt after the end": ("I9", [*two_events(), called(8, 1), cursor(9, 1, 1), began(10, 1)], READS),
+    "more attempts than allowed": (
+        "I9",
+        [*two_events(), *[called(10_000 * n, 1, 503) for n in range(1, 5)]],
+        Reads("s", "log", ordered=True, effect="keyed", labels=("a",), attempts_max=3),
+    ),
+    "work that stays": ("I13", [Quiet(t=1), Finished(t=2, pending=("s: e1 is due",))], READS),
+    "a run without an end": ("I13", [Quiet(t=1), cursor(2, 0, 0)], READS),
+    "a healthy key that waits": (
+        "I15", [*two_events(), called(8, 1), cursor(9, 1, 1), called(9_000, 2), cursor(9_001, 2, 2, number=2)], READS,
+    ),
+}  # fmt: skip
+
+
+def test_a_good_history_passes() -> None:
+    assert check(GOOD, [READS]) == []
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_history_is_refused_by_its_invariant(name: str) -> None:
+    invariant, lines, reads = BAD[name]
+    assert invariant in {violation.invariant for violation in check(lines, [reads])}
+
+
+def test_every_invariant_has_a_bad_history() -> None:
+    assert {invariant for invariant, _, _ in BAD.values()} == {
+        "I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I13", "I15",
+    }  # fmt: skip
+
+
+def test_a_crash_excuses_an_early_retry_and_a_person_excuses_a_second_once_call() -> None:
+    early: list[AnyLine] = [
+        *two_events(), began(7, 1), called(8, 1, 503), Fault(t=9, process="p1", scope="process", what="killed"),
+        began(10, 1), called(11, 1), cursor(12, 1, 1), called(13, 2), cursor(14, 2, 2, number=2),
+    ]  # fmt: skip
+    assert check(early, [READS]) == []
+    again: list[AnyLine] = [
+        *two_events(), called(8, 1, 0, fresh=True),
+        Asked(t=9, verb="retry", subscription="s", stream="log", shard=0, offset=1),
+        called(10, 1), called(11, 2), cursor(12, 2, 2),
+    ]  # fmt: skip
+    assert check(again, [ONCE]) == []
+
+
+def test_a_history_survives_its_file() -> None:
+    history = History()
+    for line in GOOD:
+        history.add(line)
+    assert load(history.dump()) == GOOD
+
+
+Step = tuple[str, int]
+
+
+class Model:
+    """A correct product in 60 lines: one shard, one lane, no concurrency; it writes the history that a world would."""
+
+    def __init__(self) -> None:
+        self.lines: list[AnyLine] = []
+        self.t = 0
+        self.log: list[str] = []
+        self.dead: set[int] = set()
+        self.effects: set[int] = set()
+        self.failed: set[int] = set()
+        self.floor = 0
+        self.number = 0
+
+    def tick(self, us: int = 1) -> int:
+        self.t += us
+        return self.t
+
+    def publish(self, keys: int) -> None:
+        offset = len(self.log) + 1
+        key = f"k{keys}"
+        id = f"e{offset}"
+        self.lines.append(Published(t=self.tick(), kind="invoke", stream="log", id=id, key=key, digest="d"))
+        self.log.append(key)
+        self.lines.append(
+            Logged(t=self.tick(), stream="log", shard=0, offset=offset, id=id, key=key, type="T", digest="d")
+        )
+        if keys % 2:
+            self.lines.append(Published(t=self.tick(), kind="ok", stream="log", id=id, key=key, digest="d"))
+
+    def deliver(self, status: int) -> None:
+        if self.floor == len(self.log):
+            return
+        offset = self.floor + 1
+        key, id = self.log[offset - 1], f"e{offset}"
+        self.tick(1_000 if offset in self.failed else 1)
+        self.lines.append(
+            Began(t=self.t, process="p", subscription="s", stream="log", shard=0, offset=offset, id=id, key=key)
+        )
+        fresh = status in (0, 200) and offset not in self.effects
+        if fresh:
+            self.effects.add(offset)
+        self.lines.append(
+            Called(
+                t=self.tick(),
+                process="r",
+                subscription="s",
+                stream="log",
+                shard=0,
+                offset=offset,
+                id=id,
+                label="a",
+                status=status,
+                fresh=fresh,
+                key=key,
+                token=id,
+                digest="d",
+            )
+        )
+        if status == 422:
+            self.dead.add(offset)
+        if status in (200, 422):
+            self.floor = offset
+        else:
+            self.failed.add(offset)
+        self.commit()
+
+    def commit(self) -> None:
+        self.number += 1
+        dead = tuple(sorted(self.dead))
+        self.lines.append(
+            cursor(self.tick(), self.floor, self.floor - len(dead), number=self.number, dead=len(dead), dead_rows=dead)
+        )
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("publish"), st.integers(0, 3)),
+            st.tuples(st.just("deliver"), st.sampled_from([200, 200, 503, 0, 422])),
+        ),
+        max_size=60,
+    )
+)
+def test_whatever_a_correct_model_does_passes(steps: list[Step]) -> None:
+    model = Model()
+    model.commit()
+    for what, value in steps:
+        if what == "publish":
+            model.publish(value)
+        else:
+            model.deliver(value)
+    while model.floor < len(model.log):
+        model.deliver(200)
+    model.lines += [Quiet(t=model.tick()), Finished(t=model.tick())]
+    reads = Reads("s", "log", ordered=True, effect="keyed", labels=("a",), backoff_us=500, attempts_max=100)
+    assert check(model.lines, [reads]) == []
