@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import wraps
 from inspect import currentframe, unwrap
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
@@ -280,6 +281,7 @@ def _is_storable(text: str) -> bool:
 
 
 def _checked_key(key: Callable[[T], str]) -> Callable[[T], str]:
+    @wraps(key)
     def checked(payload: T) -> str:
         try:
             found = key(payload)

@@ -164,10 +164,12 @@ class HttpBinding(msgspec.Struct, frozen=True):
 
 
 class StreamSpec(NamedTuple):
-    """A stream and how many shards it gets when it is made."""
+    """A stream, how many shards it gets when it is made, and how much of it is kept; the bound met first rules."""
 
     name: str
     shards: int = limits.SHARDS_DEFAULT
+    keep_us: int = limits.RETENTION_AGE_US
+    keep_bytes: int = limits.RETENTION_BYTES
 
 
 class Plan(msgspec.Struct, frozen=True):
