@@ -13,7 +13,7 @@ import msgspec
 from interlock.core.event import Shard
 
 RowState = Literal["running", "due", "held", "dead", "discarded"]
-"""`discarded` is the grave of a dead letter: out of the equation's stragglers, kept so that `restore` can take it back."""
+"""`discarded` is the grave of a dead letter: out of the equation's stragglers, kept so that `restore` finds it."""
 
 DeadReason = Literal[
     "exhausted",
@@ -51,7 +51,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         offset: its place in the shard.
         key: its key; None for types without one.
         state: `running`, `due`, `held` (needs a person, blocks its key), `dead` or `discarded` (block nothing).
-        due_at: when the next attempt is to start; for `held`, when the timer of block_then_skip makes it dead (None: never).
+        due_at: when the next attempt is to start; for `held`, when block_then_skip makes it dead (None: never).
         since: start of the first attempt that counted in this budget; None before it.
         attempts: attempts that counted in this budget.
         attempts_total: attempts that counted, over all budgets: the next attempt's number is this + 1.

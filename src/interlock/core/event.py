@@ -58,7 +58,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """A fact in the log: a draft with its place and the moment of its acceptance (µs since the epoch, store's clock)."""
+    """A fact in the log: a draft with its place and the moment of its acceptance (µs, the store's clock)."""
 
     shard: Shard
     offset: int

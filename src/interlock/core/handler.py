@@ -35,7 +35,7 @@ class Call(msgspec.Struct, frozen=True):
         subscription: the subscription that makes it, or "".
         attempt: `att_...`, or "".
         traceparent: W3C trace context to send on, or "".
-        may_send: asked in the same step as the bytes are written (rule 2); False means: do not send, the lease is ending.
+        may_send: asked in the same step as the bytes are written (rule 2); False: do not send, the lease ends.
     """
 
     system: str

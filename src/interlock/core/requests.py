@@ -15,14 +15,15 @@ from interlock.core.errors import InterlockError
 
 Verb = Literal["retry", "skip", "discard", "restore"]
 Answer = Literal["retried", "skipped", "discarded", "restored", "settled", "not-found", "refused"]
-"""`settled`: the event had been settled before the request was applied; `refused`: its state does not allow the verb."""
+"""`settled`: the event was settled before the request was applied; `refused`: its state does not allow the verb."""
 
 
 class LaneRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """One request for at most `limits.REQUEST_OFFSETS_MAX` events of one cursor.
 
     Attributes:
-        verb: `retry` starts a new budget; `skip` makes a live straggler dead; `discard` settles it; `restore` takes a discard back.
+        verb: `retry` starts a new budget; `skip` makes a live straggler dead; `discard` settles it; `restore`
+            takes a discard back.
         offsets: the frozen set that it is about, ascending.
         actor: who asked.
         reason: why; shown in the audit and on the event's timeline.
