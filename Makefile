@@ -9,7 +9,7 @@ SEEDS ?= 1000
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format sim bench clean
+.PHONY: help install demo test check format docs sim bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
@@ -43,6 +43,9 @@ check: install ## format, lint, types, import contracts, house style
 format: install ## let ruff format and mend what it can
 	@$(BIN)/ruff format --quiet
 	@$(BIN)/ruff check --quiet --fix
+
+docs: install ## write the pages of the reference that come from the code
+	@$(BIN)/python docs/reference/build.py
 
 sim: install ## the engine under seeded faults: SEEDS=1000, or SEED=S to replay one
 	@$(BIN)/python -m interlock.testing.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)

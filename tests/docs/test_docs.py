@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import re
+import runpy
 import shlex
 import sys
 import tomllib
@@ -142,6 +143,17 @@ def anchors(page: Path) -> set[str]:
     """The anchors that a page's headings get: lower case, without punctuation, hyphens for spaces."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ["limits.md", "telemetry.md", "commands.md"])
+def test_a_page_of_the_reference_says_what_the_code_says(page: str):
+    pages = runpy.run_path(str(ROOT / "docs" / "reference" / "build.py"))["PAGES"]
+    assert (ROOT / "docs" / "reference" / page).read_text() == pages[page](), "run `make docs`"
+
+
+def test_every_bound_has_its_reason():
+    bounds = runpy.run_path(str(ROOT / "docs" / "reference" / "build.py"))["bounds"]()
+    assert [bound.name for bound in bounds if not bound.reason] == []
 
 
 def error_codes() -> dict[str, str]:

@@ -27,26 +27,33 @@ DEDUPE_WINDOW_US = 7 * US_PER_DAY
 SEGMENT_EVENTS = 1_000_000
 """A segment is also closed at this many events, so that retirement never copies without bound."""
 RETENTION_AGE_US = 30 * US_PER_DAY
+"""How long a stream is kept: a month of looking back."""
 RETENTION_BYTES = 10 * 1024**3
+"""How much of a stream is kept: a disk has an end."""
 WRITER_QUEUE_ITEMS_MAX = 10_000
+"""As the next, in items: small events fill memory by their number."""
 WRITER_QUEUE_BYTES_MAX = 256 * 1024 * 1024
-"""What may wait for the writer. Above it intake answers 503: a queue without a bound is a loss that has not happened yet."""
+"""What may wait for the writer. Above it intake answers 503: an unbounded queue is a loss that has not happened yet."""
 WRITER_GROUP_ITEMS_MAX = 4_096
+"""As the next, in items."""
 WRITER_GROUP_BYTES_MAX = 16 * 1024 * 1024
 """What one commit takes from the queue at most, so that no commit is long and none needs much memory."""
 READ_SCAN_OFFSETS_MAX = 10_000
 """Offsets that one `read` passes at most, so that a filter that matches nothing gives others their turn."""
 CELL_GRAVE_US = US_PER_DAY
-"""How long the version of a deleted or expired cell is remembered, so that a late compare-and-set cannot hit a new one."""
+"""How long the version of a deleted or expired cell is remembered, so that a late compare-and-set misses a new one."""
 TAIL_BYTES_MAX = 8 * 1024 * 1024
 """The shared in-memory tail of a shard; a lane that lags further reads the store."""
 
 # A lane.
 WINDOW_OFFSETS = 1_024
 """Offsets over the floor that may be accounted for out of order: the bits of `Cursor.above`."""
+WINDOW_PATIENCE_US = 250 * US_PER_MS
+"""How long the floor of a full window may stand still before its lowest events are passed."""
 RUNNING_MAX = 32
 """Attempts of one lane under way at once, at most one a key."""
 PASSED_OFFSETS_PER_KEY = 1_000
+"""Of one key: enough for a burst behind a blocked head."""
 PASSED_OFFSETS_PER_LANE = 100_000
 """Offsets counted behind a mark that a lane remembers; beyond them it scans the log again."""
 SCAN_EVENTS_PER_TURN = 10_000
@@ -64,20 +71,27 @@ HOLD_REPORT_US = 50 * US_PER_MS
 
 # Leases.
 LEASE_TTL_US = 60 * US_PER_SECOND
+"""How long a worker that vanished without a trace can hold its cursors."""
 LEASE_RENEWAL_US = 20 * US_PER_SECOND
+"""A third of the lease: two renewals may fail before it ends."""
 FUNCTION_DEADLINE_US = 30 * US_PER_SECOND
 """Must stay at or under half of the lease: an attempt that outlives its lease could overlap its successor."""
 
 # Retries.
 RETRY_BASE_US = 1 * US_PER_SECOND
+"""The first pause: a blip is over by then."""
 RETRY_CAP_US = 1 * US_PER_HOUR
+"""The longest pause: a System that is back is noticed within the hour."""
 RETRY_AGE_MAX_US = 24 * US_PER_HOUR
+"""From the first attempt that was sent. Age bounds retries; a count alone ends within minutes."""
 RETRY_ATTEMPTS_MAX = 40
+"""A safety stop only: with the pauses above, age comes first."""
 RETRY_AFTER_MAX_US = 1 * US_PER_HOUR
 """A Retry-After beyond this is clamped: a receiver may slow us down, not stop us for good."""
 UNEXPECTED_ATTEMPTS_MAX = 5
 """Attempts after an exception that nothing classifies: bugs should reach the dead letters quickly."""
 BLOCK_THEN_SKIP_US = 1 * US_PER_HOUR
+"""How long a key waits for its failing head unless the subscription says otherwise."""
 MEMO_BYTES_MAX = 256 * 1024
 """Results of finished calls kept with a straggler; a larger answer is refused with a clear error."""
 EXCERPT_BYTES_MAX = 16 * 1024
@@ -85,26 +99,43 @@ EXCERPT_BYTES_MAX = 16 * 1024
 
 # Systems.
 CONNECT_TIMEOUT_US = 3 * US_PER_SECOND
+"""Three transmissions of a lost SYN; a System that takes longer is as good as down."""
 READ_TIMEOUT_US = 10 * US_PER_SECOND
+"""Between two pieces of an answer."""
 CALL_TIMEOUT_US = 15 * US_PER_SECOND
+"""The whole call; must stay well under the function's deadline, so that a second one fits."""
 SYSTEM_CONCURRENCY_MAX = 32
+"""Calls to one System at once: more than most endpoints of partners like."""
 SYSTEM_CONNECTIONS_IDLE_MAX = 32
+"""As many as may be busy: the next burst finds them open."""
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
+"""An answer is held in memory; what is larger is a download and belongs elsewhere."""
 
 # The edge.
 HEADER_BYTES_MAX = 32 * 1024
+"""Room for several large tokens."""
 HEADER_COUNT_MAX = 100
+"""What common servers take."""
 TARGET_BYTES_MAX = 8 * 1024
+"""What common servers and proxies take."""
 BODY_BYTES_MAX = 1024 * 1024
+"""The largest event, since most bodies become one."""
 HEAD_TIMEOUT_US = 10 * US_PER_SECOND
+"""A slow head holds a connection and gives nothing."""
 BODY_TIMEOUT_US = 30 * US_PER_SECOND
+"""As the head, for a body of the size above over a poor line."""
 KEEPALIVE_TIMEOUT_US = 75 * US_PER_SECOND
+"""Longer than the 60 s after which common proxies close, so that they close first."""
 CONNECTIONS_MAX = 10_000
+"""Each costs memory and a file descriptor."""
 DRAIN_TIMEOUT_US = 10 * US_PER_SECOND
+"""What runs may finish; process managers send SIGKILL soon after."""
 JSON_DEPTH_MAX = 64
 """Nesting of a JSON document from outside; deeper ones exhaust a recursive parser."""
 ID_CHARS_MAX = 255
+"""A producer's id stands in an index and in headers."""
 KEY_CHARS_MAX = 255
+"""A key stands in rows, marks and lists."""
 
 # Control.
 REQUEST_OFFSETS_MAX = 1_000
@@ -120,25 +151,33 @@ DEADLINE_MIN_US = 10 * US_PER_MS
 DEADLINE_MAX_US = LEASE_TTL_US // 2
 """An attempt must end under the lease that it started under, even if one renewal of it is late."""
 RETRY_ATTEMPTS_CEILING = 1_000
+"""More is a loop, not a retry."""
 RETRY_AGE_CEILING_US = RETENTION_AGE_US
 """Trying for longer than the log keeps the event means trying what nobody can look at any more."""
 RETRY_SCHEDULE_MAX = 100
+"""A list of delays that a person can still read."""
 POLL_EVERY_MIN_US = 1 * US_PER_SECOND
+"""What has to be faster should be a webhook."""
 POLL_EVERY_MAX_US = 7 * US_PER_DAY
+"""Longer than a week is a calendar, not a poll."""
 SHARDS_CEILING = 256
 """The shard takes 8 bits of an event's id."""
 SYSTEM_CONCURRENCY_CEILING = 10_000
+"""As many connections as the process may have."""
 RATE_PER_SECOND_CEILING = 1_000_000
+"""Beyond what one process can send: a larger number is a slip."""
 BODY_BYTES_CEILING = 32 * 1024 * 1024
 """GitHub sends up to 25 MB; a body is held in memory while its signature is checked."""
 NAME_CHARS_MAX = 100
+"""Names stand in metrics, addresses and tables."""
 VERSION_MAX = 9_999
+"""A version is a small number, not a date."""
 
 # HTTP/1.1 on the wire, both sides.
 WRITE_TIMEOUT_US = 30 * US_PER_SECOND
 """A peer that takes nothing of what is sent for this long is gone."""
 LINGER_US = 2 * US_PER_SECOND
-"""After a refusal the rest of the request is read and dropped this long, so that a reset does not destroy the answer."""
+"""After a refusal the rest of the request is read and dropped this long, so that no reset destroys the answer."""
 PIPELINED_BYTES_MAX = 64 * 1024
 """What a peer may send ahead of the answer that it waits for; above it the connection is not read."""
 DISCARD_BYTES_MAX = 64 * 1024
@@ -148,8 +187,11 @@ CHUNK_LINE_BYTES_MAX = 256
 CHUNK_EXTENSION_BYTES_MAX = 16 * 1024
 """Chunk extensions of one body in all: beyond it they are an attack on the reader."""
 TRAILER_BYTES_MAX = 8 * 1024
+"""Trailers are dropped; this much is read for the sake of the framing."""
 FIELD_NAMES_MAX = 1_024
 """Field names (and hosts) remembered as checked; when full, all are forgotten, so that a flood costs only time."""
+ANSWER_HEADS_MAX = 256
+"""Rendered heads of answers kept for the second that their date holds."""
 SWEEP_US = 100 * US_PER_MS
 """Deadlines of connections are looked at no more often than this, and are late by no more than this."""
 POOL_IDLE_TIMEOUT_US = 60 * US_PER_SECOND

@@ -1,0 +1,127 @@
+"""Writes the pages of the reference that the code knows best: limits, telemetry and commands (`make docs`).
+
+A test compares the pages with what this gives, so none of them can grow old.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from interlock.cli.main import root
+from interlock.core import limits
+from interlock.telemetry.records import RECORDS
+
+HERE = Path(__file__).parent
+
+
+class Bound(NamedTuple):
+    """One constant of `core/limits.py`, the group that it stands in, and its reason."""
+
+    group: str
+    name: str
+    value: object
+    reason: str
+
+
+def bounds() -> list[Bound]:
+    """Every bound in the order of the source."""
+    source = Path(limits.__file__).read_text()
+    groups = {
+        number: line[2:].rstrip(".") for number, line in enumerate(source.splitlines(), 1) if line.startswith("# ")
+    }
+    found: list[Bound] = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            group = [text for line, text in groups.items() if line < node.lineno]
+            if group and not name.startswith("_"):
+                found.append(Bound(group[-1], name, getattr(limits, name), ""))
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and found:
+            found[-1] = found[-1]._replace(reason=" ".join(str(node.value.value).split()))
+    return found
+
+
+UNITS_US = (
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("min", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("µs", 1),
+)
+UNITS_BYTES = (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024), ("bytes", 1))
+
+
+def shown(name: str, value: object) -> str:
+    """A value with its unit, which is the last word of its name."""
+    if isinstance(value, int):
+        units = UNITS_US if name.endswith("_US") else UNITS_BYTES if "BYTES" in name else ()
+        for unit, size in units:
+            if value >= size and value % size == 0:
+                return f"{value // size:,} {unit}"
+        return f"{value:,}"
+    return str(value)
+
+
+def limits_page() -> str:
+    """A table for each group of bounds."""
+    lines = ["# Limits", "", "Every bound of the product, with its default and its reason (`core/limits.py`)."]
+    group = ""
+    for bound in bounds():
+        if bound.group != group:
+            group = bound.group
+            lines += ["", f"## {group}", "", "| bound | default | reason |", "|---|---|---|"]
+        lines.append(f"| `{bound.name}` | {shown(bound.name, bound.value)} | {bound.reason} |")
+    return "\n".join(lines) + "\n"
+
+
+def telemetry_page() -> str:
+    """A heading for each record."""
+    lines = [
+        "# Telemetry",
+        "",
+        "The records that the log carries as JSON, one a line, and that metrics are counted from. Names are stable.",
+    ]
+    for record in sorted(RECORDS.values()):
+        fields = ", ".join(f"`{field}`" for field in record.fields) or "none"
+        lines += ["", f"### {record.name}", "", f"{record.says}", "", f"Level {record.level}. Fields: {fields}."]
+    return "\n".join(lines) + "\n"
+
+
+def commands(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """A command and those under it, each with its words."""
+    yield words, command
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=words[-1])
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            if found is not None:
+                yield from commands(found, (*words, name))
+
+
+def commands_page() -> str:
+    """A heading for each command: what it does, how it is called, its options."""
+    lines = ["# Commands", "", "Standard output carries data, standard error everything that is said to people."]
+    for words, command in commands(root, ("interlock",)):
+        context = click.Context(command, info_name=" ".join(words))
+        usage = " ".join(command.collect_usage_pieces(context))
+        lines += ["", f"## {' '.join(words)}", "", " ".join((command.help or "").split())]
+        lines += ["", "```text", f"{' '.join(words)} {usage}".rstrip(), "```"]
+        rows = [each.get_help_record(context) for each in command.get_params(context)]
+        options = [row for row in rows if row is not None]
+        if options:
+            lines += ["", "| option | meaning |", "|---|---|"]
+            lines += [f"| `{name.replace('|', chr(92) + '|')}` | {' '.join(what.split())} |" for name, what in options]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"limits.md": limits_page, "telemetry.md": telemetry_page, "commands.md": commands_page}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (HERE / name).write_text(page())
