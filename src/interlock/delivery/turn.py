@@ -101,6 +101,7 @@ class Turn:
         self.held_until = opened.former_until if self._must_wait(opened, now) else 0
         self.gated_until = 0
         self.solo: Line | None = None
+        self.stuck_at: tuple[int, int] | None = None
 
         self.changes = Changes()
         self.walls: deque[tuple[int, Line]] = deque()
@@ -434,10 +435,19 @@ class Turn:
 
         True if it did.
         """
-        if self.paused or self.stopping or self.ready_now(now) or len(self.running) >= limits.RUNNING_MAX:
+        if self.room() > 0:
+            self.stuck_at = None
             return False
-        if self.room() > 0 or self.systemic:
+        if self.paused or self.stopping or self.systemic or self.ready_now(now):
             return False
+        if len(self.running) >= limits.RUNNING_MAX:
+            return False
+        # A floor that still moves will make room by itself, without a row or a mark.
+        if self.stuck_at is None or self.stuck_at[0] != self.floor:
+            self.stuck_at = (self.floor, now)
+        if now - self.stuck_at[1] < limits.WINDOW_PATIENCE_US:
+            return False
+        self.stuck_at = None
         floor, offset = self.floor, self.floor
         while offset < min(self.read_to, floor + limits.WINDOW_OFFSETS // 4):
             offset += 1
@@ -534,6 +544,8 @@ class Turn:
     def next_timer(self) -> int | None:
         """When `fire` or `next_start` next has something to do by itself."""
         times = [due_at for due_at, _ in self.timers[:1]]
+        if self.stuck_at is not None:
+            times.append(self.stuck_at[1] + limits.WINDOW_PATIENCE_US)
         times += [at for at in (self.gated_until, self.held_until) if at > 0 and (self.ready or self.rows)]
         if self.filtered_at is not None and self.in_flight is None:
             times.append(self.filtered_at + limits.FLOOR_IDLE_US)
