@@ -63,6 +63,16 @@ def build_plan(
             where=str(errors[0].where),
             fields={"findings": errors},
         )
+    return _planned(material)
+
+
+def planned(integrations: Sequence[Integration], bindings: Bindings) -> Plan:
+    """The plan of what has been checked already and found free of errors."""
+    return _planned(_gather(integrations, bindings, Known(), {}))
+
+
+def _planned(material: Material) -> Plan:
+    bindings = material.bindings
     digest = blake2b(msgspec.json.encode(_plain(material)), digest_size=8).hexdigest()
     return Plan(
         integrations=tuple(material.integrations),
