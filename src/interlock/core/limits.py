@@ -196,5 +196,25 @@ SWEEP_US = 100 * US_PER_MS
 """Deadlines of connections are looked at no more often than this, and are late by no more than this."""
 POOL_IDLE_TIMEOUT_US = 60 * US_PER_SECOND
 """Shorter than the 75 s that common servers keep an idle connection, so that we close first."""
+POOL_WAITING_MAX = 1_000
+"""Requests that wait for a connection of one origin; the limits before the pool should never let it come to that."""
 INTERIM_ANSWERS_MAX = 16
 """1xx answers before the final one."""
+
+# Outgoing calls.
+RATE_WAIT_US = 250 * US_PER_MS
+"""A call waits this long for the rate of its System; for longer the event waits instead, and costs nothing."""
+SLOT_WAIT_US = 2 * US_PER_SECOND
+"""How long a call waits for one of its System's slots: longer than most calls take, short against any deadline."""
+SLOT_WAITERS_MAX = 1_000
+"""Calls of one System that wait for a slot at once."""
+START_PROMISE_US = 1 * US_PER_SECOND
+"""How long a part of a limit is kept for an event that was told that it may start."""
+RECHECK_US = 1 * US_PER_SECOND
+"""Whoever waits for something that is announced asks again after this all the same."""
+WAIT_FOR_A_PERSON_US = 1 * US_PER_HOUR
+"""The same where only a person ends the wait."""
+THROTTLED_US = 1 * US_PER_SECOND
+"""How long a System rests after a 429 that does not say how long."""
+LABEL_CHARS_MAX = 64
+"""The name of a call within an attempt."""
