@@ -91,10 +91,20 @@ class Exchange(Protocol):
         """Answer, whole. `content-length`, `date` and the connection's fields are the server's."""
         ...
 
-    def begin(self, status: int, headers: Fields = (), *, length: int | None = None, on_drain: Callable[[], None] | None = None) -> Writer:
-        """Start an answer whose body is streamed: chunked unless `length` is given."""
+    def begin(
+        self,
+        status: int,
+        headers: Fields = (),
+        *,
+        length: int | None = None,
+        on_drain: Callable[[], None] | None = None,
+    ) -> Writer:
+        """Start an answer whose body is streamed: chunked unless `length` is given.
+
+        `on_drain` is called when there is room again, and once if the peer goes away before the end: look at `closed`.
+        """
         ...
 
 
 App = Callable[[Exchange], None]
-"""Called once a request's head is complete and correct. It must call `collect`, `stream` or answer before it returns."""
+"""Called with a complete and correct head. It must call `collect` or `stream`, or answer, before returning."""

@@ -1,0 +1,171 @@
+"""The head of a request: from bytes to a `Head` and the framing of its body, or to the reason why it is refused.
+
+One pure function of one block of bytes, so that a compiled one can take its place. Strict by construction: a head is
+what this grammar matches, and everything else is refused (RFC 9112; decision 0101).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from interlock.core.limits import FIELD_NAMES_MAX
+from interlock.wire import refusals
+from interlock.wire.exchange import Head, Refusal
+from interlock.wire.fields import Names, decimal, head_lines, is_token, parsed_fields
+
+# Visible ASCII without the characters that no URI may hold and about which proxies disagree: # \ " < >
+_ORIGIN_FORM = re.compile(r"/[!$-;=?-\[\]-~]*")
+_ABSOLUTE_FORM = re.compile(r"(?i:https?)://([^/?@]+)((?:[/?].*)?)")
+_HOST = re.compile(r"([A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
+_PORT_MAX = 65_535
+LINE_BYTES_BESIDES_TARGET_MAX = 64
+"""Room in the request line for the method and the version."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"})
+_METHODS_REFUSED = frozenset({"TRACE", "CONNECT"})
+
+
+class Framed(NamedTuple):
+    """A head that was accepted, and how its body is framed. `expects`: the client waits for a 100 before the body."""
+
+    head: Head
+    chunked: bool
+    keep_alive: bool
+    expects: bool
+
+
+class HeadReader:
+    """Reads heads for one server. `hosts` are the names that it answers for, None for all."""
+
+    def __init__(self, *, target_bytes_max: int, header_count_max: int, hosts: frozenset[str] | None) -> None:
+        self.names = Names()
+        self._target_bytes_max = target_bytes_max
+        self._line_bytes_max = target_bytes_max + LINE_BYTES_BESIDES_TARGET_MAX
+        self._header_count_max = header_count_max
+        self._hosts = _Hosts(hosts)
+
+    def read(self, block: bytes, peer: str) -> Framed | Refusal:
+        """Read a head. `block` ends before the empty line; `peer` is the address that it came from."""
+        lines = head_lines(block)
+        if lines is None:
+            return refusals.OCTET
+        # One empty line before a request is allowed for old clients (RFC 9112 2.2).
+        line = lines.pop(0) or (lines.pop(0) if lines else "")
+        parts = line.split(" ")
+        if len(parts) != 3:
+            return refusals.REQUEST_LINE
+        method, target, version = parts
+        if len(lines) > self._header_count_max:
+            return refusals.HEADER_TOO_MANY
+        parsed = parsed_fields(lines, self.names)
+        if parsed is None:
+            return refusals.HEADER_INVALID
+        headers, framing = parsed
+        if method not in _METHODS or version != "HTTP/1.1" or len(line) > self._target_bytes_max:
+            refusal = self._line_refusal(line)
+            if refusal is not None:
+                return refusal
+        if _ORIGIN_FORM.fullmatch(target) is None:
+            resolved = _resolved(method, target, headers, framing)
+            if resolved is None:
+                return refusals.TARGET_INVALID
+            target, headers = resolved
+        host = framing.get("host")
+        refusal = self._hosts[host] if host is not None else self._hosts.without(version)
+        if refusal is not None:
+            return refusal
+        body = _body_framing(version, framing)
+        if isinstance(body, Refusal):
+            return body
+        length, chunked, expects = body
+        path, _, query = target.partition("?")
+        keep_alive = (
+            version == "HTTP/1.1" if "connection" not in framing else _keeps_alive(version, framing["connection"])
+        )
+        head = Head(method, target, path, query, version, headers, peer, length)
+        return Framed(head, chunked, keep_alive, expects)
+
+    def _line_refusal(self, line: str) -> Refusal | None:
+        method, target, version = line.split(" ")
+        if not is_token(method):
+            return refusals.METHOD_INVALID
+        if method in _METHODS_REFUSED:
+            return refusals.METHOD_REFUSED
+        if version not in {"HTTP/1.1", "HTTP/1.0"}:
+            return refusals.VERSION
+        too_long = len(target) > self._target_bytes_max or len(line) > self._line_bytes_max
+        return refusals.TARGET_TOO_LONG if too_long else None
+
+
+def _resolved(
+    method: str, target: str, headers: list[tuple[str, str]], framing: dict[str, str]
+) -> tuple[str, list[tuple[str, str]]] | None:
+    """A target of another form as `/path?query`. The host of an absolute one replaces Host (RFC 9112 3.2.2)."""
+    if target == "*":
+        return (target, headers) if method == "OPTIONS" else None
+    found = _ABSOLUTE_FORM.fullmatch(target)
+    if found is None:
+        return None
+    authority, rest = found.groups()
+    origin = rest if rest.startswith("/") else "/" + rest
+    if _ORIGIN_FORM.fullmatch(origin) is None:
+        return None
+    # A Host that was sent twice is malformed, whatever the target says.
+    if "," not in framing.get("host", ","):
+        framing["host"] = authority
+    return origin, [("host", authority), *((name, value) for name, value in headers if name != "host")]
+
+
+def _body_framing(version: str, framing: dict[str, str]) -> tuple[int | None, bool, bool] | Refusal:
+    """Length, whether it is chunked, whether a 100 is expected (RFC 9112 6).
+
+    Fields that were sent twice hold a comma here and match nothing.
+    """
+    coding, given, expect = framing.get("transfer-encoding"), framing.get("content-length"), framing.get("expect")
+    length = None
+    if coding is not None:
+        if given is not None:
+            return refusals.FRAMING
+        if version != "HTTP/1.1" or coding.lower() != "chunked":
+            return refusals.TRANSFER_ENCODING
+    elif given is not None:
+        length = decimal(given)
+        if length is None:
+            return refusals.CONTENT_LENGTH
+    # RFC 9110 10.1.1: an expectation in HTTP/1.0 is ignored.
+    expects = expect is not None and version == "HTTP/1.1"
+    if expects and (expect or "").lower() != "100-continue":
+        return refusals.EXPECTATION
+    return length, coding is not None, expects
+
+
+def _keeps_alive(version: str, connection: str) -> bool:
+    options = {option.strip(" \t") for option in connection.lower().split(",")}
+    return "close" not in options and (version == "HTTP/1.1" or "keep-alive" in options)
+
+
+class _Hosts(dict[str, Refusal | None]):
+    """Host as sent -> why it is refused, if it is."""
+
+    def __init__(self, allowed: frozenset[str] | None) -> None:
+        super().__init__()
+        self._allowed = None if allowed is None else frozenset(name.lower() for name in allowed)
+
+    def __missing__(self, host: str) -> Refusal | None:
+        if len(self) >= FIELD_NAMES_MAX:
+            self.clear()
+        refusal = self[host] = self._refusal(host)
+        return refusal
+
+    def without(self, version: str) -> Refusal | None:
+        """HTTP/1.0 had no Host; where only some are allowed, a request must name one."""
+        return refusals.HOST_MISSING if version == "HTTP/1.1" or self._allowed is not None else None
+
+    def _refusal(self, host: str) -> Refusal | None:
+        found = _HOST.fullmatch(host)
+        if found is None or (found[2] is not None and (decimal(found[2]) or 0) > _PORT_MAX):
+            return refusals.HOST_INVALID
+        if self._allowed is None or host.lower() in self._allowed or found[1].lower() in self._allowed:
+            return None
+        return refusals.HOST_NOT_ALLOWED
