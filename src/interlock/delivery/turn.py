@@ -345,23 +345,32 @@ class Turn:
         self.look_again(line)
         return row
 
+    def unstart(self, start: Start, wait_us: int, now: int) -> None:
+        """A System has no room for it yet: as if it had not been started, and nothing is for a while."""
+        self._end(start)
+        self._give_back(start)
+        self.gated_until = max(self.gated_until, now + max(wait_us, 1))
+        self.look_again(start.line)
+
     def _end(self, start: Start) -> None:
         del self.running[start.offset]
         start.line.running = None
 
     def _take_back(self, start: Start, outcome: Unavailable, now: int) -> None:
         """Nothing was sent and nothing is known: the event stands where it stood."""
-        line, offset = start.line, start.offset
-        row = self.rows.get(offset)
-        if row is not None:
-            due_at = now + (outcome.after_us or 0)
-            self.place(line, replace(row, state="due", due_at=due_at, call=None), accounted=True, now=now)
-        elif start.origin == "window" and start.event is not None:
-            self.window[offset] = start.event
-            line.window.appendleft(offset)
+        row = self.rows.get(start.offset)
+        if row is not None and row.state == "running":
+            start.origin = "row"
+            self.place(start.line, replace(row, state="due", due_at=now, call=None), accounted=True, now=now)
+        self._give_back(start)
         if outcome.after_us:
             self.gated_until = max(self.gated_until, now + outcome.after_us)
-        self.look_again(line)
+        self.look_again(start.line)
+
+    def _give_back(self, start: Start) -> None:
+        if start.origin == "window" and start.event is not None and start.offset not in self.rows:
+            self.window[start.offset] = start.event
+            start.line.window.appendleft(start.offset)
 
     def _fresh(self, start: Start) -> Row:
         draft = start.event.draft if start.event is not None else None

@@ -1,0 +1,228 @@
+"""The engine: store, Systems, lanes and data plane of one plan, put together from the ports that it is handed.
+
+The same composition runs in production, in `Lab` and in simulation. It opens no port of the machine by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from interlock.core import limits
+from interlock.core.controls import SYSTEM_CONTROL_PREFIX, Control, decode_control
+from interlock.core.errors import SpecError
+from interlock.core.event import Event, Shard
+from interlock.core.ports import Access, Clock, Emit, Net, Offload, Random, Secrets, Wakeup
+from interlock.delivery.attempt import Ports
+from interlock.delivery.fleet import Fleet
+from interlock.edge.app import DataPlane
+from interlock.journal.ports import CellConflict, CellWrite, Store
+from interlock.security.signatures import verifier
+from interlock.spec.findings import Known
+from interlock.spec.plan import Plan
+from interlock.systems.registry import Systems, Transport
+
+AUDIT_STREAM = "_audit"
+KNOWN_CELL = "plan/known"
+"""What the store remembers of the plans that it ran: a `Known` as JSON."""
+
+
+class World(NamedTuple):
+    """The ports of one process. `offload` runs the user's plain functions."""
+
+    clock: Clock
+    random: Random
+    net: Net
+    offload: Offload
+    emit: Emit
+    secrets: Secrets
+    access: Access
+
+
+OpenStore = Callable[[Wakeup], Awaitable[Store]]
+
+
+class Engine:
+    """One process's engine.
+
+    Args:
+        plan: checked declarations.
+        world: the ports.
+        open_store: opens the store, which tells the given `Wakeup` what its commits made durable.
+        transport: what carries calls to Systems; None for HTTP over `world.net`.
+    """
+
+    def __init__(self, plan: Plan, world: World, open_store: OpenStore, transport: Transport | None = None) -> None:
+        self.plan = plan
+        self.world = world
+        self._open_store = open_store
+        self._transport = transport
+        self._store: Store | None = None
+        self._fleet: Fleet | None = None
+        self._systems: Systems | None = None
+        self._app: DataPlane | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._acted_on: dict[str, int] = {}
+
+    @property
+    def store(self) -> Store:
+        """The store, once `start` has opened it."""
+        assert self._store is not None, "the engine has not been started"
+        return self._store
+
+    @property
+    def fleet(self) -> Fleet:
+        """The lanes, once `start` has opened them."""
+        assert self._fleet is not None, "the engine has not been started"
+        return self._fleet
+
+    @property
+    def systems(self) -> Systems:
+        """The Systems, once `start` has made them."""
+        assert self._systems is not None, "the engine has not been started"
+        return self._systems
+
+    @property
+    def app(self) -> DataPlane:
+        """What answers on the data port, once `start` has made it."""
+        assert self._app is not None, "the engine has not been started"
+        return self._app
+
+    async def start(self, *, paused: bool = False) -> None:
+        """Open the store, then the Systems, then the lanes; the data plane can be listened for when it returns.
+
+        Raises:
+            StoreError: if the store cannot be opened.
+            SpecError: `plan.forgets`, if the store knows what the plan lacks.
+        """
+        world = self.world
+        self._store = await self._open_store(self)
+        await self._remember()
+        for stream in self.plan.streams:
+            await self.store.make_stream(stream.name, stream.shards)
+        await self.store.make_stream(AUDIT_STREAM, 1)
+        self._systems = Systems(
+            self.plan, world.net, world.clock, world.random, world.emit, world.secrets, transport=self._transport
+        )
+        ports = Ports(world.clock, world.random, world.offload, world.emit, self._systems.client)
+        self._fleet = Fleet(self.plan, self.store, ports, self._systems.available)
+        self._systems.watch(self._fleet.system_changed)
+        for cell in await self.store.list(SYSTEM_CONTROL_PREFIX):
+            self._control(cell.key, cell.version, decode_control(cell.value))
+        await self._fleet.start()
+        self._app = DataPlane(
+            self.plan,
+            self.store,
+            lambda webhook: verifier(webhook.verify, world.secrets, world.clock),
+            world.access,
+            world.emit,
+        )
+
+    async def stop(self, grace_us: int = limits.DRAIN_TIMEOUT_US) -> None:
+        """Drain the lanes, give back cursors and lease, close Systems and store. Counts no attempt."""
+        if self._app is not None:
+            self._app.drain()
+        if self._fleet is not None:
+            await self._fleet.stop(grace_us)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._systems is not None:
+            await self._systems.close()
+        if self._store is not None:
+            await self._store.close()
+
+    def abandon(self) -> None:
+        """Stop as a killed process does: nothing is committed, nothing is given back."""
+        if self._fleet is not None:
+            self._fleet.abandon()
+        for task in list(self._tasks):
+            task.cancel()
+
+    # Wakeup.
+
+    def appended(self, shard: Shard, events: Sequence[Event]) -> None:
+        """Events became durable."""
+        if self._fleet is not None:
+            self._fleet.appended(shard, events)
+
+    def changed(self, cells: Iterable[str]) -> None:
+        """Cells have a new version."""
+        if self._fleet is None:
+            return
+        keys = list(cells)
+        self._fleet.changed(keys)
+        systems = [key for key in keys if key.startswith(SYSTEM_CONTROL_PREFIX)]
+        if systems:
+            task = asyncio.get_running_loop().create_task(self._reread(systems))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def acted_on(self, cell: str) -> int:
+        """The version of a control cell that this process acts on; 0 before the first."""
+        return self._acted_on.get(cell, 0)
+
+    async def _reread(self, keys: Sequence[str]) -> None:
+        found = await self.store.get(keys)
+        for key in keys:
+            cell = found.get(key)
+            self._control(key, cell.version if cell else 0, decode_control(cell.value) if cell else Control())
+
+    def _control(self, key: str, version: int, control: Control) -> None:
+        name = key.removeprefix(SYSTEM_CONTROL_PREFIX)
+        self._acted_on[key] = version
+        if name in self.plan.systems:
+            self.systems.control(name, control)
+
+    # What the store remembers of former plans.
+
+    async def _remember(self) -> None:
+        """Refuse a plan that forgets what the store knows; else let the store know this plan's names and shapes."""
+        cell = (await self.store.get([KNOWN_CELL])).get(KNOWN_CELL)
+        known = msgspec.json.decode(cell.value, type=Known) if cell else Known()
+        lacking = forgotten(known, self.plan)
+        if lacking:
+            raise SpecError(
+                "plan.forgets",
+                "the store knows what this plan lacks: " + ", ".join(name for name, _ in lacking),
+                "; ".join(remedy for _, remedy in lacking),
+            )
+        now = known_of(self.plan)
+        value = msgspec.json.encode(
+            Known(
+                now.subscriptions | known.subscriptions,
+                now.streams | known.streams,
+                now.systems | known.systems,
+                {**known.types, **now.types},
+            )
+        )
+        if cell is None or cell.value != value:
+            (written,) = await self.store.put([CellWrite(KNOWN_CELL, value, expected=cell.version if cell else 0)])
+            if isinstance(written, CellConflict):
+                await self._remember()
+
+
+def known_of(plan: Plan) -> Known:
+    """What a store is to remember of a plan."""
+    return Known(
+        frozenset(plan.subscriptions),
+        frozenset(stream.name for stream in plan.streams),
+        frozenset(plan.systems),
+        {type.id: type.schema_digest for type in plan.types.values()},
+    )
+
+
+def forgotten(known: Known, plan: Plan) -> list[tuple[str, str]]:
+    """What the store knows and the plan lacks, or has in another shape, each with its remedy."""
+    lacking = [
+        (f"subscription {name}", f"`interlock subscriptions rename {name} NEW` or `interlock subscriptions retire {name}`")
+        for name in sorted(known.subscriptions - frozenset(plan.subscriptions))
+    ]
+    lacking += [
+        (f"event type {id} in another shape", f"give {id} a new version")
+        for id, digest in sorted(known.types.items())
+        if id in plan.types and plan.types[id].schema_digest != digest
+    ]
+    return lacking
