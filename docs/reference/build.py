@@ -1,4 +1,4 @@
-"""Writes the pages of the reference that the code knows best: limits, telemetry and commands (`make docs`).
+"""Writes the pages of the reference that the code knows best: limits, settings, telemetry and commands (`make docs`).
 
 A test compares the pages with what this gives, so none of them can grow old.
 """
@@ -6,14 +6,20 @@ A test compares the pages with what this gives, so none of them can grow old.
 from __future__ import annotations
 
 import ast
+import inspect
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import click
+import msgspec
 
 from interlock.cli.main import root
 from interlock.core import limits
+from interlock.runtime import settings
+from interlock.spec.span import write_span
 from interlock.telemetry.records import RECORDS
 
 HERE = Path(__file__).parent
@@ -80,6 +86,49 @@ def limits_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def settings_page() -> str:
+    """A table for each section of `interlock.toml`."""
+    sections = (
+        settings.AppSettings,
+        settings.StoreSettings,
+        settings.DataSettings,
+        settings.ControlSettings,
+        settings.SystemSettings,
+        settings.StreamSettings,
+    )
+    lines = ["# Settings", "", "What `interlock.toml`, its overlay, the environment and flags may set."]
+    for section in sections:
+        title, _, about = inspect.cleandoc(section.__doc__ or "").partition(": ")
+        about = " ".join(about.partition("Attributes:")[0].split())
+        lines += ["", f"## {title.strip('`')}", "", about[:1].upper() + about[1:]]
+        lines += ["", "| key | default | meaning |", "|---|---|---|"]
+        meant = meanings(section)
+        for field in msgspec.structs.fields(section):
+            lines.append(f"| `{field.encode_name}` | {shown_default(field)} | {meant.get(field.name, '')} |")
+    lines += ["", "## [secrets]", "", 'Names of secrets, and where each is: `"env:NAME"` or `"file:PATH"`.']
+    return "\n".join(lines) + "\n"
+
+
+def meanings(section: type[msgspec.Struct]) -> dict[str, str]:
+    """What the docstrings of a section and of its bases say about attributes; `a, b: ...` is about both."""
+    found: dict[str, str] = {}
+    for each in section.__mro__:
+        told = inspect.cleandoc(each.__doc__ or "").partition("Attributes:")[2]
+        for names, meaning in re.findall(r"^ +([a-z_, ]+): (.+)$", told, re.MULTILINE):
+            found |= dict.fromkeys(names.split(", "), meaning)
+    return found
+
+
+def shown_default(field: msgspec.structs.FieldInfo) -> str:
+    """The default of a setting, as people write it."""
+    value = field.default
+    if field.default_factory is not msgspec.NODEFAULT or value in (None, "", ()):
+        return "none"
+    if isinstance(value, settings.Span):
+        return f"`{json.dumps(write_span(value))}`"
+    return f"`{json.dumps(value)}`"
+
+
 def telemetry_page() -> str:
     """A heading for each record."""
     lines = [
@@ -120,7 +169,17 @@ def commands_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"limits.md": limits_page, "telemetry.md": telemetry_page, "commands.md": commands_page}
+PAGES = {
+    "commands.md": commands_page,
+    "limits.md": limits_page,
+    "settings.md": settings_page,
+    "telemetry.md": telemetry_page,
+}
+    "limits.md": limits_page,
+    "telemetry.md": telemetry_page,
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
