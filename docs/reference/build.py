@@ -175,11 +175,6 @@ PAGES = {
     "settings.md": settings_page,
     "telemetry.md": telemetry_page,
 }
-    "limits.md": limits_page,
-    "telemetry.md": telemetry_page,
-    "settings.md": settings_page,
-    "commands.md": commands_page,
-}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
