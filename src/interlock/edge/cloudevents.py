@@ -127,7 +127,7 @@ def structured(body: bytes, under: str = "") -> CloudEvent:
         if name not in _NOT_ATTRIBUTES:
             if not _ATTRIBUTE.fullmatch(name):
                 raise _malformed("is not the name of an attribute", pointer=f"{under}/{_escaped(name)}")
-            value = _canonical(raw, f"{under}/{name}")
+            value = _canonical(name, raw, f"{under}/{name}")
             if value is not None:
                 attributes[name] = value
     return _checked(attributes, _data(members, under), f"{under}/")
@@ -169,12 +169,14 @@ def _field_value(field: str, value: str) -> str:
         raise _malformed("is not UTF-8 after percent-decoding", header=field) from None
 
 
-def _canonical(raw: msgspec.Raw, pointer: str) -> str | None:
+def _canonical(name: str, raw: msgspec.Raw, pointer: str) -> str | None:
     """The text form of an attribute's value (CloudEvents 3.1); null is the same as absent."""
     try:
         value = _read_value(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         raise _malformed("is not a string, an integer or a boolean", pointer=pointer) from None
+    if name in _SPECIFIED and not isinstance(value, str | None):
+        raise _malformed("is not a string", pointer=pointer)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

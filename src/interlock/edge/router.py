@@ -47,10 +47,14 @@ class Options(NamedTuple):
     allow: str
 
 
+class _Target(NamedTuple):
+    endpoint: Endpoint
+    names: tuple[str, ...]
+
+
 class _Template(NamedTuple):
     segments: tuple[str | None, ...]
-    names: tuple[str, ...]
-    methods: dict[str, Endpoint]
+    methods: dict[str, _Target]
 
 
 class Router:
@@ -61,7 +65,7 @@ class Router:
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._exact: dict[str, dict[str, Endpoint]] = {}
+        self._exact: dict[str, dict[str, _Target]] = {}
         self._templates: dict[tuple[str | None, ...], _Template] = {}
         self._paths: list[str] = []
         for route in routes:
@@ -73,46 +77,48 @@ class Router:
     def find(self, method: str, path: str) -> Found | Options | Refused:
         """Who answers `method` on `path` (without its query, as it was sent)."""
         methods = self._exact.get(path)
-        if methods is not None:
-            endpoint = methods.get(method)
-            return Found(endpoint, _NO_PARAMS) if endpoint else _other_method(methods, method, _NO_PARAMS)
-        return self._by_template(method, path)
+        if methods is None:
+            return self._by_template(method, path)
+        target = _target(methods, method)
+        return Found(target.endpoint, _NO_PARAMS) if isinstance(target, _Target) else target
 
     def _by_template(self, method: str, path: str) -> Found | Options | Refused:
         segments = path.split("/")
         for template in self._ordered:
             if not _fits(template.segments, segments):
                 continue
-            values = [_value(given) for given, own in zip(segments, template.segments, strict=True) if own is None]
-            if None in values:
+            target = _target(template.methods, method)
+            if not isinstance(target, _Target):
+                return target
+            taken = [_value(given) for given, own in zip(segments, template.segments, strict=True) if own is None]
+            values = [value for value in taken if value is not None]
+            if len(values) < len(taken):
                 return _ambiguous()
-            params = dict(zip(template.names, (value for value in values if value is not None), strict=True))
-            endpoint = template.methods.get(method)
-            return Found(endpoint, params) if endpoint else _other_method(template.methods, method, params)
+            return Found(target.endpoint, dict(zip(target.names, values, strict=True)))
         return self._unknown(path)
 
     def _add(self, route: Route) -> None:
-        found = [_SEGMENT.fullmatch(segment) for segment in route.path.split("/")]
-        if not route.path.startswith("/") or None in found:
+        parts = route.path.split("/")
+        found = [match for match in map(_SEGMENT.fullmatch, parts) if match]
+        if not route.path.startswith("/") or len(found) < len(parts):
             raise SpecError(
                 "route.path-invalid",
                 f"{route.path!r} is not a path of literal segments and {{parameters}}",
                 "Write it as /orders/{id}: a parameter is a whole segment.",
             )
-        names = tuple(match[1] for match in found if match and match[1])
-        segments = tuple(
-            None if match and match[1] else segment for match, segment in zip(found, route.path.split("/"), strict=True)
-        )
+        names = tuple(match[1] for match in found if match[1])
+        segments = tuple(None if match[1] else match[0] for match in found)
         if names:
-            methods = self._templates.setdefault(segments, _Template(segments, names, {})).methods
+            methods = self._templates.setdefault(segments, _Template(segments, {})).methods
         else:
             methods = self._exact.setdefault(route.path, {})
-        if methods.setdefault(route.method, route.endpoint) is not route.endpoint:
+        if route.method in methods:
             raise SpecError(
                 "route.duplicate", f"{route.method} {route.path} is declared twice", "Give one of them another path."
             )
-        if not methods.keys() - {route.method}:
+        if not methods:
             self._paths.append(route.path)
+        methods[route.method] = _Target(route.endpoint, names)
 
     def _unknown(self, path: str) -> Refused:
         near = get_close_matches(path, self._paths, n=1) if len(path) <= _HINT_CHARS_MAX else []
@@ -137,10 +143,11 @@ def _value(segment: str) -> str | None:
     return None if segment in {".", ".."} or _UNFIT.search(segment) else segment
 
 
-def _other_method(methods: Mapping[str, Endpoint], method: str, params: Mapping[str, str]) -> Found | Options | Refused:
+def _target(methods: Mapping[str, _Target], method: str) -> _Target | Options | Refused:
     # The server leaves the body of an answer to HEAD out (RFC 9110 9.3.2).
-    if method == "HEAD" and "GET" in methods:
-        return Found(methods["GET"], params)
+    target = methods.get("GET" if method == "HEAD" and "HEAD" not in methods else method)
+    if target is not None:
+        return target
     allow = ", ".join(sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])}))
     if method == "OPTIONS":
         return Options(allow)
