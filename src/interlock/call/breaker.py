@@ -192,7 +192,7 @@ class Breaker:
         return self._evidence
 
     def end(self, ticket: int, end: End, now: int, jitter: float) -> None:
-        """Account for an admitted call. `jitter` in [-0.1, 0.1] counts where this opens the breaker: a bad or slow call.
+        """Account for an admitted call. `jitter` in [-0.1, 0.1] matters for bad and slow ones: they may open it.
 
         A ticket from before the last transition is no evidence any more.
         """

@@ -14,7 +14,7 @@ from interlock.call.gcra import Gcra
 from interlock.call.limit import Limiter
 from interlock.core.handler import Call, Handler
 from interlock.core.limits import THROTTLED_US, WAIT_FOR_A_PERSON_US
-from interlock.core.outcome import Done, Later, Outcome, Reject, Scope, Unavailable, Unknown
+from interlock.core.outcome import Done, Later, Outcome, Reject, Unavailable
 from interlock.core.ports import Clock, Emit, Random
 
 
@@ -93,6 +93,7 @@ class Gate:
                         return outcome
                     if self.paused or not self.breaker.stands(ticket):
                         # It changed while the call waited, and this is the moment at which it would be sent.
+                        self._end(ticket, call, None, 0)
                         ticket = self._admit(call)
                         if not ticket:
                             self._leave()
@@ -213,7 +214,7 @@ class Gate:
             wait = outcome.after_us or THROTTLED_US
             self._limiter.pause(now + wait)
             self._ports.emit("limiter.paused", system=system, after_us=wait)
-        elif is_gone(call, outcome):
+        elif is_gone(call, outcome) and not self.paused:
             self.pause()
             self._ports.emit("system.gone", system=system, method=call.method, target=call.target)
             self._ports.gone(system)
@@ -252,15 +253,11 @@ class Gate:
 
 
 def verdict_of(outcome: Outcome) -> Verdict:
-    """What an outcome says about the System (SEMANTICS 2): no answer, 5xx and malformed ones are bad; 4xx count for nothing."""
-    match outcome:
-        case Done():
-            return "good"
-        case Unavailable():
-            return "void"
-        case Later(status=None) | Unknown(status=None):
-            return "bad"
-        case Reject(status=None):
-            return "answered"
-        case Later(status=int(status)) | Unknown(status=int(status)) | Reject(status=int(status)):
-            return "bad" if status >= 500 or status < 200 else "answered"
+    """What an outcome says about the System (SEMANTICS 2): no answer, 5xx and malformed ones are bad, 4xx do not count."""
+    if isinstance(outcome, Done):
+        return "good"
+    if isinstance(outcome, Unavailable):
+        return "void"
+    if outcome.status is None:
+        return "answered" if isinstance(outcome, Reject) else "bad"
+    return "answered" if 200 <= outcome.status < 500 else "bad"

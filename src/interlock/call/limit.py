@@ -89,13 +89,13 @@ class Limiter:
 
     def take(self) -> bool:
         """A slot, if one is free and nothing else can make a call wait. To be given back by `leave`."""
-        if self._gcra is None and not self.paused_until and self.in_flight < self.level and not self._waiters:
-            self.in_flight += 1
-            return True
-        return False
+        if self._gcra or self.paused_until or self._promises or self._waiters or self.in_flight >= self.level:
+            return False
+        self.in_flight += 1
+        return True
 
     async def wait(self, call: Call) -> Unavailable | None:
-        """Wait for a slot, first come first served, and for the rate; None holds a slot, to be given back by `leave`."""
+        """Wait for a slot, first come first served, and for the rate. None: a slot is held, and `leave` gives it back."""
         self._promises.pop(call.event, None)
         if self.in_flight < self.level and not self._waiters:
             self.in_flight += 1
@@ -143,7 +143,7 @@ class Limiter:
         if len(self._waiters) >= SLOT_WAITERS_MAX:
             return self._refusal(RECHECK_US)
         now = self._clock.monotonic()
-        # Most of the deadline belongs to the call itself: one that starts late fails, and looks like the System's fault.
+        # Most of the deadline is for the call itself: one that starts late fails, and looks like the System's fault.
         patience = min(SLOT_WAIT_US, (call.deadline - now) // 4)
         waiter: Future[Unavailable | None] = get_running_loop().create_future()
         self._waiters.append(waiter)

@@ -35,6 +35,7 @@ class Call(msgspec.Struct, frozen=True):
         subscription: the subscription that makes it, or "".
         attempt: `att_...`, or "".
         traceparent: W3C trace context to send on, or "".
+        before_send: awaited when the call is about to be sent; False means: the lease is gone, do not send (rule 8).
         may_send: asked in the same step as the bytes are written (rule 2); False: do not send, the lease ends.
     """
 
@@ -51,6 +52,7 @@ class Call(msgspec.Struct, frozen=True):
     subscription: str = ""
     attempt: str = ""
     traceparent: str = ""
+    before_send: Callable[[], Awaitable[bool]] | None = None
     may_send: Callable[[], bool] | None = None
 
 

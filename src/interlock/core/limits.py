@@ -218,3 +218,5 @@ THROTTLED_US = 1 * US_PER_SECOND
 """How long a System rests after a 429 that does not say how long."""
 LABEL_CHARS_MAX = 64
 """The name of a call within an attempt."""
+CALL_RECORDS_MAX = 1_000
+"""Calls of one attempt that are told apart; an attempt with more should be several events."""

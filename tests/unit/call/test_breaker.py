@@ -374,7 +374,7 @@ class Reference:
     def admits(self, event: str, now: int) -> bool:
         if self.state in ("closed", "ramping"):
             return True
-        if self.state == "open" and now < self.retry_at or self.probe is not None:
+        if (self.state == "open" and now < self.retry_at) or self.probe is not None:
             return False
         since = self.retry_at if self.state == "open" else self.since
         return not (now < since + US_PER_SECOND and (event in self.failed_here or event == self.last_probe))
@@ -437,7 +437,11 @@ class BreakerAgainstReference(RuleBasedStateMachine):
         self.now = START
         self.under_way: list[tuple[int, int, str]] = []
 
-    @rule(us=st.one_of(st.integers(0, 3 * US_PER_SECOND), st.sampled_from([5, 10, 20, 59, 60, 61]).map(lambda s: s * US_PER_SECOND)))
+    @rule(
+        us=st.one_of(
+            st.integers(0, 3 * US_PER_SECOND), st.sampled_from([5, 10, 20, 59, 60, 61]).map(lambda s: s * US_PER_SECOND)
+        )
+    )
     def time_passes(self, us: int) -> None:
         self.now += us
 

@@ -33,7 +33,9 @@ def test_what_may_pass_is_later_as_often_as_the_policy_says(status: int):
     assert (outcome.reason, outcome.status, outcome.attempts_max) == (f"http {status}", status, None)
 
 
-@pytest.mark.parametrize("status", [300, 301, 304, 308, 400, 402, 403, 404, 405, 406, 411, 413, 415, 418, 422, 451, 501, 505])
+@pytest.mark.parametrize(
+    "status", [300, 301, 304, 308, 400, 402, 403, 404, 405, 406, 411, 413, 415, 418, 422, 451, 501, 505]
+)
 def test_what_cannot_pass_is_rejected(status: int):
     outcome = outcome_of(status)
     assert isinstance(outcome, Reject)

@@ -34,7 +34,8 @@ def test_both_forms_are_read_and_the_two_obsolete_dates(value: str, seconds: int
 @pytest.mark.parametrize(
     "value",
     [
-        "", " ", "0", "00", "-1", "+5", "5_0", "1.5", "0x10", "٣", "１２", "1e3", "5 s", "5,6", "5;q=1", "NaN", "inf", "5\n", "\x0b5",
+        "", " ", "0", "00", "-1", "+5", "5_0", "1.5", "0x10",
+        "٣", "１２", "1e3", "5 s", "5,6", "5;q=1", "NaN", "inf", "5\n", "\x0b5",
         "Fri, 20 Nov 2026 07:59:59 GMT", "Fri, 20 Nov 2026 08:00:00 GMT", "Fri, 31 Feb 2027 08:00:00 GMT",
         "Fri, 20 Nov 2026 24:00:00 GMT", "Fri, 20 Nov 2026 08:00:61 GMT", "Fri, 20 Nov 0000 08:00:00 GMT",
         "fri, 20 nov 2026 08:00:30 gmt", "Fri, 20 Nov 2026 08:00:30 UTC", "Fri, 20 Nov 2026 08:00:30 +0000",
@@ -45,14 +46,20 @@ def test_what_is_neither_form_or_asks_for_nothing_is_ignored(value: str):
     assert retry_after_us(value, NOW) is None
 
 
-@pytest.mark.parametrize("value", ["3601", "9" * 10, "9" * 11, "9" * 5_000, "1" + "0" * 4_400, "Sat, 20 Nov 9999 08:00:00 GMT"])
+@pytest.mark.parametrize(
+    "value", ["3601", "9" * 10, "9" * 11, "9" * 5_000, "1" + "0" * 4_400, "Sat, 20 Nov 9999 08:00:00 GMT"]
+)
 def test_a_long_wait_is_clamped(value: str):
     assert retry_after_us(value, NOW) == RETRY_AFTER_MAX_US
 
 
 def test_a_two_digit_year_is_never_more_than_fifty_years_ahead():
-    assert http_date("Friday, 20-Nov-77 08:00:00 GMT", NOW) == int(datetime(1977, 11, 20, 8, tzinfo=UTC).timestamp() * 1_000_000)
-    assert http_date("Friday, 20-Nov-76 08:00:00 GMT", NOW) == int(datetime(2076, 11, 20, 8, tzinfo=UTC).timestamp() * 1_000_000)
+    assert http_date("Friday, 20-Nov-77 08:00:00 GMT", NOW) == int(
+        datetime(1977, 11, 20, 8, tzinfo=UTC).timestamp() * 1_000_000
+    )
+    assert http_date("Friday, 20-Nov-76 08:00:00 GMT", NOW) == int(
+        datetime(2076, 11, 20, 8, tzinfo=UTC).timestamp() * 1_000_000
+    )
 
 
 @given(st.integers(min_value=1, max_value=3_600))
@@ -61,7 +68,9 @@ def test_a_date_as_another_implementation_writes_it_is_read(seconds: int):
     assert retry_after_us(value, NOW) == seconds * US_PER_SECOND
 
 
-@given(st.one_of(st.text(), st.from_regex(r"[0-9+\-_ ]{0,30}"), st.from_regex(r"Fri, [0-9]{2} Nov [0-9]{4} [0-9:]{8} GMT")))
+@given(
+    st.one_of(st.text(), st.from_regex(r"[0-9+\-_ ]{0,30}"), st.from_regex(r"Fri, [0-9]{2} Nov [0-9]{4} [0-9:]{8} GMT"))
+)
 @example("9" * 100_000)
 def test_no_text_breaks_it_and_every_wait_is_within_bounds(value: str):
     wait = retry_after_us(value, NOW)
