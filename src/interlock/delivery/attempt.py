@@ -70,7 +70,7 @@ class Work(NamedTuple):
     """One attempt to make.
 
     `deadline` is monotonic µs; `may_send` is asked whenever bytes are about to leave (rule 2); `before_once` makes the
-    `running` row durable before a `once` call (rule 8).
+    `running` row durable before a `once` call (rule 8). `again`: an earlier attempt may have sent something.
     """
 
     event: Event
@@ -78,7 +78,7 @@ class Work(NamedTuple):
     deadline: int
     may_send: Callable[[], bool]
     before_once: BeforeOnce
-    trigger: str = "auto"
+    again: bool = False
 
 
 class Ended(NamedTuple):
@@ -153,7 +153,8 @@ class Run:
                 memo=b"" if row is None else row.memo,
                 before_once=self.work.before_once,
                 traceparent=draft.traceparent or "",
-                replay=bool(row is not None and row.replays),
+                replay=row is not None and row.replays > 0,
+                again=self.work.again,
             )
         return self._scope
 
@@ -164,7 +165,7 @@ class Run:
         except asyncio.CancelledError:
             if not self.expired:
                 raise
-            outcome = self._timed_out()
+            outcome = Later("timeout", detail=f"no end within {self._spec.deadline_us / limits.US_PER_SECOND:g} s")
         except CallFailed as failed:
             outcome = failed.outcome
         except Exception as error:  # noqa: BLE001 - the handler shell: everything a function raises maps to an outcome.
@@ -172,9 +173,13 @@ class Run:
         scope = self._scope
         if scope is None:
             return Ended(outcome, 0, tuple(self._emits), b"", frozenset(), ())
+        if scope.in_doubt and not isinstance(outcome, Done | Unknown):
+            outcome = Unknown("in-doubt", f"{_reason(outcome)}, while a call that may happen once only was under way")
         memo = b"" if isinstance(outcome, Done) else scope.encode_memo()
         status = scope.calls[-1].status if scope.calls else 0
-        return Ended(outcome, status or 0, tuple(self._emits), memo, frozenset(scope.effects), tuple(scope.systems))
+        return Ended(
+            outcome, status or 0, tuple(self._emits), memo, frozenset(scope.effects), tuple(sorted(scope.systems))
+        )
 
     async def _call(self) -> Outcome:
         spec, event = self._spec, self.work.event
@@ -223,13 +228,6 @@ class Run:
             self.emit(draft)
         return Done()
 
-    def _timed_out(self) -> Outcome:
-        """The deadline passed. A `once` call that was under way may have happened."""
-        detail = f"no end within {self._spec.deadline_us / limits.US_PER_SECOND:g} s"
-        if self._scope is not None and self._scope.once_open:
-            return Unknown("timeout", detail)
-        return Later("timeout", detail=detail)
-
     def _outcome_of(self, error: Exception) -> Outcome:
         if self._spec.kind == "inbox":
             return Reject("poison_decode", f"{type(error).__name__}: {redacted_text(str(error))[:300]}")
@@ -245,7 +243,7 @@ class Run:
         """The whole record of this attempt."""
         outcome = ended.outcome
         call = _telling(self._scope)
-        reason = "" if isinstance(outcome, Done) else getattr(outcome, "reason", "") or getattr(outcome, "scope", "")
+        reason = _reason(outcome)
         system = call.system if call else getattr(outcome, "system", None)
         status = getattr(outcome, "status", None) or ended.status
         scope_id = self._scope.attempt_id if self._scope is not None else ""
@@ -263,8 +261,7 @@ class Run:
             fingerprint=None if isinstance(outcome, Done) else self._fingerprint(system, reason, status),
             request=call.request if call else "",
             response=call.response if call else "",
-            trigger="retry" if self.work.trigger == "retry" else "auto",
-            actor=None,
+            trigger="retry" if self.work.row is not None and self.work.row.replays else "auto",
             trace=self.work.event.draft.traceparent,
             plan=plan,
         )
@@ -279,6 +276,16 @@ def _telling(scope: Scope | None) -> CallRecord | None:
     if scope is None or not scope.calls:
         return None
     return next((call for call in reversed(scope.calls) if call.error), scope.calls[-1])
+
+
+def _reason(outcome: Outcome) -> str:
+    match outcome:
+        case Done():
+            return ""
+        case Unavailable():
+            return outcome.scope
+        case Later() | Reject() | Unknown():
+            return outcome.reason
 
 
 def _innermost(error: Exception) -> str:

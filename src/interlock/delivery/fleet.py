@@ -112,7 +112,7 @@ class Fleet:
         return next((spec.shards for spec in self._plan.streams if spec.name == stream), limits.SHARDS_DEFAULT)
 
     async def stop(self, grace_us: int) -> None:
-        """Drain: start nothing more, let what runs end within the grace, commit, give the cursors and the lease back."""
+        """Drain: start nothing more, let what runs end within the grace, commit, give cursors and lease back."""
         self._stopping = True
         for lane in self._lanes.values():
             lane.stop()

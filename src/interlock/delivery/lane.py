@@ -341,7 +341,8 @@ class Lane:
         def may_send() -> bool:
             return self.turn is turn and clock.monotonic() < min(deadline, crew.lease_until())
 
-        run = Run(self.program, Work(start.event, start.row, deadline, may_send, before_once))
+        again = turn.crashed or start.row is not None
+        run = Run(self.program, Work(start.event, start.row, deadline, may_send, before_once, again))
         task = asyncio.current_task()
         assert task is not None, "workers are tasks"
         crew.began(run, task)

@@ -49,8 +49,8 @@ def bound_at(since: int, terms: Terms) -> int:
 def after_failure(row: Row, failure: Failure, started_at: int, now: int, terms: Terms, chance: float) -> Row:
     """The row after an attempt that counted, started at `started_at`, ended in `failure`.
 
-    Rule 7: death is only ever the outcome of an attempt. The last due time is cut to the bound, so that an attempt which
-    started at or after the bound is the last one.
+    Rule 7: death is only ever the outcome of an attempt. The last due time is cut to the bound, so that an attempt
+    which started at or after the bound is the last one.
     """
     since = started_at if row.since is None else row.since
     row = replace(

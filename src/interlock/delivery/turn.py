@@ -81,6 +81,7 @@ class Turn:
         # Unclean openings are counted with this one, so two former ones make three.
         self.careful = crashed and cursor.unclean >= 3
         self.unclean = cursor.unclean
+        self.crashed = crashed
 
         self.delivered = cursor.counters.delivered
         self.filtered = cursor.counters.filtered
@@ -267,7 +268,7 @@ class Turn:
         return Start(line.claimed[0].offset, line, "mark", line.claimed[0], None, now)
 
     def _start_alone(self, now: int) -> Start | None:
-        """An event that was running when the process died twice runs alone, so that the next death names it (rule 12)."""
+        """An event that ran when the process died twice runs alone, so that the next death names it (rule 12)."""
         line = self.solo
         if line is None or self.running:
             return None

@@ -217,7 +217,10 @@ def known_of(plan: Plan) -> Known:
 def forgotten(known: Known, plan: Plan) -> list[tuple[str, str]]:
     """What the store knows and the plan lacks, or has in another shape, each with its remedy."""
     lacking = [
-        (f"subscription {name}", f"`interlock subscriptions rename {name} NEW` or `interlock subscriptions retire {name}`")
+        (
+            f"subscription {name}",
+            f"`interlock subscriptions rename {name} NEW` or `interlock subscriptions retire {name}`",
+        )
         for name in sorted(known.subscriptions - frozenset(plan.subscriptions))
     ]
     lacking += [

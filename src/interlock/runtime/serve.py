@@ -1,0 +1,281 @@
+"""A running process: the engine with the machine's ports, the data port, the control port, and an orderly end.
+
+This is where settings become objects. What runs in `Lab` and in simulation is `compose.Engine`, without this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import uvicorn
+import uvloop
+
+from interlock.control.address import Address, announce, withdraw
+from interlock.control.api import Ports as ControlPorts
+from interlock.control.api import control_app
+from interlock.control.commands import Commands
+from interlock.control.ports import BreakerState, LiveLane, LiveSystem
+from interlock.control.queries import Reading
+from interlock.control.table import Admin
+from interlock.control.tail import Recent
+from interlock.core import limits
+from interlock.core.errors import InterlockError
+from interlock.core.ports import Emit, Wakeup
+from interlock.edge.problem import rendered
+from interlock.journal.memory import MemoryStore, MemoryViews
+from interlock.journal.ports import Retention, Store
+from interlock.journal.sqlite.store import SqliteStore
+from interlock.journal.views import Views
+from interlock.runtime.compose import Engine, World
+from interlock.runtime.listen import bound
+from interlock.runtime.ports import DiskFiles, SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.secrets import SourcedSecrets
+from interlock.runtime.settings import ListenSettings, Settings
+from interlock.runtime.watchdog import Watchdog
+from interlock.security.access import bearers
+from interlock.security.tokens import first_token
+from interlock.spec.plan import Plan
+from interlock.telemetry.emit import Fan
+from interlock.telemetry.log import JsonLog, Lines
+from interlock.telemetry.metrics import Metrics
+from interlock.telemetry.metrics import Reading as Gauge
+from interlock.wire.server import Server, ServerLimits
+
+FUNCTION_THREADS = 8
+"""Plain `def` functions that may block at once."""
+SWITCH_INTERVAL_SECONDS = 0.0005
+"""How long a thread may hold the interpreter while another waits: with the default, a busy loop starves the writer."""
+RETENTION_EVERY_US = 10 * limits.US_PER_MINUTE
+TOKEN_FILE = "token"
+
+
+class Ready(NamedTuple):
+    """What the start has come to, for the banner."""
+
+    data: str
+    control: str
+    token_file: Path
+    token_is_new: bool
+    store: str
+
+
+def serve(settings: Settings, plan: Plan, environment: Mapping[str, str], told: Callable[[Ready], None]) -> None:
+    """Run until SIGTERM or SIGINT, then drain. `told` is called once both ports answer.
+
+    Raises:
+        InterlockError: if the store, a port or the token cannot be had.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    process = Process(settings, plan, environment)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(process.run(told))
+
+
+class Process:
+    """Everything that one process holds, from its start to its end."""
+
+    def __init__(self, settings: Settings, plan: Plan, environment: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._plan = plan
+        self._clock = SystemClock()
+        self._random = SystemRandom()
+        self._net = SystemNet()
+        self._threads = {
+            "store": ThreadOffload("store"),
+            "read": ThreadOffload("read", threads=2),
+            "functions": ThreadOffload("functions", threads=FUNCTION_THREADS),
+            "log": ThreadOffload("log"),
+        }
+        self._folder = (settings.store_file() or settings.folder / ".interlock" / "memory").parent
+        self._token, self._token_is_new = first_token(self._folder / TOKEN_FILE, os.urandom)
+        self._lines = Lines(self._threads["log"], _write_stderr)
+        self._recent = Recent(self._clock)
+        self._metrics = Metrics(self._readings, version("interlock"))
+        self._emit: Emit = Fan([JsonLog(self._lines, self._clock.now), self._metrics, self._recent])
+        self._access = bearers(lambda: (self._token,))
+        self._views: Views | None = None
+        secrets = SourcedSecrets(settings, environment)
+        world = World(
+            self._clock, self._random, self._net, self._threads["functions"], self._emit, secrets, self._access
+        )
+        self.engine = Engine(plan, world, self._open_store)
+
+    async def run(self, told: Callable[[Ready], None]) -> None:
+        """From start to the end of the drain."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        try:
+            await self.engine.start()
+            # What lives from here on is what the requests make; the rest need not be looked at again and again.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 100)
+            await self._serve(stop, told)
+        finally:
+            await self.engine.stop(self._settings.data.drain_timeout_us)
+            self._lines.flush()
+            for thread in self._threads.values():
+                thread.close()
+
+    async def _serve(self, stop: asyncio.Event, told: Callable[[Ready], None]) -> None:
+        data, control = self._settings.data, self._settings.control
+        server = Server(
+            self.engine.app,
+            clock=self._clock,
+            emit=self._emit,
+            refuse=rendered,
+            limits=_server_limits(self._settings),
+            hosts=_hosts(data),
+        )
+        data_socket, control_socket = bound(data.host, data.port), bound(control.host, control.port)
+        data_port, control_port = data_socket.getsockname()[1], control_socket.getsockname()[1]
+        listening = await asyncio.get_running_loop().create_server(server.protocol, sock=data_socket)
+        ui = _QuietServer(uvicorn.Config(self._control_app(), lifespan="off", log_config=None, access_log=False))
+        serving = asyncio.create_task(ui.serve(sockets=[control_socket]))
+        retiring = asyncio.create_task(self._retire())
+        ready = Ready(
+            f"http://{data.host}:{data_port}",
+            f"http://{control.host}:{control_port}",
+            self._folder / TOKEN_FILE,
+            self._token_is_new,
+            self._settings.store.url,
+        )
+        announce(self._folder, Address(ready.control, ready.data, os.getpid()))
+        self._emit("process.ready", data=ready.data, control=ready.control, plan=self._plan.digest)
+        told(ready)
+        try:
+            with Watchdog(asyncio.get_running_loop(), self._clock, self._emit):
+                await stop.wait()
+        finally:
+            self._emit("process.draining")
+            listening.close()
+            self.engine.app.drain()
+            await server.drain(self._clock.monotonic() + data.drain_timeout_us)
+            retiring.cancel()
+            ui.should_exit = True
+            await serving
+            withdraw(self._folder, os.getpid())
+
+    async def _open_store(self, wakeup: Wakeup) -> Store:
+        path = self._settings.store_file()
+        if path is None:
+            memory = MemoryStore(self._clock, wakeup, emit=self._emit)
+            self._views = MemoryViews(memory.disk)
+            return memory
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = await SqliteStore.open(
+            path, self._clock, wakeup, self._threads["store"], self._threads["read"], DiskFiles(), self._emit
+        )
+        self._views = store.views
+        return store
+
+    async def _retire(self) -> None:
+        """Retention: whole segments, of every stream, by age and size."""
+        while True:
+            await self._clock.sleep_until(self._clock.monotonic() + RETENTION_EVERY_US)
+            for stream in self._plan.streams:
+                try:
+                    count = await self.engine.store.retire(stream.name, Retention(stream.keep_us, stream.keep_bytes))
+                except InterlockError as error:
+                    self._emit("retention.failed", stream=stream.name, code=error.code)
+                else:
+                    if count:
+                        self._emit("retention.retired", stream=stream.name, count=count)
+
+    # The control port.
+
+    def _control_app(self) -> object:
+        assert self._views is not None, "the store has been opened"
+        store = self.engine.store
+        live = EngineLive(self.engine)
+        reading = Reading(self._views, store, store, live, self._plan, version("interlock"))
+        commands = Commands(store, store, live, self._clock, self._random, self._emit)
+        admin = Admin(reading, commands, self._recent, self._clock)
+        hosts = _hosts(self._settings.control)
+        ports = ControlPorts(live, self._metrics.page, self._access, self._clock, self._emit, hosts)
+        return control_app(admin, ports)
+
+    def _readings(self) -> Iterable[Gauge]:
+        for state in self.engine.fleet.states():
+            labels = (state.subscription,)
+            yield Gauge("interlock_subscription_running", labels, state.running)
+            yield Gauge("interlock_subscription_stragglers", labels, state.stragglers)
+            yield Gauge("interlock_subscription_behind", labels, state.behind)
+
+
+class EngineLive:
+    """What control sees of the engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def systems(self) -> Sequence[LiveSystem]:
+        """Every System as this process sees it."""
+        found: list[LiveSystem] = []
+        for state in self._engine.systems.states():
+            breaker: BreakerState = state.breaker
+            found.append(
+                LiveSystem(state.system, breaker, state.in_flight, state.waiting, state.retry_at or None, state.paused)
+            )
+        return found
+
+    def lanes(self) -> Sequence[LiveLane]:
+        """Every lane of this process."""
+        return [
+            LiveLane(state.subscription, state.shard, state.running, state.stragglers, state.paused)
+            for state in self._engine.fleet.states()
+        ]
+
+    def parts(self) -> Mapping[str, str]:
+        """What readiness depends on."""
+        lease = self._engine.fleet.lease_until > self._engine.world.clock.monotonic()
+        closed = sum(not state.open for state in self._engine.fleet.states())
+        return {
+            "engine": "ok" if not closed else f"{closed} lanes are not open",
+            "store": "ok" if self._engine.app.level != "full" else "the queue before the store is full",
+            "lease": "ok" if lease else "the lease has ended",
+        }
+
+    def acted_on(self, cell: str) -> int:
+        """The version of a control cell that this process acts on."""
+        return self._engine.acted_on(cell)
+
+
+class _QuietServer(uvicorn.Server):
+    """Signals are this process's to handle, not the control port's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server_limits(settings: Settings) -> ServerLimits:
+    data = settings.data
+    return ServerLimits(
+        header_bytes_max=data.header_bytes_max,
+        header_count_max=data.header_count_max,
+        connections_max=data.connections_max,
+        head_timeout_us=data.head_timeout_us,
+        body_timeout_us=data.body_timeout_us,
+        keepalive_timeout_us=data.keepalive_timeout_us,
+    )
+
+
+def _hosts(listen: ListenSettings) -> frozenset[str]:
+    return frozenset(listen.hosts) or frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+
+def _write_stderr(lines: bytes) -> None:
+    sys.stderr.buffer.write(lines)
+    sys.stderr.buffer.flush()
