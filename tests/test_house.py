@@ -214,6 +214,15 @@ def test_every_dependency_has_a_lower_and_an_upper_bound():
     assert [entry for entry in entries if not re.fullmatch(r"[a-z0-9-]+(\[[a-z]+\])?>=[\d.]+,<[\d.]+", entry)] == []
 
 
+def test_every_dependency_is_under_a_licence_that_asks_for_nothing_but_its_notice():
+    allowed = re.compile(r"(?:MIT|BSD-[23]-Clause|Apache-2\.0|OSI Approved|License| |AND|OR)+")
+    told = {
+        entry: importlib.metadata.metadata(re.split(r"[<>=]", entry)[0]) for entry in PROJECT["project"]["dependencies"]
+    }
+    licences = {entry: meta.get("License-Expression") or meta.get("License") or "" for entry, meta in told.items()}
+    assert {entry: licence for entry, licence in licences.items() if not allowed.fullmatch(licence)} == {}
+
+
 SLIPS = {
     "test_no_module_is_longer_than_600_lines": ("edge/long.py", "x = 1\n" * 601),
     "test_no_function_is_longer_than_70_lines": ("edge/tall.py", "def f():\n" + "    x = 1\n" * 70),
