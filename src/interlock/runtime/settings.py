@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -29,10 +29,7 @@ STORE_URL = "sqlite:///.interlock/interlock.db"
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-class Span(int):
-    """A duration in µs, written `30s`, `5m`, `1h30m`."""
-
-    __slots__ = ()
+Span = Annotated[int, msgspec.Meta(description="a duration in µs, written `30s`, `5m`, `1h30m`")]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,10 +72,10 @@ class DataSettings(ListenSettings, frozen=True):
     header_count_max: int = limits.HEADER_COUNT_MAX
     body_bytes_max: int = limits.BODY_BYTES_MAX
     connections_max: int = limits.CONNECTIONS_MAX
-    head_timeout_us: Span = msgspec.field(default=Span(limits.HEAD_TIMEOUT_US), name="head_timeout")
-    body_timeout_us: Span = msgspec.field(default=Span(limits.BODY_TIMEOUT_US), name="body_timeout")
-    keepalive_timeout_us: Span = msgspec.field(default=Span(limits.KEEPALIVE_TIMEOUT_US), name="keepalive_timeout")
-    drain_timeout_us: Span = msgspec.field(default=Span(limits.DRAIN_TIMEOUT_US), name="drain_timeout")
+    head_timeout_us: Span = msgspec.field(default=limits.HEAD_TIMEOUT_US, name="head_timeout")
+    body_timeout_us: Span = msgspec.field(default=limits.BODY_TIMEOUT_US, name="body_timeout")
+    keepalive_timeout_us: Span = msgspec.field(default=limits.KEEPALIVE_TIMEOUT_US, name="keepalive_timeout")
+    drain_timeout_us: Span = msgspec.field(default=limits.DRAIN_TIMEOUT_US, name="drain_timeout")
 
 
 class ControlSettings(ListenSettings, frozen=True):
@@ -91,8 +88,8 @@ class SystemSettings(Section, frozen=True):
     """`[systems."integration.system"]`: how a System is reached."""
 
     url: str = ""
-    deadline_us: Span = msgspec.field(default=Span(limits.CALL_TIMEOUT_US), name="deadline")
-    connect_us: Span = msgspec.field(default=Span(limits.CONNECT_TIMEOUT_US), name="connect")
+    deadline_us: Span = msgspec.field(default=limits.CALL_TIMEOUT_US, name="deadline")
+    connect_us: Span = msgspec.field(default=limits.CONNECT_TIMEOUT_US, name="connect")
     concurrency: int = limits.SYSTEM_CONCURRENCY_MAX
     rate_per_second: float | None = None
     burst: int = 1
@@ -104,7 +101,7 @@ class StreamSettings(Section, frozen=True):
     """`[streams.NAME]`: shards are recorded when the stream is made and never change; `keep` and `keep_bytes` may."""
 
     shards: int = limits.SHARDS_DEFAULT
-    keep_us: Span = msgspec.field(default=Span(limits.RETENTION_AGE_US), name="keep")
+    keep_us: Span = msgspec.field(default=limits.RETENTION_AGE_US, name="keep")
     keep_bytes: int = limits.RETENTION_BYTES
 
 
@@ -286,18 +283,18 @@ _SECTIONS: Mapping[str, object] = dict.fromkeys(("app", "store", "data", "contro
 
 def _converted(value: Value, kind: Any) -> Any:  # Any: configuration meets its type here.
     given = value.value
+    if kind == Span:
+        return _span(given)
     if value.is_text and getattr(kind, "__origin__", None) is tuple:
         given = [part.strip() for part in given.split(",") if part.strip()]
-    return msgspec.convert(given, kind, strict=not value.is_text, dec_hook=_span)
+    return msgspec.convert(given, kind, strict=not value.is_text)
 
 
-def _span(_: type, given: Any) -> Span:
-    if isinstance(given, str):
-        try:
-            return Span(parse_span(given))
-        except ValueError:
-            pass
-    raise ValueError('Expected a duration as "30s", "5m" or "1h30m"')
+def _span(given: object) -> int:
+    try:
+        return parse_span(given if isinstance(given, str) else "")
+    except ValueError:
+        raise ValueError('Expected a duration as "30s", "5m" or "1h30m"') from None
 
 
 def _listening(section: str, listen: ListenSettings, reader: _Reader) -> list[Finding]:
@@ -310,12 +307,8 @@ def _listening(section: str, listen: ListenSettings, reader: _Reader) -> list[Fi
     if not 0 <= listen.port <= 65_535:
         wrong("settings.bound", "port", "there is no such port", "Choose one from 1 to 65535, or 0 for any.")
     if (listen.tls_certificate is None) != (listen.tls_key is None):
-        wrong(
-            "settings.tls-half",
-            "tls_certificate",
-            "certificate and key go together",
-            "Set both tls_certificate and tls_key.",
-        )
+        key = "tls_certificate" if listen.tls_key is None else "tls_key"
+        wrong("settings.tls-half", key, "certificate and key go together", "Set both tls_certificate and tls_key.")
     if is_loopback(listen.host):
         return findings
     if listen.tls_certificate is None and not listen.tls_in_front:

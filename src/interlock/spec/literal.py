@@ -31,7 +31,8 @@ _MARKS = {
 }
 _MARK = {kind: re.compile(pattern) for kind, pattern in _MARKS.items()}
 _ASSIGNED = re.compile(r"""(?P<name>[\w.-]+)["']?\s*[=:]\s*["'](?P<value>[^"']*)["']""")
-_REFERENCE = re.compile(r"(?:secret|env|file):.*|[a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)*")
+_REFERENCE = re.compile(r"(?:secret|env|file):.*|[a-z][a-z0-9_-]*(?:\.[a-z][a-z0-9_-]*)+")
+"""A source, or a name with dots as secrets have here."""
 _RANDOM_CHARS_MIN = 16
 _RANDOM_BITS_MIN = 3.0
 """Entropy of one character, in bits: in so short a text words have less, random hexadecimal digits nearly 4."""
@@ -97,11 +98,7 @@ def _in_lines(text: str) -> Iterator[Literal]:
 
 
 def _looks_random(value: str) -> bool:
-    if len(value) < _RANDOM_CHARS_MIN or " " in value:
-        return False
-    if _REFERENCE.fullmatch(value) and not any(char.isdigit() for char in value):
-        return False
-    if value.startswith(("secret:", "env:", "file:")):
+    if len(value) < _RANDOM_CHARS_MIN or " " in value or "://" in value or _REFERENCE.fullmatch(value):
         return False
     counts = Counter(value).values()
     bits = -sum(count / len(value) * log2(count / len(value)) for count in counts)

@@ -84,7 +84,7 @@ def _pydantic_codec(model: Any) -> Codec[Any]:  # Any: pydantic is not a depende
             raise _pydantic_misfit(error.errors(include_input=False, include_url=False)[0]) from None
 
     def write(payload: Any) -> bytes:
-        return payload.model_dump_json(by_alias=True).encode()
+        return payload.model_dump_json(by_alias=True, warnings="error").encode()
 
     return _checked(read, write, schema.digest(model.model_json_schema()))
 

@@ -1,0 +1,114 @@
+"""What a type checker sees of declarations. Checked by mypy, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypedDict, assert_type
+
+from interlock import (
+    INTERACTIVE,
+    PATIENT,
+    Answer,
+    Context,
+    Draft,
+    Event,
+    EventType,
+    Hook,
+    HttpSystem,
+    Integration,
+    Later,
+    Outcome,
+    Page,
+    block_then_skip,
+    github,
+    standard_webhooks,
+)
+
+
+@dataclass
+class Settled:
+    account: str
+    cents: int
+
+
+@dataclass
+class Refunded:
+    account: str
+
+
+class Entry(TypedDict):
+    account: str
+
+
+payments = Integration("payments", owner="payments-team", purpose="Settlements reach the ledger")
+ledger = payments.http("ledger", honours_keys=True)
+settled = payments.event("payment.settled", Settled, version=1, key=lambda p: p.account)
+refunded = payments.event("payment.refunded", Refunded, key=lambda p: p.account)
+entry = payments.event("entry", Entry, key=lambda p: p["account"])
+
+assert_type(ledger, HttpSystem)
+assert_type(settled, EventType[Settled])
+assert_type(entry, EventType[Entry])
+assert_type(settled.draft(Settled("a", 1), id="1", time=datetime.now(UTC), extensions={"a": "b"}), Draft)
+
+settled.draft(Refunded("a"), id="1")  # type: ignore[arg-type]  # another payload
+settled.draft(Settled("a", 1))  # type: ignore[call-arg]  # no id
+settled.draft(Settled("a", 1), id="1", tiem=None)  # type: ignore[call-arg]  # no such attribute
+payments.event("x", Settled, key=lambda p: p.cents)  # type: ignore[arg-type, return-value]  # a key is text
+payments.event("x", Settled, key=lambda p: p.gone)  # type: ignore[attr-defined]  # no such member
+Integration("x")  # type: ignore[call-arg]  # no owner and purpose
+
+
+@payments.webhook("POST /hooks/psp", verify=standard_webhooks(secret="psp.webhook"), keep_headers=("x-kind",))
+def accept(hook: Hook) -> Iterable[Draft]:
+    assert_type(hook.json(Settled), Settled)
+    assert_type(hook.headers["x"], str)
+    return [settled.draft(hook.json(Settled), id=hook.id or "")]
+
+
+@payments.webhook("POST /hooks/github", verify=github(secret="github.webhook"))  # type: ignore[arg-type]
+def accept_nothing(hook: Hook) -> None: ...
+
+
+@payments.subscribe(
+    settled, retry=PATIENT, on_dead="halt", freshness=timedelta(minutes=5), deadline=timedelta(seconds=9), start="now"
+)
+async def book(event: Event[Settled], context: Context) -> None:
+    assert_type(event.payload, Settled)
+    assert_type(event.accepted_at, datetime)
+    assert_type(await context.use(ledger).post("/entries", json={}, effect="natural", call="book"), Answer)
+    await context.use(ledger).post("/entries", jsn={})  # type: ignore[call-arg]  # no such option
+    await context.use("ledger").get("/")  # type: ignore[arg-type]  # a handle, not a name
+    context.emit(refunded.draft(Refunded(event.payload.account), id=event.source_id))
+
+
+@payments.subscribe(settled, refunded, order="none", on_dead=block_then_skip(timedelta(hours=1)), retry=INTERACTIVE)
+def both(event: Event[Settled | Refunded], context: Context) -> Outcome | None:
+    assert_type(event.payload, Settled | Refunded)
+    if isinstance(event.payload, Refunded):
+        return Later("not yet", after_us=1)
+    return None
+
+
+@payments.subscribe(settled)  # type: ignore[arg-type]  # it is for another payload
+async def misled(event: Event[Refunded], context: Context) -> None: ...
+
+
+@payments.subscribe(settled, on_dead="stop")  # type: ignore[call-overload, untyped-decorator]  # no such policy
+async def stopped(event: Event[Settled], context: Context) -> None: ...
+
+
+@payments.translate(settled, into=entry)
+def to_entry(payload: Settled) -> Entry | None:
+    return {"account": payload.account} if payload.cents else None
+
+
+@payments.translate(settled, into=entry)  # type: ignore[arg-type]  # it gives another payload
+def to_refunded(payload: Settled) -> Refunded | None: ...
+
+
+@payments.poll(every=timedelta(minutes=5))
+async def changed(since: str | None, context: Context) -> Page:
+    return Page([], next=since)

@@ -1,0 +1,344 @@
+"""Each rule of `check` fires on what it is for and is silent on what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from interlock.core.errors import SpecError
+from interlock.spec.bindings import Bindings, StreamBinding, nowhere
+from interlock.spec.check import build_plan, check
+from interlock.spec.declare import Integration
+from interlock.spec.findings import Known
+from interlock.spec.plan import HttpBinding, RetryPolicy, Where
+from interlock.spec.retry import INTERACTIVE, WEBHOOK, block_then_skip
+from interlock.spec.signatures import StandardWebhooks, github, no_verification, standard_webhooks
+
+MINUTE = timedelta(minutes=1)
+HOUR_US = 3_600_000_000
+
+
+@dataclass
+class Settled:
+    account: str
+    cents: int
+
+
+class Project:
+    """A right integration, of which a test makes one thing wrong."""
+
+    def __init__(self, name: str = "payments", **changed: object) -> None:
+        said = {"owner": "payments-team", "purpose": "Settlements reach the ledger"} | changed
+        self.integration = Integration(name, **said)
+        self.ledger = self.integration.http("ledger", honours_keys=True)
+        self.settled = self.integration.event("payment.settled", Settled, key=lambda p: p.account)
+
+    def accept(self, route: str = "POST /hooks/psp", verify=None, **options):
+        def accept(hook):
+            return []
+
+        self.integration.webhook(route, verify=verify or standard_webhooks(secret="psp.webhook"), **options)(accept)
+        return self
+
+    def book(self, *types, **options):
+        ledger = self.ledger
+
+        async def book(event, context):
+            await context.use(ledger).post("/entries")
+
+        said = {"freshness": MINUTE, "on_dead": "halt"} | options
+        stated = {name: value for name, value in said.items() if value is not None}
+        self.integration.subscribe(*(types or (self.settled,)), **stated)(book)
+        return self
+
+    def poll(self, every: timedelta = MINUTE, **options):
+        async def changed(since, context):
+            raise NotImplementedError
+
+        self.integration.poll(every=every, **options)(changed)
+        return self
+
+    def bound(self, **options: object) -> Bindings:
+        binding = HttpBinding(**({"url": "https://ledger.example"} | options))
+        return Bindings(
+            systems={"payments.ledger": binding}, places={"systems.payments.ledger": Where("interlock.toml", 9)}
+        )
+
+    def findings(self, bindings: Bindings | None = None, **material: object):
+        return check([self.integration], bindings or nowhere([self.integration]), **material)
+
+    def rules(self, bindings: Bindings | None = None, **material: object) -> list[str]:
+        return [finding.rule for finding in self.findings(bindings, **material)]
+
+
+def right() -> Project:
+    return Project().accept().book().poll()
+
+
+def test_nothing_is_said_of_what_is_right():
+    assert right().findings() == []
+
+
+def test_a_finding_has_a_place_a_reason_and_a_fix():
+    (finding,) = Project(owner=" ").findings()
+    assert finding.where.file == __file__
+    assert finding.where.line > 0
+    assert (finding.severity, finding.subject, finding.why) == ("error", "payments", "it has no owner")
+    assert "owner=" in finding.fix
+    assert str(finding).startswith(f"{__file__}:{finding.where.line}: error: payments: it has no owner")
+
+
+Wrong = Callable[[], list[str]]
+
+WRONG: dict[str, tuple[str, Wrong]] = {
+    "a function that outlives its lease": (
+        "spec.deadline",
+        lambda: Project().book(deadline=timedelta(seconds=31)).rules(),
+    ),
+    "a function without time": ("spec.deadline", lambda: Project().book(deadline=timedelta(0)).rules()),
+    "a poll that outlives its lease": ("spec.deadline", lambda: Project().poll(deadline=MINUTE).rules()),
+    "a call that outlives the lease": (
+        "spec.deadline",
+        lambda: (p := Project()).rules(p.bound(deadline_us=31_000_000)),
+    ),
+    "a call without time to connect": ("spec.deadline", lambda: (p := Project()).rules(p.bound(connect_us=-1))),
+    "order without a key": (
+        "spec.order-needs-key",
+        lambda: (p := Project()).book(p.integration.event("ping", Settled)).rules(),
+    ),
+    "an order that is none": ("spec.order-unknown", lambda: Project().book(order="fifo").rules()),
+    "a subscription for nothing": ("spec.subscription-empty", lambda: empty().rules()),
+    "types of two integrations": (
+        "spec.types-of-two-streams",
+        lambda: (p := Project()).book(p.settled, Project("other").settled).rules(),
+    ),
+    "no owner": ("spec.owner-missing", lambda: Project(owner="").rules()),
+    "no purpose": ("spec.purpose-missing", lambda: Project(purpose="\n").rules()),
+    "freshness unsaid": ("spec.freshness-unsaid", lambda: Project().book(freshness=None).rules()),
+    "no freshness at all": ("spec.freshness", lambda: Project().book(freshness=timedelta(0)).rules()),
+    "freshness beyond the log": ("spec.freshness", lambda: Project().book(freshness=timedelta(days=31)).rules()),
+    "on_dead unsaid": ("spec.on-dead-unsaid", lambda: Project().book(on_dead=None).rules()),
+    "an on_dead that is none": ("spec.on-dead-unknown", lambda: Project().book(on_dead="stop").rules()),
+    "a block of no time": ("spec.on-dead-after", lambda: Project().book(on_dead=block_then_skip(timedelta(0))).rules()),
+    "a block without order": (
+        "spec.on-dead-without-order",
+        lambda: Project().book(order="none", on_dead=block_then_skip(MINUTE)).rules(),
+    ),
+    "a reserved name": ("spec.name-reserved", lambda: named("_audit").rules()),
+    "a malformed name": ("spec.name-malformed", lambda: named("Pay ments").rules()),
+    "a name in other letters": ("spec.name-malformed", lambda: named("zahlungenü").rules()),
+    "an endless name": ("spec.name-malformed", lambda: named("a" * 101).rules()),
+    "a function twice": ("spec.name-twice", lambda: Project().book().book().rules()),
+    "an event type twice": ("spec.name-twice", lambda: twice().rules()),
+    "two webhooks at one address": ("spec.route-twice", lambda: beside().rules()),
+    "a retry without end": ("spec.bound", lambda: Project().book(retry=RetryPolicy(age_max_us=2**50)).rules()),
+    "a retry without a pause": ("spec.bound", lambda: Project().book(retry=RetryPolicy(base_us=0)).rules()),
+    "more than 1,000 attempts": ("spec.bound", lambda: Project().book(retry=RetryPolicy(attempts_max=1_001)).rules()),
+    "a negative delay": ("spec.bound", lambda: Project().book(retry=RetryPolicy(schedule=(-1,))).rules()),
+    "an endless schedule": ("spec.bound", lambda: Project().book(retry=RetryPolicy(schedule=(1,) * 101)).rules()),
+    "a body without bound": ("spec.bound", lambda: Project().accept(body_bytes_max=2**40).rules()),
+    "a tolerance of a day": (
+        "spec.bound",
+        lambda: Project().accept(verify=StandardWebhooks("a", 24 * HOUR_US)).rules(),
+    ),
+    "a poll without a pause": ("spec.bound", lambda: Project().poll(every=timedelta(0)).rules()),
+    "version zero": ("spec.bound", lambda: versioned(0).rules()),
+    "no concurrency": ("spec.bound", lambda: (p := Project()).rules(p.bound(concurrency=0))),
+    "a rate of nothing": ("spec.bound", lambda: (p := Project()).rules(p.bound(rate_per_second=0.0))),
+    "a rate that is no number": ("spec.bound", lambda: (p := Project()).rules(p.bound(rate_per_second=float("nan")))),
+    "too many shards": ("spec.bound", lambda: sharded(257)),
+    "a webhook by GET": ("spec.route-malformed", lambda: Project().accept("GET /hooks").rules()),
+    "a webhook without a path": ("spec.route-malformed", lambda: Project().accept("POST").rules()),
+    "a webhook with a pattern": ("spec.route-malformed", lambda: Project().accept("POST /hooks/{id}").rules()),
+    "anyone may send, for no reason": (
+        "spec.verification-unsaid",
+        lambda: Project().accept(verify=no_verification(reason="")).rules(),
+    ),
+    "a System without an address": ("spec.system-unbound", lambda: Project().rules(Bindings())),
+    "an address of files": ("spec.address-malformed", lambda: (p := Project()).rules(p.bound(url="file:///etc"))),
+    "an address with a password": (
+        "spec.address-malformed",
+        lambda: (p := Project()).rules(p.bound(url="https://u:p@ledger.example")),
+    ),
+    "an address with a wrong port": (
+        "spec.address-malformed",
+        lambda: (p := Project()).rules(p.bound(url="http://a:99999")),
+    ),
+    "a binding of nothing": ("spec.binding-unknown", lambda: (p := Project()).rules(unknown(p))),
+    "a secret that nobody set": ("spec.secret-unknown", lambda: Project().accept().rules(secrets("psp.webhok"))),
+    "a header's secret that nobody set": (
+        "spec.secret-unknown",
+        lambda: (p := Project()).rules(
+            msgspec.structs.replace(p.bound(headers={"authorization": "secret:ledger"}), secrets=frozenset({"other"}))
+        ),
+    ),
+    "a header with its secret": (
+        "spec.secret-literal",
+        lambda: (p := Project()).rules(p.bound(headers={"authorization": "hunter2"})),
+    ),
+    "a secret in code": (
+        "spec.secret-literal",
+        lambda: Project().rules(sources={"a.py": 'SECRET = "whsec' + '_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"'}),
+    ),
+    "nobody says whether keys are honoured": ("spec.keys-unsaid", lambda: unsaid().book().rules()),
+    "another shape under one version": (
+        "spec.shape-changed",
+        lambda: Project().rules(known=Known(types={"payment.settled@1": "0" * 32})),
+    ),
+    "a subscription that is gone": (
+        "spec.name-gone",
+        lambda: Project().rules(known=Known(subscriptions=frozenset({"payments.book"}))),
+    ),
+    "a stream that is gone": ("spec.name-gone", lambda: Project().rules(known=Known(streams=frozenset({"orders"})))),
+    "a System that is gone": (
+        "spec.name-gone",
+        lambda: Project().rules(known=Known(systems=frozenset({"orders.erp"}))),
+    ),
+}
+
+
+@pytest.mark.parametrize(("rule", "rules"), WRONG.values(), ids=WRONG.keys())
+def test_a_rule_fires_on_what_it_is_for(rule, rules):
+    assert set(rules()) == {rule}
+
+
+SILENT: dict[str, Wrong] = {
+    "a deadline at its bound": lambda: Project().book(deadline=timedelta(seconds=30)).rules(),
+    "a type without a key and no order": lambda: (
+        (p := Project()).book(p.integration.event("ping", Settled), order="none").rules()
+    ),
+    "on_dead unsaid where nothing is changed": lambda: watching().rules(),
+    "an impatient retry under the default on_dead": lambda: watching(retry=INTERACTIVE).rules(),
+    "the list of Standard Webhooks": lambda: Project().book(retry=WEBHOOK).rules(),
+    "anyone may send, for a reason": lambda: Project().accept(verify=no_verification(reason="a public form")).rules(),
+    "the same name in two versions": lambda: versioned(2).rules(),
+    "a secret by its name": lambda: (p := Project().accept(verify=github(secret="psp.webhook"))).rules(
+        msgspec.structs.replace(
+            p.bound(headers={"authorization": "secret:psp.webhook", "x-tenant": "a"}),
+            secrets=frozenset({"psp.webhook"}),
+        )
+    ),
+    "secrets that nobody has looked for": lambda: Project().accept().rules(),
+    "keys unsaid of a System that nobody uses": lambda: unsaid().rules(),
+    "the shape that the store knows": lambda: (p := Project()).rules(
+        known=Known(types={"payment.settled@1": p.settled.spec.schema_digest})
+    ),
+    "names that the store and the plan know": lambda: right().rules(
+        known=Known(
+            subscriptions=frozenset({"payments.book", "payments.accept.inbox", "payments.changed"}),
+            streams=frozenset({"payments", "payments.accept.inbox", "_audit"}),
+            systems=frozenset({"payments.ledger"}),
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("rules", SILENT.values(), ids=SILENT.keys())
+def test_a_rule_is_silent_on_what_is_right(rules):
+    assert rules() == []
+
+
+def test_a_subscription_that_is_gone_is_told_its_likely_new_name():
+    (finding,) = right().findings(known=Known(subscriptions=frozenset({"payments.book_it", "payments.changed"})))
+    assert "interlock subscriptions rename payments.book_it payments.book" in finding.fix
+    assert "interlock subscriptions retire payments.book_it" in finding.fix
+
+
+def test_an_unknown_binding_is_told_the_nearest_name():
+    project = Project()
+    bindings = Bindings(systems={**project.bound().systems, "payments.leger": HttpBinding(url="https://a.example")})
+    (finding,) = project.findings(bindings)
+    assert "payments.ledger" in finding.fix
+
+
+def test_errors_come_before_warnings():
+    severities = [finding.severity for finding in Project(owner="").book(freshness=None).findings()]
+    assert severities == ["error", "warning"]
+
+
+def test_a_plan_is_refused_with_every_error_and_its_place():
+    with pytest.raises(SpecError) as refused:
+        build_plan([Project(owner="", purpose="").integration], nowhere([Project().integration]))
+    assert refused.value.code == "spec.check-failed"
+    assert "it has no owner" in refused.value.message
+    assert "it has no purpose" in refused.value.message
+    assert refused.value.where.startswith(__file__)
+
+
+def test_a_plan_is_accepted_with_warnings():
+    project = Project().book(freshness=None)
+    assert build_plan([project.integration], nowhere([project.integration])).subscriptions.keys() == {"payments.book"}
+
+
+def empty() -> Project:
+    project = Project()
+
+    async def nothing(event, context):
+        return None
+
+    project.integration.subscribe(freshness=MINUTE)(nothing)
+    return project
+
+
+def watching(**options) -> Project:
+    project = Project()
+
+    async def watch(event, context):
+        return None
+
+    project.integration.subscribe(project.settled, freshness=MINUTE, **options)(watch)
+    return project
+
+
+def named(name: str) -> Project:
+    project = Project()
+    project.integration.event(name, Settled)
+    return project
+
+
+def twice() -> Project:
+    return named("payment.settled")
+
+
+def versioned(version: int) -> Project:
+    project = Project()
+    project.integration.event("payment.settled", Settled, version=version)
+    return project
+
+
+def unsaid() -> Project:
+    project = Project()
+    project.integration.systems.clear()
+    project.ledger = project.integration.http("ledger")
+    return project
+
+
+def sharded(shards: int) -> list[str]:
+    project = Project()
+    bindings = nowhere([project.integration])
+    return project.rules(msgspec.structs.replace(bindings, streams={"payments": StreamBinding(shards=shards)}))
+
+
+def beside() -> Project:
+    project = Project().accept()
+
+    def also(hook):
+        return []
+
+    project.integration.webhook("POST /hooks/psp", verify=github(secret="a"))(also)
+    return project
+
+
+def unknown(project: Project) -> Bindings:
+    bindings = project.bound()
+    return msgspec.structs.replace(
+        bindings, systems={**bindings.systems, "other.erp": HttpBinding("https://a.example")}
+    )
+
+
+def secrets(*names: str) -> Bindings:
+    return msgspec.structs.replace(nowhere([Project().integration]), secrets=frozenset(names))
