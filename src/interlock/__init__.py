@@ -1,5 +1,6 @@
 """Interlock joins systems: webhooks, events, polls and calls on one durable log. This is its public vocabulary."""
 
+from interlock.call.effect import CallFailed, CallLabelMissing
 from interlock.core.errors import InterlockError, RequestError, SpecError
 from interlock.core.event import Draft
 from interlock.core.outcome import Answer, Done, Later, Outcome, Reject, Unavailable, Unknown
@@ -15,6 +16,8 @@ __all__ = [
     "PATIENT",
     "WEBHOOK",
     "Answer",
+    "CallFailed",
+    "CallLabelMissing",
     "Client",
     "Context",
     "Done",
