@@ -18,8 +18,7 @@ from interlock.core.errors import RequestError
 
 T = TypeVar("T")
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NEITHER = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_NEITHER = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
 _QUOTES_INPUT = re.compile(r"^(Invalid (?:enum )?value) .*$", re.DOTALL)
@@ -72,8 +71,11 @@ def depth(data: bytes) -> int:
     opened = data.count(b"[") + data.count(b"{")
     if opened <= limits.JSON_DEPTH_MAX:
         return opened
-    brackets = _STRING.sub(b"", data).translate(_STEPS, _NEITHER)
-    return max(accumulate(memoryview(brackets).cast("b")), default=0)
+    # An escaped quote does not end a string; what is left between two quotes is text, whatever brackets it holds.
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    steps = b"".join(data.translate(_STEPS, _NEITHER).split(b'"')[::2])
+    return max(accumulate(memoryview(steps).cast("b")), default=0)
 
 
 def misfit(told: str) -> PayloadError:
