@@ -95,8 +95,8 @@ def _modules_place(settings: Settings) -> Where:
 
 def _sources(folder: Path) -> Iterator[tuple[str, str]]:
     """The text of every imported module of the project."""
-    for module in list(sys.modules.values()):
-        file = _file(module)
+    for name, module in list(sys.modules.items()):
+        file = None if name.partition(".")[0] == "interlock" else _file(module)
         if file and _is_ours(file, folder) and file.is_file():
             yield str(file), file.read_text(encoding="utf-8", errors="replace")
 
