@@ -30,6 +30,7 @@ Place = tuple[str, int, int]
 CursorName = tuple[str, str, int]
 """Subscription, stream, shard."""
 
+NEVER = 1 << 62
 SHOWN_MAX = 20
 """Violations of one invariant that are listed; a broken engine breaks it a thousand times."""
 
@@ -252,37 +253,42 @@ def conservation(case: Case) -> Iterator[Violation]:
 def retry_discipline(case: Case) -> Iterator[Violation]:
     """I9: a refusal is waited out, a settled event is left alone, and attempts have an end.
 
-    A crash forgets what was not committed, so that a wait is only asked for where no fault came between.
+    A crash forgets what was not committed, and a network may lose the answer that asked for a wait: a wait is only
+    demanded where neither came between.
     """
-    until: dict[tuple[str, Place], tuple[int, int]] = {}
+    waits: dict[tuple[str, Place], tuple[int, int]] = {}
+    first: dict[tuple[str, Place], int] = {}
     refused: Counter[tuple[str, Place]] = Counter()
     cursors: dict[CursorName, Accounted] = {}
     disturbed = 0
-    stopped: set[str] = set()
+    broken: set[str] = set()
+    answers_lost = any(isinstance(line, Fault) and line.scope == "network" for line in case.lines)
     for line in case.lines:
         match line:
             case Fault(scope="process" | "store" | "deploy"):
                 disturbed += 1
-                stopped.add(line.process)
+                broken.add(line.process)
             case Asked():
-                until.pop((line.subscription, (line.stream, line.shard, line.offset)), None)
-                refused[line.subscription, (line.stream, line.shard, line.offset)] = 0
+                name = (line.subscription, (line.stream, line.shard, line.offset))
+                for known in (waits, first, refused):
+                    known.pop(name, None)
             case Accounted():
                 cursors[line.subscription, line.stream, line.shard] = line
-            case Called() if line.subscription in case.reads:
-                if line.status >= 300:
-                    reads, name = case.reads[line.subscription], (line.subscription, _place(line))
-                    refused[name] += 1
-                    until[name] = (line.t + max(line.retry_after_us, reads.backoff_us), disturbed)
-                    if refused[name] > reads.attempts_max and not disturbed:
-                        yield Violation("I9", line.t, f"{line.id} was tried {refused[name]} times by {reads.name}")
+            case Called(status=status) if status >= 300 and line.subscription in case.reads:
+                reads, name = case.reads[line.subscription], (line.subscription, _place(line))
+                wait = reads.backoff_us if answers_lost else max(line.retry_after_us, reads.backoff_us)
+                refused[name] += 1
+                waits[name] = (line.t + wait, disturbed)
+                if refused[name] > reads.attempts_max and not disturbed:
+                    yield Violation("I9", line.t, f"{line.id} was tried {refused[name]} times by {reads.name}")
             case Began():
                 name = (line.subscription, _place(line))
-                not_before, faults = until.get(name, (0, 0))
-                if line.t < not_before and faults == disturbed:
+                not_before, faults = waits.get(name, (0, 0))
+                last = _last_due(first.setdefault(name, line.t), case.reads.get(line.subscription))
+                if line.t < min(not_before, last) and faults == disturbed:
                     yield Violation("I9", line.t, f"{line.id} was tried {not_before - line.t} µs too early")
                 cursor = cursors.get((line.subscription, line.stream, line.shard))
-                if cursor is not None and line.process not in stopped and _is_settled(cursor, line.offset, line.key):
+                if cursor is not None and line.process not in broken and _is_settled(cursor, line.offset, line.key):
                     yield Violation("I9", line.t, f"{line.id} was begun by {line.subscription} after it was settled")
             case _:
                 pass
@@ -327,6 +333,11 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
 
 def _place(line: Called | Began) -> Place:
     return line.stream, line.shard, line.offset
+
+
+def _last_due(first: int, reads: Reads | None) -> int:
+    """The budget's end, counted from the first attempt: the last attempt is made then, however short its wait is."""
+    return NEVER if reads is None or reads.age_max_us is None else first + reads.age_max_us
 
 
 def _types_at(cursor: Accounted, offset: int) -> tuple[str, ...]:

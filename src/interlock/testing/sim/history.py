@@ -142,6 +142,7 @@ class Reads(msgspec.Struct, frozen=True):
         labels: the calls that its function makes for each event; empty for a translation.
         effect: of those calls.
         backoff_us: the shortest wait after a first failure.
+        age_max_us: after this the last attempt is due whatever was waited for.
         prompt_us: within which time an event is delivered where nothing in its way is broken; None: not promised.
         ailing: keys whose events are made to fail.
     """
@@ -152,6 +153,7 @@ class Reads(msgspec.Struct, frozen=True):
     effect: Literal["keyed", "natural", "once"]
     labels: tuple[str, ...]
     backoff_us: int = 0
+    age_max_us: int | None = None
     attempts_max: int = 40
     prompt_us: int | None = None
     ailing: frozenset[str] = frozenset()

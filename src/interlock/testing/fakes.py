@@ -1,0 +1,185 @@
+"""Stand-ins for what is outside: Systems that answer as they are told, senders of webhooks, secrets by name.
+
+A fake System stands where the transport would: the layers above it (breaker, limiter, keys) are the real ones.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from hmac import digest as hmac_digest
+from typing import Any, NamedTuple
+
+import msgspec
+
+from interlock.call.classify import Failure, answered, failed
+from interlock.core.handler import SAFE_METHODS, Call
+from interlock.core.limits import US_PER_SECOND
+from interlock.core.outcome import Answer, Outcome
+from interlock.core.ports import Clock
+from interlock.spec.signatures import GitHub, StandardWebhooks, Verifier
+from interlock.wire.exchange import Fields, Head, Sink, Writer
+
+Reply = int | Answer | Failure
+"""A status, a whole answer, or how the connection failed."""
+
+
+class Made(NamedTuple):
+    """One call that reached a System. `json` is None for a body that is none; `status` 0 where none was answered."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+    json: Any  # Any: whatever the function sent.
+    key: str
+    status: int
+    at: int
+
+
+class FakeSystem:
+    """A System under a test's control; it answers 200 until it is told otherwise.
+
+    Attributes:
+        calls: everything that it got, in order.
+    """
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.name = name
+        self.calls: list[Made] = []
+        self._clock = clock
+        self._replies: deque[Reply] = deque()
+
+    def answers(self, *replies: Reply) -> None:
+        """Answer the next calls with these, one each; afterwards 200 again."""
+        self._replies.extend(replies)
+
+    @property
+    def accepted(self) -> list[Any]:
+        """The JSON bodies of the calls that had an effect: answered 2xx, each idempotency key once, in order."""
+        seen: dict[str, None] = {}
+        bodies: list[Any] = []
+        for call in self.calls:
+            if not 200 <= call.status < 300 or call.method in SAFE_METHODS or (call.key and call.key in seen):
+                continue
+            seen[call.key] = None
+            bodies.append(call.json)
+        return bodies
+
+    async def handle(self, call: Call) -> Outcome:
+        """Stand for the transport."""
+        if call.may_send is not None and not call.may_send():
+            return failed(call, Failure("not-sent", False, ""))
+        reply = self._replies.popleft() if self._replies else 200
+        answer = Answer(reply) if isinstance(reply, int) else reply
+        status = answer.status if isinstance(answer, Answer) else 0
+        headers = dict(reversed(call.headers))
+        self.calls.append(
+            Made(call.method, call.target, headers, call.body, _json(call.body), call.key, status, self._clock.now())
+        )
+        return answered(call, answer, self._clock.now()) if isinstance(answer, Answer) else failed(call, answer)
+
+
+class FakeSecrets:
+    """A secret for every name, the same each time, in the form that Standard Webhooks has."""
+
+    def active(self, name: str) -> Sequence[bytes]:
+        return (b"whsec_" + b64encode(sha256(name.encode()).digest()),)
+
+
+class Delivery(NamedTuple):
+    """What a provider sends with a webhook."""
+
+    id: str
+    body: bytes
+    sent_at: int
+
+
+def signed(scheme: Verifier, secret: bytes, delivery: Delivery) -> list[tuple[str, str]]:
+    """The header fields that a provider of this scheme would send."""
+    match scheme:
+        case StandardWebhooks():
+            sent_at = str(delivery.sent_at // US_PER_SECOND)
+            key = b64decode(secret.removeprefix(b"whsec_"))
+            signature = hmac_digest(key, f"{delivery.id}.{sent_at}.".encode() + delivery.body, "sha256")
+            return [
+                ("webhook-id", delivery.id),
+                ("webhook-timestamp", sent_at),
+                ("webhook-signature", "v1," + b64encode(signature).decode()),
+            ]
+        case GitHub():
+            return [
+                ("x-github-delivery", delivery.id),
+                ("x-hub-signature-256", "sha256=" + hmac_digest(secret, delivery.body, "sha256").hex()),
+            ]
+        case _:
+            return []
+
+
+class FakeExchange:
+    """An `Exchange` with its whole body at hand; `done` is called with the answer."""
+
+    def __init__(self, head: Head, body: bytes, done: Callable[[Answer], None]) -> None:
+        self.head = head
+        self.closed = False
+        self._body = body
+        self._done = done
+
+    def collect(self, limit: int, then: Callable[[bytes], None]) -> None:
+        if len(self._body) > limit:
+            self.respond(413)
+        else:
+            then(self._body)
+
+    def stream(self, sink: Sink) -> None:
+        sink.data(self._body)
+        sink.end()
+
+    def pause(self) -> None:
+        """There is nobody to hold up."""
+
+    def resume(self) -> None:
+        """As `pause`."""
+
+    def respond(self, status: int, headers: Fields = (), body: bytes = b"") -> None:
+        self.closed = True
+        self._done(Answer(status, tuple(headers), body))
+
+    def begin(
+        self,
+        status: int,
+        headers: Fields = (),
+        *,
+        length: int | None = None,
+        on_drain: Callable[[], None] | None = None,
+    ) -> Writer:
+        return _Collected(self, status, headers)
+
+
+class _Collected:
+    """A streamed answer, put together."""
+
+    def __init__(self, exchange: FakeExchange, status: int, headers: Fields) -> None:
+        self._exchange = exchange
+        self._status = status
+        self._headers = headers
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> bool:
+        self._parts.append(data)
+        return True
+
+    def end(self) -> None:
+        self._exchange.respond(self._status, self._headers, b"".join(self._parts))
+
+    def abort(self) -> None:
+        self._exchange.respond(0)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body) if body else None
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,134 @@
+"""Looks at the disk after every commit and writes down what changed. It reads the store's tables, never the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from hashlib import blake2b
+from typing import TypeVar
+
+import msgspec
+
+from interlock.core.cursor import CursorId
+from interlock.core.event import Event, Shard
+from interlock.core.ports import Offload
+from interlock.journal.decide import Held
+from interlock.journal.memory import MemoryDisk, MemoryLedger
+from interlock.testing.sim.history import Accounted, History, Logged
+from interlock.testing.sim.loop import SimLoop
+from interlock.testing.sim.ports import CommitFault, SimOffload
+from interlock.testing.standing import live
+
+T = TypeVar("T")
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """The payload of every simulated event. `via` and `origin` say how a derived one came about."""
+
+    key: str
+    serial: int
+    via: str = ""
+    origin: str = ""
+
+
+def digest_of(data: bytes) -> str:
+    """A body's digest, as histories have it."""
+    return blake2b(data, digest_size=6).hexdigest()
+
+
+class Auditor:
+    """Writes `Logged` and `Accounted` lines for one disk."""
+
+    def __init__(self, loop: SimLoop, disk: MemoryDisk, history: History, streams: frozenset[str]) -> None:
+        self._loop = loop
+        self._disk = disk
+        self._history = history
+        self._streams = streams
+        self._heads: dict[Shard, int] = {}
+        self._held: dict[CursorId, Held] = {}
+
+    def look(self) -> None:
+        """Write down what the last commit did."""
+        for name, stream in self._disk.streams.items():
+            if name not in self._streams:
+                continue
+            for number, log in enumerate(stream.shards):
+                shard = Shard(name, number)
+                seen = self._heads.get(shard, 0)
+                if log.head > seen:
+                    self._heads[shard] = log.head
+                    for event in log.events[max(0, seen - log.gone) :]:
+                        self._history.add(self._logged(event))
+        for id, ledger in self._disk.ledgers.items():
+            if id.shard.stream in self._streams and self._held.get(id) is not ledger.held:
+                self._held[id] = ledger.held
+                self._history.add(self._accounted(id, ledger))
+
+    def _logged(self, event: Event) -> Logged:
+        draft = event.draft
+        fact = msgspec.json.decode(draft.data, type=Fact)
+        return Logged(
+            t=self._loop.now_us,
+            process="disk",
+            stream=event.shard.stream,
+            shard=event.shard.number,
+            offset=event.offset,
+            id=draft.id,
+            key=draft.key,
+            type=draft.type,
+            digest=digest_of(draft.data),
+            origin=fact.origin,
+            via=fact.via,
+        )
+
+    def _accounted(self, id: CursorId, ledger: MemoryLedger) -> Accounted:
+        cursor, counters = ledger.held.cursor, ledger.held.cursor.counters
+        return Accounted(
+            t=self._loop.now_us,
+            process=ledger.held.worker or "",
+            subscription=id.subscription,
+            stream=id.shard.stream,
+            shard=id.shard.number,
+            start=cursor.start,
+            floor=cursor.floor,
+            above=cursor.above,
+            delivered=counters.delivered,
+            filtered=counters.filtered,
+            discarded=counters.discarded,
+            dead=counters.dead,
+            epoch=cursor.epoch,
+            number=cursor.number,
+            live=tuple(row.offset for row in live(ledger)),
+            dead_rows=tuple(row.offset for row in ledger.rows.values() if row.state == "dead"),
+            discarded_rows=tuple(row.offset for row in ledger.rows.values() if row.state == "discarded"),
+            marks=tuple((mark.key, mark.first, mark.last, mark.count) for mark in ledger.marks.values()),
+            types=tuple((entry.offset, tuple(sorted(entry.types))) for entry in cursor.types),
+        )
+
+
+class StoreOffload(Offload):
+    """The simulated disk under a store: commits are slow, may kill, and are audited; reads are quick and may not."""
+
+    def __init__(
+        self, loop: SimLoop, auditor: Auditor, took: Callable[[], int], fault: Callable[[], CommitFault | None]
+    ) -> None:
+        chance = loop.stream("reads")
+        self._auditor = auditor
+        self._commits = SimOffload(loop, took, fault)
+        self._reads = SimOffload(loop, lambda: chance.randrange(20, 400))
+
+    def run(self, function: Callable[[], T]) -> Awaitable[T]:
+        if not _is_commit(function):
+            return self._reads.run(function)
+
+        def audited() -> T:
+            result = function()
+            self._auditor.look()
+            return result
+
+        return self._commits.run(audited)
+
+
+def _is_commit(function: Callable[..., object]) -> bool:
+    called = function.func if isinstance(function, partial) else function
+    return getattr(called, "__name__", "") == "commit"

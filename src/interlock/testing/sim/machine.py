@@ -1,0 +1,135 @@
+"""One process of the product in simulation: the production engine on simulated ports, behind its real data port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from interlock.core.errors import StoreError
+from interlock.core.ports import Wakeup
+from interlock.edge.problem import rendered
+from interlock.journal.memory import MemoryDisk, MemoryStore
+from interlock.journal.ports import Store
+from interlock.runtime.compose import Engine, World
+from interlock.spec.plan import Plan
+from interlock.testing.fakes import FakeSecrets
+from interlock.testing.sim.auditor import Auditor, StoreOffload
+from interlock.testing.sim.history import Fault, History
+from interlock.testing.sim.loop import Process, SimLoop
+from interlock.testing.sim.net import Network
+from interlock.testing.sim.ports import CommitFault, SimClock, SimOffload, SimRandom
+from interlock.wire.server import Server
+
+DATA_PORT = 8080
+BUGS = frozenset({"lane.failed", "fleet.failed", "wire.app-failed"})
+"""Records that tell of an exception nobody expected: each one fails the run."""
+
+
+class Parts(NamedTuple):
+    """What all processes of one world share."""
+
+    loop: SimLoop
+    network: Network
+    clock: SimClock
+    disk: MemoryDisk
+    auditor: Auditor
+    history: History
+    fsync_us: Callable[[], int]
+    commit_fault: Callable[[], CommitFault | None]
+
+
+class Machine:
+    """A process that runs an engine until it is killed; `on_death` is called then.
+
+    Attributes:
+        ready: it listens.
+        bugs: records that tell of an unexpected exception.
+    """
+
+    def __init__(self, parts: Parts, number: int, plan: Plan, on_death: Callable[[Machine], None]) -> None:
+        self.name = f"app-{number}"
+        self.process = Process(parts.loop, self.name)
+        self.ready = False
+        self.records: dict[str, int] = {}
+        self.bugs: list[str] = []
+        self._parts = parts
+        self._store: MemoryStore | None = None
+        self._net = parts.network.host(self.name)
+        world = World(
+            clock=parts.clock,
+            random=SimRandom(parts.loop.stream(self.name)),
+            net=self._net,
+            offload=SimOffload(parts.loop, lambda: 100),
+            emit=self._emit,
+            secrets=FakeSecrets(),
+            access=_anyone,
+        )
+        self.engine = Engine(plan, world, self._open_store)
+        self.process.on_death.append(self._died)
+        self.process.on_death.append(lambda: on_death(self))
+        self.process.spawn(self._run(), name=self.name)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where its data port is."""
+        return self.name, DATA_PORT
+
+    def broken(self, what: str, scope: str = "process") -> None:
+        """Note a fault of this process in the history."""
+        assert scope in ("process", "store", "deploy")
+        self._parts.history.add(Fault(t=self._parts.loop.now_us, process=self.name, scope=scope, what=what))
+
+    def drain(self) -> None:
+        """As SIGTERM: stop in order, then exit."""
+        self.broken("drained")
+        self.ready = False
+        self.process.spawn(self._drain(), name=f"{self.name} drains")
+
+    async def _run(self) -> None:
+        try:
+            await self.engine.start()
+        except StoreError:
+            self.process.kill()
+            return
+        server = Server(self.engine.app, clock=self._parts.clock, emit=self._emit, refuse=rendered)
+        await server.listen(self._net, "0.0.0.0", DATA_PORT)  # noqa: S104  (on the simulated network)
+        self.ready = True
+
+    async def _drain(self) -> None:
+        try:
+            await self.engine.stop()
+        except StoreError as error:
+            self._parts.loop.note(f"{self.name} could not drain: {error.code}")
+        self.process.kill()
+
+    async def _open_store(self, wakeup: Wakeup) -> Store:
+        parts = self._parts
+        offload = StoreOffload(parts.loop, parts.auditor, parts.fsync_us, self._commit_fault)
+        self._store = MemoryStore(parts.clock, wakeup, offload=offload, emit=self._emit, disk=parts.disk)
+        return self._store
+
+    def _commit_fault(self) -> CommitFault | None:
+        fault = self._parts.commit_fault()
+        if fault is not None:
+            self.broken(f"commit {fault}", "store" if fault.startswith("failed") else "process")
+        return fault
+
+    def _died(self) -> None:
+        self.broken("killed")
+        self.ready = False
+        self._parts.network.drop(self.process)
+        if self._store is not None:
+            self._store.abandon()
+
+    def _emit(self, record: str, /, **fields: object) -> None:
+        self.records[record] = self.records.get(record, 0) + 1
+        if record in BUGS:
+            self.bugs.append(f"{self.name} at {self._parts.loop.now_us}: {record} {_shown(fields)}")
+
+
+def _anyone(_: Sequence[str], /) -> str:
+    return "simulated"
+
+
+def _shown(fields: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value!r}" for name, value in fields.items())

@@ -1,0 +1,150 @@
+"""The integration that runs in simulation: every effect, order and `on_dead`, written as a user would write it.
+
+Its functions note when they begin; what they send says what it is about, so that the receiver can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple
+
+from interlock.core.limits import US_PER_MINUTE, US_PER_SECOND
+from interlock.spec.bindings import Bindings, StreamBinding
+from interlock.spec.check import build_plan
+from interlock.spec.declare import EventType, Integration
+from interlock.spec.function import Context, Event, HttpSystem
+from interlock.spec.plan import HttpBinding, OnDead, Plan, RetryPolicy
+from interlock.spec.retry import block_then_skip
+from interlock.testing.sim.auditor import Fact, digest_of
+from interlock.testing.sim.history import Began, History, Reads
+from interlock.testing.sim.loop import SimLoop, current_process
+from interlock.testing.sim.remotes import HTTP_PORT, CallBody
+from interlock.testing.sim.swarm import Swarm
+
+Effect = Literal["keyed", "natural", "once"]
+
+STREAM = "sim"
+RETRY = RetryPolicy(base_us=US_PER_SECOND, cap_us=30 * US_PER_SECOND, age_max_us=5 * US_PER_MINUTE)
+
+
+class Shape(NamedTuple):
+    """One subscription: what it reads, what it calls, and what it says about failure."""
+
+    types: tuple[str, ...]
+    systems: tuple[str, ...]
+    effect: Effect
+    on_dead: Literal["skip", "halt"] | OnDead
+    ordered: bool = True
+
+
+SHAPES: dict[str, Shape] = {
+    "book": Shape(("opened", "moved"), ("ledger",), "keyed", block_then_skip(timedelta(seconds=60))),
+    "mirror": Shape(("moved",), ("crm",), "natural", "halt"),
+    "notify": Shape(("opened",), ("chat", "mail"), "keyed", "skip"),
+    "charge": Shape(("opened", "moved"), ("bank",), "once", block_then_skip(timedelta(seconds=90))),
+    "index": Shape(("opened", "ticked"), ("search",), "keyed", "skip", ordered=False),
+    "canonize": Shape(("moved",), (), "keyed", "skip"),
+    "onward": Shape(("canonical",), ("erp",), "keyed", "halt"),
+}
+VARIANT = "book"
+"""The subscription whose types a deploy changes: with its second type, and without."""
+SYSTEM_EFFECTS: dict[str, Effect] = {system: shape.effect for shape in SHAPES.values() for system in shape.systems}
+PUBLISHED_TYPES = ("opened", "moved", "ticked")
+
+
+def program(loop: SimLoop, history: History, swarm: Swarm, *, narrow: bool) -> Plan:
+    """The plan; `narrow` leaves out the second type of `VARIANT`."""
+    sim = Integration(STREAM, owner="simulator", purpose="Every promise is kept under every fault")
+    systems = {name: sim.http(name, honours_keys=effect == "keyed") for name, effect in SYSTEM_EFFECTS.items()}
+    types: dict[str, EventType[Fact]] = {
+        name: sim.event(name, Fact, key=lambda fact: fact.key) for name in ("opened", "moved", "canonical")
+    }
+    types["ticked"] = sim.event("ticked", Fact)
+    for name in swarm.subscriptions:
+        shape = SHAPES[name]
+        reads = shape.types[:1] if narrow and name == VARIANT else shape.types
+        if name == "canonize":
+            sim.translate(types["moved"], into=types["canonical"], on_dead="skip", retry=RETRY)(canonize)
+            continue
+        function = _function(loop, history, name, [(label, systems[label]) for label in shape.systems], shape.effect)
+        sim.subscribe(
+            *[types[type] for type in reads],
+            order="key" if shape.ordered else "none",
+            retry=RETRY,
+            on_dead=shape.on_dead,
+            start="beginning",
+        )(function)
+    bindings = Bindings(
+        systems={
+            f"{STREAM}.{name}": HttpBinding(url=f"http://{name}:{HTTP_PORT}", concurrency=8) for name in SYSTEM_EFFECTS
+        },
+        streams={STREAM: StreamBinding(shards=swarm.shards)},
+    )
+    return build_plan([sim], bindings)
+
+
+def canonize(fact: Fact) -> Fact | None:
+    """Raw to canonical; it remembers where it came from."""
+    return Fact(fact.key, fact.serial, f"{STREAM}.canonize", fact.origin)
+
+
+def reads_of(swarm: Swarm, ailing: frozenset[str], prompt_us: int | None) -> list[Reads]:
+    """What the checker has to know. `ailing`: keys that some remote does not accept."""
+    found: list[Reads] = []
+    for name in swarm.subscriptions:
+        shape = SHAPES[name]
+        ages = [RETRY.age_max_us]
+        if isinstance(shape.on_dead, OnDead) and shape.on_dead.after_us is not None:
+            ages.append(shape.on_dead.after_us)
+        found.append(
+            Reads(
+                name=f"{STREAM}.{name}",
+                stream=STREAM,
+                ordered=shape.ordered,
+                effect=shape.effect,
+                labels=shape.systems,
+                backoff_us=RETRY.base_us // 2,
+                age_max_us=min(ages),
+                attempts_max=RETRY.attempts_max,
+                prompt_us=prompt_us if shape.effect != "once" else None,
+                ailing=ailing,
+            )
+        )
+    return found
+
+
+def _function(
+    loop: SimLoop, history: History, name: str, calls: list[tuple[str, HttpSystem]], effect: Effect
+) -> Callable[[Event[Any], Context], Awaitable[None]]:
+    method = "PUT" if effect == "natural" else "POST"
+
+    async def function(event: Event[Any], context: Context) -> None:
+        process, stored = current_process(), event.stored
+        history.add(
+            Began(
+                t=loop.now_us,
+                process=process.name if process else "",
+                subscription=f"{STREAM}.{name}",
+                stream=stored.shard.stream,
+                shard=stored.shard.number,
+                offset=stored.offset,
+                id=stored.draft.id,
+                key=stored.draft.key,
+            )
+        )
+        for label, system in calls:
+            body = CallBody(
+                f"{STREAM}.{name}",
+                stored.shard.stream,
+                stored.shard.number,
+                stored.offset,
+                stored.draft.id,
+                stored.draft.key,
+                label,
+                digest_of(stored.draft.data),
+            )
+            await context.use(system).request(method, f"/{name}", json=body, effect=effect)
+
+    function.__name__ = function.__qualname__ = name
+    return function

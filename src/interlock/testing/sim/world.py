@@ -1,0 +1,397 @@
+"""A world: disk, processes, remotes, producers and persons, and everything that goes wrong between them.
+
+It breaks things for a while, mends all of them, and waits until nothing is owed. The checker judges what was seen.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import random
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import msgspec
+
+from interlock.core.controls import Control, encode_control, subscription_control_key, system_control_key
+from interlock.core.cursor import CursorId, Row
+from interlock.core.errors import StoreError
+from interlock.core.limits import US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND
+from interlock.core.requests import LaneRequest, Verb, encode_request, request_key
+from interlock.journal.memory import MemoryDisk
+from interlock.journal.ports import CellWrite, Retention
+from interlock.testing.sim.auditor import Auditor, Fact
+from interlock.testing.sim.checker import Violation, check
+from interlock.testing.sim.client import Posting, Producer
+from interlock.testing.sim.history import Asked, Fault, Finished, History, Quiet
+from interlock.testing.sim.loop import SimLoop
+from interlock.testing.sim.machine import Machine, Parts
+from interlock.testing.sim.net import Conditions, Network
+from interlock.testing.sim.ports import CommitFault, SimClock
+from interlock.testing.sim.program import PUBLISHED_TYPES, STREAM, SYSTEM_EFFECTS, VARIANT, program, reads_of
+from interlock.testing.sim.remotes import HTTP_PORT, CallBody, Remote
+from interlock.testing.sim.swarm import MOODS, Swarm, draw
+from interlock.testing.standing import owed
+
+PRODUCERS = 3
+QUIET_MAX_US = 3 * US_PER_HOUR
+"""Within this, everything must be settled once nothing is broken any more: beyond every backoff, budget and lease."""
+LOOK_US = 5 * US_PER_SECOND
+PROMPT_US = 30 * US_PER_SECOND
+STEPS_MAX = 5_000_000
+
+
+class Verdict(NamedTuple):
+    """What came of one seed."""
+
+    seed: int
+    swarm: Swarm
+    violations: list[Violation]
+    bugs: list[str]
+    trace: str
+    steps: int
+    virtual_us: int
+    history: History
+    timeline: list[tuple[int, str, str]]
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.violations or self.bugs)
+
+
+class World:
+    """See the module."""
+
+    def __init__(self, loop: SimLoop, swarm: Swarm) -> None:
+        self.loop = loop
+        self.swarm = swarm
+        self.history = History()
+        self.chance: random.Random = loop.stream("world")
+        self.disk = MemoryDisk(segment_events=swarm.segment_events)
+        self.clock = SimClock(loop)
+        self.network = Network(loop, self._conditions)
+        self.machines: list[Machine] = []
+        self.breaking = True
+        self._context = contextvars.copy_context()
+        self._commit_chance = loop.stream("commits")
+        self._narrow = bool(swarm.deploys) and self.chance.random() < 0.5
+        self._jobs = 0
+        self._asked: dict[tuple[CursorId, int], None] = {}
+        self._remotes: dict[str, Remote] = {}
+        self._poison = frozenset(f"k{number}" for number in range(min(swarm.poison, swarm.keys - 1)))
+        self._parts = Parts(
+            loop,
+            self.network,
+            self.clock,
+            self.disk,
+            Auditor(loop, self.disk, self.history, frozenset({STREAM})),
+            self.history,
+            lambda: self._commit_chance.randrange(self.swarm.fsync_us // 2, self.swarm.fsync_us * 2),
+            self._commit_fault,
+        )
+
+    async def run(self) -> None:
+        """Break things, mend them, wait until nothing is owed."""
+        await self._listen()
+        self._start_machine()
+        if self.swarm.resets or self.swarm.vanish:
+            self._fault("network", "connections are reset or vanish")
+        producers = [self.loop.create_task(self._produce(number)) for number in range(PRODUCERS)]
+        until = self.loop.now_us + self.swarm.duration_us
+        for rate, act in self._nemeses():
+            self._again(rate, act, until)
+        await self.clock.sleep_until(until)
+        await self._mend()
+        for producer in producers:
+            await producer
+        await self._drain_out()
+
+    def machine(self) -> Machine | None:
+        """The process that takes work, if one is up."""
+        return next((one for one in reversed(self.machines) if one.ready and one.process.state == "running"), None)
+
+    # Remotes and the network.
+
+    async def _listen(self) -> None:
+        for name, effect in SYSTEM_EFFECTS.items():
+            remote = Remote(self.loop, name, self.history, effect)
+            remote.is_poison = self._is_poison
+            self._remotes[name] = remote
+            await self.network.host(name).listen(remote.connection, name, HTTP_PORT)
+
+    def _is_poison(self, body: CallBody) -> bool:
+        return self.breaking and body.key in self._poison and body.offset % 3 == 0
+
+    def _conditions(self, host: str, port: int) -> Conditions:
+        chance, swarm = self.network.chance, self.swarm
+        if not self.breaking:
+            return Conditions()
+        reset = chance.random() < swarm.resets
+        return Conditions(
+            latency_us=(100, chance.choice((500, 5_000, 50_000))),
+            split=swarm.splits,
+            refuse=chance.random() < swarm.vanish / 2,
+            vanish=chance.random() < swarm.vanish / 2,
+            reset_request_at=chance.randrange(4_000) if reset and chance.random() < 0.5 else None,
+            reset_answer_at=chance.randrange(600) if reset and chance.random() < 0.7 else None,
+            mute_answer_at=chance.randrange(600) if reset and chance.random() < 0.2 else None,
+        )
+
+    # Processes.
+
+    def _start_machine(self) -> None:
+        plan = program(self.loop, self.history, self.swarm, narrow=self._narrow)
+        self.machines.append(Machine(self._parts, len(self.machines) + 1, plan, self._restart))
+
+    def _restart(self, machine: Machine) -> None:
+        """Whoever supervises processes starts another one."""
+        delay = self.chance.choice((1_000, US_PER_SECOND, 5 * US_PER_SECOND))
+        # Asked for by the dying process, so it must not belong to it.
+        self.loop.call_at_us(self.loop.now_us + delay, self._replace, context=self._context)
+
+    def _replace(self) -> None:
+        if all(machine.process.state != "running" for machine in self.machines):
+            self._start_machine()
+
+    def _commit_fault(self) -> CommitFault | None:
+        draw, swarm = self._commit_chance.random(), self.swarm
+        if not self.breaking or draw >= swarm.commit_kill + swarm.commit_fail:
+            return None
+        first = self._commit_chance.random() < 0.5
+        if draw < swarm.commit_kill:
+            return "killed-before" if first else "killed-after"
+        return "failed-before" if first else "failed-after"
+
+    # What goes wrong.
+
+    def _nemeses(self) -> list[tuple[float, Callable[[], None]]]:
+        swarm = self.swarm
+        return [
+            (swarm.kills, self._kill),
+            (swarm.stops, self._stall),
+            (swarm.drains, self._drain),
+            (swarm.zombies, self._zombie),
+            (swarm.moods, self._change_mood),
+            (swarm.operators, self._operate),
+            (swarm.retirement, self._retire),
+            (swarm.deploys, self._deploy),
+        ]
+
+    def _again(self, rate: float, act: Callable[[], None], until: int) -> None:
+        """Do it at random moments, `rate` times a minute on average."""
+        if not rate:
+            return
+        when = self.loop.now_us + int(self.chance.expovariate(rate / US_PER_MINUTE))
+        if when < until:
+            self.loop.call_at_us(when, self._act, rate, act, until, context=self._context)
+
+    def _act(self, rate: float, act: Callable[[], None], until: int) -> None:
+        if self.breaking:
+            act()
+            self._again(rate, act, until)
+
+    def _kill(self) -> None:
+        machine = self.machine()
+        if machine is not None and machine.process.fuse is None:
+            # Within the next steps of the process, wherever those are.
+            machine.process.fuse = self.chance.choice((0, 10, 100, 1_000))
+
+    def _stall(self) -> None:
+        machine = self.machine()
+        if machine is not None:
+            machine.broken("stalled")
+            machine.process.stop()
+            self._later(self.chance.uniform(0.01, 20), machine.process.resume)
+
+    def _zombie(self) -> None:
+        """Stopped beyond its lease while a successor works, it wakes and acts on what it believes; then it is ended."""
+        machine = self.machine()
+        if machine is None:
+            return
+        machine.broken("turned into a zombie")
+        machine.process.stop()
+        asleep = self.chance.uniform(1, 150)
+        self._later(self.chance.uniform(0, asleep), self._replace)
+        self._later(asleep, machine.process.resume)
+        self._later(asleep + self.chance.choice((0.001, 0.1, 3)), machine.process.kill)
+
+    def _drain(self) -> None:
+        machine = self.machine()
+        if machine is not None:
+            machine.drain()
+
+    def _deploy(self) -> None:
+        machine = self.machine()
+        if machine is not None:
+            self._narrow = not self._narrow
+            machine.broken(f"deploy, {VARIANT} reads {'less' if self._narrow else 'more'}", "deploy")
+            if self.chance.random() < 0.5:
+                machine.drain()
+            else:
+                machine.process.kill()
+
+    def _change_mood(self) -> None:
+        remote = self._remotes[self.chance.choice(tuple(self._remotes))]
+        remote.mood = self.chance.choice(MOODS)
+        self._fault("remote", f"{remote.name} is {remote.mood}")
+        self._later(self.chance.choice((2, 20, 90)), lambda: setattr(remote, "mood", "well"))
+
+    def _retire(self) -> None:
+        age_us = self.chance.choice((0, 5 * US_PER_SECOND))
+        self._write(lambda machine: machine.engine.store.retire(STREAM, Retention(age_us, 1 << 40)))
+
+    # Persons.
+
+    def _operate(self) -> None:
+        choice = self.chance.random()
+        if choice < 0.2:
+            self._pause(system_control_key(f"{STREAM}.{self.chance.choice(tuple(SYSTEM_EFFECTS))}"))
+        elif choice < 0.3:
+            self._pause(subscription_control_key(f"{STREAM}.{self.chance.choice(self.swarm.subscriptions)}"))
+        else:
+            found = [(id, row) for id, ledger in self.disk.ledgers.items() for row in ledger.rows.values()]
+            if found:
+                id, row = self.chance.choice(found)
+                verbs: tuple[Verb, ...] = ("restore",) if row.state == "discarded" else ("retry", "skip", "discard")
+                self._ask(id, row, self.chance.choice(verbs))
+
+    def _pause(self, key: str) -> None:
+        self._fault("operator", f"{key} is paused")
+        self._control(key, paused=True)
+        self._later(self.chance.uniform(1, 60), lambda: self._control(key, paused=False))
+
+    def _control(self, key: str, *, paused: bool) -> None:
+        value = encode_control(Control(paused=paused, by="operator"))
+        self._write(lambda machine: machine.engine.store.put([CellWrite(key, value)]))
+
+    def _ask(self, id: CursorId, row: Row, verb: Verb) -> None:
+        self._fault("operator", f"{verb} of offset {row.offset} of {id.subscription}")
+        self.history.add(
+            Asked(
+                t=self.loop.now_us,
+                process="operator",
+                verb=verb,
+                subscription=id.subscription,
+                stream=id.shard.stream,
+                shard=id.shard.number,
+                offset=row.offset,
+            )
+        )
+        self._jobs += 1
+        request = LaneRequest(verb, (row.offset,), "operator", "simulated", self.clock.now())
+        write = CellWrite(request_key(id, f"job_{self._jobs:04}"), encode_request(request))
+        self._write(lambda machine: machine.engine.store.put([write]))
+
+    def _write(self, act: Callable[[Machine], Awaitable[object]]) -> None:
+        machine = self.machine()
+        if machine is not None:
+            machine.process.spawn(_attempt(act, machine), name="operator")
+
+    # The end.
+
+    async def _mend(self) -> None:
+        """From here on nothing is broken."""
+        self.breaking = False
+        for remote in self._remotes.values():
+            remote.mood = "well"
+        for machine in self.machines:
+            machine.process.fuse = None
+            if machine.process.state == "stopped":
+                machine.process.kill()
+        self._replace()
+        while self.machine() is None:
+            await self.clock.sleep_until(self.loop.now_us + US_PER_SECOND)
+        for key in [key for key in self.disk.cells if key.startswith("control/")]:
+            self._control(key, paused=False)
+        self.history.add(Quiet(t=self.loop.now_us, process="world"))
+
+    async def _drain_out(self) -> None:
+        """Wait until nothing is owed; whatever is held is retried by a person, once."""
+        until = self.loop.now_us + QUIET_MAX_US
+        while self.loop.now_us < until and self.loop.steps < STEPS_MAX:
+            if not any(owed(self.disk)):
+                break
+            for id, ledger in self.disk.ledgers.items():
+                for row in list(ledger.rows.values()):
+                    if row.state == "held" and (id, row.offset) not in self._asked:
+                        self._asked[id, row.offset] = None
+                        self._ask(id, row, "retry")
+            await self.clock.sleep_until(self.loop.now_us + LOOK_US)
+        pending = tuple(str(one) for one in owed(self.disk))
+        self.history.add(Finished(t=self.loop.now_us, process="world", pending=pending))
+
+    # Producers.
+
+    async def _produce(self, number: int) -> None:
+        chance = self.loop.stream(f"producer/{number}")
+        producer = Producer(
+            self.loop, self.network.host(f"producer-{number}"), f"producer-{number}", self.history, self._target
+        )
+        count = self.swarm.events // PRODUCERS
+        pause = self.swarm.duration_us / max(1, count)
+        last: Posting | None = None
+        for serial in range(count):
+            if chance.random() >= self.swarm.burst:
+                await self.clock.sleep_until(self.loop.now_us + int(chance.uniform(0, 2) * pause))
+            if last is not None and chance.random() < 0.1:
+                await producer.post(last)
+            last = self._posting(chance, f"e{number}-{serial}", serial)
+            await producer.post(last)
+
+    def _posting(self, chance: random.Random, id: str, serial: int) -> Posting:
+        type = chance.choice(PUBLISHED_TYPES)
+        key = f"k{min(chance.randrange(self.swarm.keys), chance.randrange(self.swarm.keys))}"
+        body = msgspec.json.encode(Fact(key, serial, origin=id))
+        return Posting(STREAM, f"{type}@1", id, None if type == "ticked" else key, body)
+
+    def _target(self) -> tuple[str, int] | None:
+        machine = self.machine()
+        return machine.address if machine is not None else None
+
+    def _later(self, seconds: float, act: Callable[[], object]) -> None:
+        self.loop.call_at_us(self.loop.now_us + int(seconds * US_PER_SECOND), act, context=self._context)
+
+    def _fault(self, scope: str, what: str) -> None:
+        assert scope in ("network", "remote", "operator")
+        self.history.add(Fault(t=self.loop.now_us, process="world", scope=scope, what=what))
+
+    def judge(self) -> list[Violation]:
+        """What the checker says of the history."""
+        prompt = None if self.swarm.moods or self.swarm.resets or self.swarm.vanish else PROMPT_US
+        return check(self.history.lines, reads_of(self.swarm, self._poison, prompt))
+
+    def bugs(self) -> list[str]:
+        """Exceptions that nobody expected."""
+        return [*self.loop.errors, *[bug for machine in self.machines for bug in machine.bugs]]
+
+
+def simulate(seed: int, swarm: Swarm | None = None) -> Verdict:
+    """Run one seed to its end and judge it."""
+    swarm = swarm or draw(seed)
+    loop = SimLoop(seed, swarm.schedule)
+    world = World(loop, swarm)
+    bugs: list[str] = []
+    try:
+        loop.run_until_complete(world.run())
+    except AssertionError as error:  # A deadlock, a livelock, a real clock: the run is over, and why is the finding.
+        bugs.append(f"{type(error).__name__}: {error}")
+    finally:
+        loop.close()
+    return Verdict(
+        seed,
+        swarm,
+        world.judge(),
+        bugs + world.bugs(),
+        loop.trace_hash(),
+        loop.steps,
+        loop.now_us,
+        world.history,
+        list(loop.timeline),
+    )
+
+
+async def _attempt(act: Callable[[Machine], Awaitable[object]], machine: Machine) -> None:
+    """What a person's command does: it is sent, and may fail."""
+    try:
+        await act(machine)
+    except StoreError:
+        machine.broken("a command failed", "store")

@@ -1,0 +1,67 @@
+"""What a memory store still owes: read from the disk, so that it does not depend on what the engine believes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from interlock.core.cursor import Cursor, Row
+from interlock.core.event import Event, Shard
+from interlock.journal.memory import MemoryDisk, MemoryLedger, MemoryShard
+
+
+class Owed(NamedTuple):
+    """One thing that is not settled, and why; `by_itself` says that time alone will bring it on."""
+
+    subscription: str
+    shard: Shard
+    offset: int
+    why: str
+    by_itself: bool
+
+    def __str__(self) -> str:
+        return f"{self.subscription} {self.shard.stream}/{self.shard.number} offset {self.offset}: {self.why}"
+
+
+def owed(disk: MemoryDisk) -> Iterator[Owed]:
+    """Everything that is not settled, by cursor and offset. A key that a held event blocks waits for a person."""
+    for id, ledger in disk.ledgers.items():
+        blocked = {row.key for row in ledger.rows.values() if row.state == "held" and row.key is not None}
+        for row in live(ledger):
+            waits = row.state == "held" or (row.key in blocked and not _is_head(row, ledger))
+            yield Owed(id.subscription, id.shard, row.offset, f"{row.state} ({row.error or row.reason})", not waits)
+        for mark in ledger.marks.values():
+            why = f"{mark.count} of key {mark.key} behind a mark"
+            yield Owed(id.subscription, id.shard, mark.first, why, mark.key not in blocked)
+        log = disk.shard(id.shard)
+        for event in _unaccounted(ledger.held.cursor, log):
+            key = event.draft.key
+            yield Owed(id.subscription, id.shard, event.offset, "not accounted for", key is None or key not in blocked)
+
+
+def live(ledger: MemoryLedger) -> list[Row]:
+    """The stragglers that are not dead, by offset."""
+    return [row for _, row in sorted(ledger.rows.items()) if row.state in ("running", "due", "held")]
+
+
+def types_at(cursor: Cursor, offset: int) -> frozenset[str] | None:
+    """The types that the subscription reads at an offset (rule 5); None for all."""
+    found = cursor.types[0].types if cursor.types else None
+    for entry in cursor.types:
+        if entry.offset <= offset:
+            found = entry.types
+    return found
+
+
+def _is_head(row: Row, ledger: MemoryLedger) -> bool:
+    return all(row.offset <= other.offset for other in live(ledger) if other.key == row.key)
+
+
+def _unaccounted(cursor: Cursor, log: MemoryShard) -> Iterator[Event]:
+    for offset in range(cursor.floor + 1, log.head + 1):
+        if cursor.above >> (offset - cursor.floor - 1) & 1:
+            continue
+        event = log.at(offset)
+        types = types_at(cursor, offset)
+        if event is not None and (types is None or event.draft.type in types):
+            yield event
