@@ -124,7 +124,6 @@ class MemoryTx:
     def __init__(self, disk: MemoryDisk, now: int) -> None:
         self.disk = disk
         self.now = now
-        self.touched: dict[Shard, None] = {}
         self.changed: dict[str, None] = {}
 
     def append(self, drafts: Sequence[Draft], cells: Sequence[CellWrite]) -> Sequence[Appended] | AppendRefused:
@@ -163,7 +162,6 @@ class MemoryTx:
         if not stream.segments or stream.segments[-1] is not segment:
             stream.segments.append(segment)
         segment.add(number, event.offset, at, size_of(draft))
-        self.touched[event.shard] = None
         return Appended(event.shard, event.offset, at)
 
     def _known(self, stream: MemoryStream, draft: Draft) -> Event | None:
@@ -392,27 +390,34 @@ class MemoryBackend:
             for name, stream in disk.streams.items()
             for number, log in enumerate(stream.shards)
         }
-        self.tell: Callable[[MemoryTx], None] | None = None
+        self.tell: Callable[[None], None] | None = None
+        self.changed: dict[str, None] = {}
         disk.attached.append(self)
 
-    def commit(self, runs: Sequence[Callable[[Any], Any]]) -> tuple[Sequence[Any], MemoryTx]:
+    def commit(self, runs: Sequence[Callable[[Any], Any]]) -> tuple[Sequence[Any], None]:
         tx = MemoryTx(self.disk, self._clock.now())
         answers = run_each(tx, runs)
-        for other in self.disk.attached:
-            if other is not self and other.tell is not None:
-                other.tell(tx)
-        return answers, tx
+        for store in self.disk.attached:
+            store.changed.update(tx.changed)
+            if store is not self and store.tell is not None:
+                store.tell(None)
+        return answers, None
 
-    def news(self, committed: MemoryTx) -> News:
-        """Whatever the disk has that was not yet told: two stores on one disk hear of each other's events in order."""
+    def news(self, committed: None) -> News:
+        """Whatever the disk has that was not yet told, so that a commit whose answer was lost is told by the next one.
+
+        Two stores on one disk hear of each other's events in order.
+        """
         appended: dict[Shard, Sequence[Event]] = {}
-        for shard in committed.touched:
-            log = self.disk.shard(shard)
-            told = self._told.get(shard, 0)
-            if log.head > told:
-                appended[shard] = log.events[max(0, told - log.gone) :]
-                self._told[shard] = log.head
-        return News(appended, tuple(committed.changed))
+        for name, stream in self.disk.streams.items():
+            for number, log in enumerate(stream.shards):
+                shard = Shard(name, number)
+                told = self._told.get(shard, 0)
+                if log.head > told:
+                    appended[shard] = log.events[max(0, told - log.gone) :]
+                    self._told[shard] = log.head
+        changed, self.changed = tuple(self.changed), {}
+        return News(appended, changed)
 
     def stream(self, name: str) -> StreamInfo | None:
         stream = self.disk.streams.get(name)
@@ -464,6 +469,9 @@ class MemoryBackend:
         now = self._clock.now()
         keys = sorted(key for key in self.disk.cells if key.startswith(prefix))
         return [cell for key in keys if (cell := decide.live(self.disk.cells[key], now)) is not None][:limit]
+
+    def upkeep(self) -> None:
+        return None
 
     def close(self) -> None:
         self.abandon()

@@ -10,6 +10,9 @@ from interlock.core.event import Draft
 from interlock.core.limits import SEGMENT_EVENTS, US_PER_DAY
 from interlock.journal.ports import Retention
 
+ATTRIBUTES_SIZE = 128
+"""Bytes that an event's attributes and place are counted as."""
+
 
 class Segment(msgspec.Struct):
     """A day of a stream, or less where a day has more than `SEGMENT_EVENTS` events.
@@ -66,5 +69,5 @@ def over(segments: Sequence[Segment], retention: Retention) -> bool:
 
 
 def size_of(draft: Draft) -> int:
-    """Bytes that an event is counted as, about: its payload, and a share for its attributes and place."""
-    return len(draft.data) + 128
+    """Bytes that an event is counted as, about: as in `Segment.size`."""
+    return len(draft.data) + ATTRIBUTES_SIZE

@@ -57,6 +57,15 @@ class Tx(Protocol):
     def retire_subscription(self, name: str) -> int: ...
 
 
+class Solo(NamedTuple):
+    """A request that must not share its transaction: it changes tables as well as rows."""
+
+    run: Callable[[Tx], Any]
+
+    def __call__(self, tx: Tx) -> Any:
+        return self.run(tx)
+
+
 class Backend(Protocol):
     """Where things are kept. `commit` and the reads block and are called in `Offload`; the others are not."""
 
@@ -75,6 +84,10 @@ class Backend(Protocol):
     def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]: ...
     def get(self, keys: Sequence[str]) -> Mapping[str, Cell]: ...
     def list(self, prefix: str, limit: int) -> Sequence[Cell]: ...
+    def upkeep(self) -> Callable[[], None] | None:
+        """Work that is due beside the commits, to be called where the reads are; None if there is none."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -92,12 +105,22 @@ def run_each(tx: Tx, runs: Sequence[Callable[[Tx], Any]]) -> list[Any]:
 class GroupStore:
     """Implements `Store` and `Lifecycle`."""
 
-    def __init__(self, backend: Backend, clock: Clock, wakeup: Wakeup, offload: Offload, emit: Emit) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        clock: Clock,
+        wakeup: Wakeup,
+        offload: Offload,
+        emit: Emit,
+        reads: Offload | None = None,
+    ) -> None:
         self.features = backend.features
         self._backend = backend
         self._clock = clock
         self._wakeup = wakeup
         self._offload = offload
+        self._reads = reads or offload
+        self._upkeep: asyncio.Future[None] | None = None
         self._emit = emit
         self._writer: Writer[Tx] = Writer(offload, backend.commit, self._answered, emit)
         self._closed = False
@@ -114,13 +137,25 @@ class GroupStore:
             self._wakeup.appended(shard, events)
         if news.changed:
             self._wakeup.changed(news.changed)
+        if self._upkeep is None and (work := self._backend.upkeep()) is not None:
+            self._upkeep = asyncio.ensure_future(self._reads.run(work))
+            self._upkeep.add_done_callback(self._kept_up)
+
+    def _kept_up(self, done: asyncio.Future[None]) -> None:
+        self._upkeep = None
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            self._emit("store.upkeep-failed", cause=type(error).__name__, detail=str(error))
 
     def _look_again(self) -> None:
         if not self._closed:
             self._writer.call(_nothing).add_done_callback(_seen)
 
+    def _alone(self, run: Callable[[Tx], Any]) -> asyncio.Future[Any]:
+        return self._writer.call(Solo(run))
+
     async def make_stream(self, name: str, shards: int) -> StreamInfo:
-        return await self._writer.call(lambda tx: tx.make_stream(name, shards))
+        return await self._alone(lambda tx: tx.make_stream(name, shards))
 
     def stream(self, name: str) -> StreamInfo | None:
         return self._backend.stream(name)
@@ -143,19 +178,19 @@ class GroupStore:
         return await self._writer.append(lambda tx: tx.append(drafts, cells), len(drafts), size)
 
     async def read(self, shard: Shard, after: int, limit: int, types: frozenset[str] | None = None) -> Batch:
-        return await self._offload.run(partial(self._backend.read, shard, after, limit, types))
+        return await self._reads.run(partial(self._backend.read, shard, after, limit, types))
 
     async def kept(self, shard: Shard, after: int, limit: int) -> Batch:
-        return await self._offload.run(partial(self._backend.kept, shard, after, limit))
+        return await self._reads.run(partial(self._backend.kept, shard, after, limit))
 
     async def fetch(self, shard: Shard, offsets: Sequence[int]) -> Sequence[Event]:
-        return await self._offload.run(partial(self._backend.fetch, shard, offsets))
+        return await self._reads.run(partial(self._backend.fetch, shard, offsets))
 
     def bounds(self, shard: Shard) -> tuple[int, int]:
         return self._backend.bounds(shard)
 
     async def retire(self, stream: str, retention: Retention) -> int:
-        return await self._writer.call(lambda tx: tx.retire(stream, retention))
+        return await self._alone(lambda tx: tx.retire(stream, retention))
 
     async def renew(self, worker: str, ttl_us: int) -> Lease | LeaseLost:
         return await self._writer.call(lambda tx: tx.renew(worker, ttl_us))
@@ -167,30 +202,32 @@ class GroupStore:
         return await self._writer.call(lambda tx: [tx.settle(settlement) for settlement in settlements])
 
     async def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]:
-        return await self._offload.run(partial(self._backend.rows, cursor, offsets))
+        return await self._reads.run(partial(self._backend.rows, cursor, offsets))
 
     async def release(self, worker: str) -> None:
         await self._writer.call(lambda tx: tx.release(worker))
 
     async def get(self, keys: Sequence[str]) -> Mapping[str, Cell]:
-        return await self._offload.run(partial(self._backend.get, keys))
+        return await self._reads.run(partial(self._backend.get, keys))
 
     async def list(self, prefix: str, limit: int = 1000) -> Sequence[Cell]:
-        return await self._offload.run(partial(self._backend.list, prefix, limit))
+        return await self._reads.run(partial(self._backend.list, prefix, limit))
 
     async def put(self, writes: Sequence[CellWrite]) -> Sequence[Cell | CellConflict]:
         return await self._writer.call(lambda tx: tx.put(writes))
 
     async def rename_subscription(self, old: str, new: str) -> int:
-        return await self._writer.call(lambda tx: tx.rename_subscription(old, new))
+        return await self._alone(lambda tx: tx.rename_subscription(old, new))
 
     async def retire_subscription(self, name: str) -> int:
-        return await self._writer.call(lambda tx: tx.retire_subscription(name))
+        return await self._alone(lambda tx: tx.retire_subscription(name))
 
     async def close(self) -> None:
         """Return when all that was queued is durable and answered; nothing is taken from now on."""
         self._closed = True
         await self._writer.close()
+        if self._upkeep is not None:
+            await asyncio.wait([self._upkeep])
         await self._offload.run(self._backend.close)
 
 

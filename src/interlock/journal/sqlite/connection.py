@@ -1,0 +1,169 @@
+"""The SQLite file: the lock that keeps it to one writing process, connections and their settings, migrations.
+
+What is in the tables is not known here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import apsw
+
+from interlock.core.errors import StoreError
+from interlock.journal.migrate import Migration, parse_migrations, pending
+
+PAGE_BYTES = 4096
+BUSY_TIMEOUT_MS = 5_000
+STATEMENTS_CACHED = 256
+READER_CACHE_KIB = 4_096
+WRITER_CACHE_KIB = 32_768
+
+
+class Connection(Protocol):
+    """The part of `apsw.Connection` that the store uses. apsw's own types need a newer Python than ours."""
+
+    @property
+    def in_transaction(self) -> bool: ...
+    def execute(self, statements: str, bindings: Sequence[Any] | None = None) -> Iterator[tuple[Any, ...]]: ...
+    def pragma(self, name: str, value: Any = None) -> Any: ...
+    def config(self, op: int, *args: int) -> int: ...
+    def set_busy_timeout(self, milliseconds: int) -> None: ...
+    def set_wal_hook(self, callable: Callable[[Any, str, int], int] | None) -> None: ...  # noqa: A002  (apsw's)
+    def wal_checkpoint(self, dbname: str | None = None, mode: int = ...) -> tuple[int, int]: ...
+    def close(self, force: bool = False) -> None: ...
+    def __enter__(self) -> Any: ...
+    def __exit__(
+        self, etype: type[BaseException] | None, evalue: BaseException | None, etraceback: TracebackType | None
+    ) -> bool | None: ...
+
+
+class FileLock:
+    """An exclusive lock on `PATH.lock` for the life of the process; the operating system ends it with the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._handle, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._handle)
+            raise StoreError(
+                "store.in-use",
+                f"another process (pid {holder}) has the store {path} open",
+                "stop it first; one process writes a SQLite store, and others reach it through that one",
+            ) from None
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, str(os.getpid()).encode(), 0)
+
+    def release(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def connect_writer(path: Path, vfs: str | None) -> Connection:
+    """The one connection that writes: WAL, a sync with every commit, no checkpoints of its own.
+
+    Raises:
+        StoreError: `store.not-wal` where the file system cannot do WAL.
+    """
+    connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
+    connection.pragma("page_size", PAGE_BYTES)
+    mode = connection.pragma("journal_mode", "wal")
+    if mode != "wal":
+        connection.close()
+        raise StoreError(
+            "store.not-wal",
+            f"SQLite keeps {path} in journal mode {mode!r}, not in WAL",
+            "put the file on a local disk: network file systems cannot share the memory that WAL needs",
+        )
+    connection.pragma("synchronous", "FULL")
+    connection.pragma("wal_autocheckpoint", 0)
+    connection.pragma("cache_size", -WRITER_CACHE_KIB)
+    # On macOS fsync only reaches the drive's cache.
+    connection.pragma("fullfsync", 1)
+    return connection
+
+
+def connect_reader(path: Path, vfs: str | None) -> Connection:
+    """A connection that only reads."""
+    connection = _connect(path, apsw.SQLITE_OPEN_READONLY, vfs)
+    connection.pragma("cache_size", -READER_CACHE_KIB)
+    return connection
+
+
+def connect_checkpointer(path: Path, vfs: str | None) -> Connection:
+    """A connection that copies the WAL into the file, beside the writer."""
+    connection = _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
+    connection.pragma("synchronous", "FULL")
+    connection.pragma("fullfsync", 1)
+    return connection
+
+
+def _connect(path: Path, flags: int, vfs: str | None) -> Connection:
+    connection = apsw.Connection(str(path), flags, vfs, STATEMENTS_CACHED)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    return connection
+
+
+class Readers:
+    """Reading connections, as many as are used at once; each is lent to one thread at a time."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._idle: list[Connection] = []
+        self._generation = 0
+
+    @contextmanager
+    def lend(self) -> Generator[Connection]:
+        """Several statements in one snapshot."""
+        generation = self._generation
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            with connection:
+                yield connection
+        finally:
+            if generation == self._generation:
+                self._idle.append(connection)
+            else:
+                connection.close()
+
+    def close(self) -> None:
+        """Close those that are idle now, and the others when they come back."""
+        self._generation += 1
+        while self._idle:
+            self._idle.pop().close()
+
+
+def migrations() -> tuple[Migration, ...]:
+    """Those that this version ships."""
+    folder = files("interlock.journal.sqlite") / "schema"
+    return tuple(parse_migrations({entry.name: entry.read_text() for entry in folder.iterdir()}))
+
+
+def migrate(connection: Connection, known: tuple[Migration, ...], now: int) -> list[int]:
+    """Bring the file to this version's schema; the numbers of what was applied."""
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS migrations"
+        " (number INTEGER PRIMARY KEY, name TEXT, checksum TEXT, applied_at INTEGER)"
+    )
+    applied = dict(connection.execute("SELECT number, checksum FROM migrations"))
+    steps = pending(known, applied)
+    for step in steps:
+        with connection:
+            for _ in connection.execute(step.sql):
+                continue
+            connection.execute(
+                "INSERT INTO migrations VALUES (?, ?, ?, ?)", (step.number, step.name, step.checksum, now)
+            )
+    return [step.number for step in steps]
