@@ -1,0 +1,159 @@
+"""Commands of people: each is one commit of cells and an audit event. What they mean is applied by lanes and layers.
+
+Control state (pause, resume) is a cell that everybody reads; requests (retry, skip, discard, restore) are cells that
+one lane answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from interlock.control.audit import Audit, Change, Who
+from interlock.control.ports import Live
+from interlock.core import limits
+from interlock.core.controls import (
+    Control,
+    decode_control,
+    encode_control,
+    subscription_control_key,
+    system_control_key,
+)
+from interlock.core.cursor import CursorId
+from interlock.core.ids import minted_id
+from interlock.core.ports import Clock, Emit, Random
+from interlock.core.requests import Answer, LaneRequest, Verb, decode_request, encode_request, request_key
+from interlock.journal.ports import Cell, Cells, CellWrite, Journal
+
+POLL_US: Final = 50 * limits.US_PER_MS
+"""How often a command looks whether it has been applied: often enough to feel at once, rare enough to cost nothing."""
+APPLY_US: Final = 1 * limits.US_PER_SECOND
+"""Control state is to be acted on within this after its commit, in any process (DESIGN 4)."""
+NO_STATE: Final = b"null"
+
+
+class Applied(NamedTuple):
+    """A change of control state: what it is after it, and how many of the processes act on it already."""
+
+    control: Control
+    applied: int
+    of: int
+
+
+class Asked(NamedTuple):
+    """A request that was made: its job, how many events it is about, and the lanes' answers so far."""
+
+    job: str
+    of: int
+    answers: Mapping[Answer, int]
+
+    @property
+    def applied(self) -> int:
+        """Events that have an answer."""
+        return sum(self.answers.values())
+
+
+class Commands:
+    """What a person may do. Whether they may is decided before; whether the subject exists is the caller's to check."""
+
+    def __init__(self, journal: Journal, cells: Cells, live: Live, clock: Clock, random: Random, emit: Emit) -> None:
+        self._audit = Audit(journal, cells, clock, random)
+        self._cells = cells
+        self._live = live
+        self._clock = clock
+        self._random = random
+        self._emit = emit
+
+    async def pause_system(self, system: str, who: Who, *, paused: bool) -> Applied:
+        """Send nothing more to a System, or send again. Intake goes on; what waits spends no attempt."""
+        return await self._control("system", system, system_control_key(system), who, paused=paused)
+
+    async def pause_subscription(self, subscription: str, who: Who, *, paused: bool) -> Applied:
+        """Start no attempt of a subscription, or start them again."""
+        return await self._control(
+            "subscription", subscription, subscription_control_key(subscription), who, paused=paused
+        )
+
+    async def _control(self, kind: str, subject: str, key: str, who: Who, *, paused: bool) -> Applied:
+        at = self._clock.now()
+        made = Control()
+
+        def decide(found: Sequence[Cell | None]) -> Change:
+            nonlocal made
+            cell = found[0]
+            before = cell.value if cell and cell.value else encode_control(Control())
+            forced = decode_control(before).forced
+            made = Control(paused=paused, forced=forced, by=who.actor, reason=who.reason, at=at)
+            after = encode_control(made)
+            return Change(before, after, [CellWrite(key, after, expected=cell.version if cell else 0)])
+
+        action = f"{kind}.{'pause' if paused else 'resume'}"
+        await self._audit.commit(action, subject, who, [key], decide)
+        self._emit("control.command", verb=action, subject=subject, actor=who.actor, reason=who.reason)
+        cell = (await self._cells.get([key])).get(key)
+        version = cell.version if cell else 0
+        await self._until(lambda: self._live.acted_on(key) >= version, APPLY_US)
+        return Applied(made, int(self._live.acted_on(key) >= version), 1)
+
+    async def ask(
+        self,
+        verb: Verb,
+        events: Mapping[CursorId, Sequence[int]],
+        who: Who,
+        *,
+        keep_memo: bool = True,
+        wait_us: int = APPLY_US,
+    ) -> Asked:
+        """Ask the lanes of these cursors, in one commit, and wait a bounded time for their answers.
+
+        The set is what it is now: events that come to the same group later are not touched.
+        """
+        at = self._clock.now()
+        job = minted_id("job_", at, self._random.bytes(9))
+        cells = {
+            request_key(cursor, job if part == 0 else f"{job}.{part}"): encode_request(
+                LaneRequest(verb, tuple(offsets), who.actor, who.reason, at, keep_memo)
+            )
+            for cursor, all_offsets in events.items()
+            for part, offsets in enumerate(_parts(sorted(all_offsets)))
+        }
+        of = sum(len(offsets) for offsets in events.values())
+        after = msgspec.json.encode({"job": job, "events": _named(events)})
+        writes = [CellWrite(key, value, expires_at=at + limits.REQUEST_ASKED_US) for key, value in cells.items()]
+        await self._audit.commit(f"dead.{verb}", job, who, [], lambda _: Change(NO_STATE, after, writes))
+        self._emit("control.command", verb=f"dead.{verb}", subject=job, actor=who.actor, reason=who.reason, job=job)
+        return Asked(job, of, await self._answers(list(cells), of, wait_us))
+
+    async def record(self, action: str, subject: str, who: Who, before: object, after: object) -> None:
+        """Audit a change that the store itself makes (a subscription renamed or retired)."""
+        change = Change(msgspec.json.encode(before), msgspec.json.encode(after))
+        await self._audit.commit(action, subject, who, [], lambda _: change)
+        self._emit("control.command", verb=action, subject=subject, actor=who.actor, reason=who.reason)
+
+    async def _answers(self, keys: Sequence[str], of: int, wait_us: int) -> Mapping[Answer, int]:
+        deadline = self._clock.monotonic() + wait_us
+        while True:
+            counted: dict[Answer, int] = {}
+            for cell in (await self._cells.get(keys)).values():
+                for result in decode_request(cell.value).results.values():
+                    counted[result] = counted.get(result, 0) + 1
+            now = self._clock.monotonic()
+            if sum(counted.values()) >= of or now >= deadline:
+                return counted
+            await self._clock.sleep_until(min(now + POLL_US, deadline))
+
+    async def _until(self, reached: Callable[[], bool], wait_us: int) -> None:
+        deadline = self._clock.monotonic() + wait_us
+        while not reached() and (now := self._clock.monotonic()) < deadline:
+            await self._clock.sleep_until(min(now + POLL_US, deadline))
+
+
+def _parts(offsets: Sequence[int]) -> list[Sequence[int]]:
+    size = limits.REQUEST_OFFSETS_MAX
+    return [offsets[first : first + size] for first in range(0, len(offsets), size)]
+
+
+def _named(events: Mapping[CursorId, Sequence[int]]) -> Mapping[str, Sequence[int]]:
+    return {f"{id.subscription}/{id.shard.stream}/{id.shard.number}": offsets for id, offsets in events.items()}

@@ -1,0 +1,90 @@
+"""Whether the process lives, whether it is ready, and whether the books balance (`doctor`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from interlock.control import audit, shapes
+from interlock.control.ports import Live
+from interlock.control.queries import Reading, cursor_row
+from interlock.core.event import Shard
+from interlock.journal.ports import Retired
+from interlock.journal.views import CursorView
+
+_PAGE: Final = 500
+
+
+def readiness(live: Live) -> tuple[bool, Mapping[str, bool]]:
+    """Whether this process can do its work now, and each part's share in that. Reasons are for `doctor` only."""
+    parts = {name: state == "ok" for name, state in live.parts().items()}
+    return all(parts.values()), parts
+
+
+async def doctor(reading: Reading, _: shapes.Nothing) -> shapes.Doctor:
+    """Every check, in full: the conservation equation of every cursor, the audit's chain, the process, the plan."""
+    views = await reading.views.cursors()
+    checks = [_conservation(views), await _audit_chain(reading), _planned(reading, views), _held(views)]
+    if reading.live is not None:
+        checks += [
+            shapes.Check(f"process.{name}", state == "ok", state, "" if state == "ok" else "see the log of the process")
+            for name, state in reading.live.parts().items()
+        ]
+    return shapes.Doctor(all(check.ok for check in checks), checks, [cursor_row(view) for view in views])
+
+
+def _conservation(views: Sequence[CursorView]) -> shapes.Check:
+    wrong = [view for view in views if view.imbalance]
+    if not wrong:
+        accounted = sum(view.cursor.floor - view.cursor.start + view.cursor.above.bit_count() for view in views)
+        return shapes.Check("conservation", True, f"{accounted} accounted events balance in {len(views)} cursors")
+    id = wrong[0].cursor.id
+    return shapes.Check(
+        "conservation",
+        False,
+        f"{len(wrong)} cursors do not balance; {id.subscription} on {id.shard.stream}/{id.shard.number} is off by "
+        f"{wrong[0].imbalance}",
+        "stop the process, keep a copy of the store, and report it: this is a bug of Interlock",
+    )
+
+
+def _planned(reading: Reading, views: Sequence[CursorView]) -> shapes.Check:
+    if reading.plan is None:
+        return shapes.Check("plan", True, "no plan is loaded, so nothing was compared with it")
+    planned = reading.plan.subscriptions
+    strangers = sorted({view.cursor.id.subscription for view in views} - planned.keys())
+    if not strangers:
+        return shapes.Check("plan", True, f"the plan knows every subscription of the store ({len(planned)})")
+    return shapes.Check(
+        "plan",
+        False,
+        f"the store knows {', '.join(strangers)}, the plan does not",
+        f"`interlock subscriptions rename {strangers[0]} NEW` or `interlock subscriptions retire {strangers[0]}`",
+    )
+
+
+def _held(views: Sequence[CursorView]) -> shapes.Check:
+    """Keys that wait for a person are no fault of the engine, but nobody else will free them."""
+    held = sum(view.rows.get("held", 0) for view in views)
+    dead = sum(view.rows.get("dead", 0) for view in views)
+    says = f"{dead} dead letters, {held} held events, {sum(view.behind for view in views)} waiting behind blocked keys"
+    return shapes.Check("stragglers", True, says, "see `interlock dead ls`" if held or dead else "")
+
+
+async def _audit_chain(reading: Reading) -> shapes.Check:
+    if reading.journal.stream(audit.STREAM) is None:
+        return shapes.Check("audit", True, "there has been no command")
+    shard = Shard(audit.STREAM, 0)
+    oldest, newest = reading.journal.bounds(shard)
+    after, chain = oldest - 1, audit.Chain(whole=oldest == 1)
+    while after < newest:
+        try:
+            batch = await reading.journal.read(shard, after, _PAGE)
+        except Retired:
+            return shapes.Check("audit", True, "the audit's oldest segment was retired meanwhile", "ask again")
+        for event in batch.events:
+            if not chain.holds(event.draft.data):
+                remedy = "compare the store with its backups: somebody or something changed it behind Interlock's back"
+                return shapes.Check("audit", False, f"the chain breaks at {event.id}", remedy)
+        after = batch.upto
+    return shapes.Check("audit", True, f"the chain of {newest - oldest + 1} commands holds")

@@ -1,0 +1,51 @@
+"""What control needs to know of the running process, as protocols: it reads the store, but lanes are not its floor.
+
+The store's own queries are `journal.views`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from interlock.core.event import Shard
+
+BreakerState = Literal["closed", "open", "half-open", "ramping", "forced-open", "forced-closed"]
+
+
+class LiveSystem(NamedTuple):
+    """A System as the call layers of this process see it at this moment.
+
+    `running` and `waiting` count calls; `probe_at` (µs since the epoch) is when an open breaker lets its probe pass.
+    """
+
+    name: str
+    breaker: BreakerState
+    running: int = 0
+    waiting: int = 0
+    probe_at: int | None = None
+    paused: bool = False
+
+
+class LiveLane(NamedTuple):
+    """A lane that this process holds; `running` counts attempts under way, `waiting` what it knows to be due later."""
+
+    subscription: str
+    shard: Shard
+    running: int = 0
+    waiting: int = 0
+    paused: bool = False
+
+
+class Live(Protocol):
+    """The running process. Everything is answered from memory."""
+
+    def systems(self) -> Sequence[LiveSystem]: ...
+    def lanes(self) -> Sequence[LiveLane]: ...
+    def parts(self) -> Mapping[str, str]:
+        """Each part that readiness depends on (`engine`, `store`, `lease`): `ok`, or why not in a few words."""
+        ...
+
+    def acted_on(self, cell: str) -> int:
+        """The version of a control cell that this process acts on; 0 before the first."""
+        ...

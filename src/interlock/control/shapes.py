@@ -1,0 +1,379 @@
+"""The JSON shapes of the admin API: what it takes and what it gives. The CLI reads the same structs.
+
+Instants are integer microseconds since the epoch (`_at`), durations integer microseconds (`_us`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from interlock.control.ports import BreakerState
+from interlock.core.cursor import RowState
+
+PAGE_MAX = 200
+"""Rows of one answer at most; `more` says that there are others."""
+REASON_CHARS_MAX = 500
+
+Name = str
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """Takes nothing."""
+
+
+class EventsAsked(msgspec.Struct, frozen=True):
+    """Which events: newest first, below `before` if given. `id` may be a prefix."""
+
+    stream: str | None = None
+    type: str | None = None
+    key: str | None = None
+    id: str | None = None
+    since_at: int | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+class EventRow(msgspec.Struct, frozen=True):
+    """An event in a list. `source_id` is the producer's id; `id` is ours."""
+
+    id: str
+    stream: str
+    shard: int
+    offset: int
+    type: str
+    source: str
+    source_id: str
+    key: str | None
+    accepted_at: int
+    payload_bytes: int
+
+
+class Events(msgspec.Struct, frozen=True):
+    """A page of events; `next` is the `before` of the next page, None at the end."""
+
+    events: Sequence[EventRow]
+    next: str | None = None
+
+
+class EventAsked(msgspec.Struct, frozen=True):
+    """One event, by its id or a unique prefix of it."""
+
+    id: str
+    payload: bool = True
+
+
+class Moment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that happened to an event, or that it waits for.
+
+    `what` is `accepted`, `attempt` or `state`; a state (`due`, `held`, `dead`, ...) is as of now.
+    """
+
+    at: int
+    what: Literal["accepted", "attempt", "state"]
+    subscription: str = ""
+    outcome: str = ""
+    number: int = 0
+    attempt: str = ""
+    duration_us: int = 0
+    status: int = 0
+    error: str = ""
+    detail: str = ""
+    system: str | None = None
+    fingerprint: str | None = None
+    request: str = ""
+    response: str = ""
+    trigger: str = "auto"
+    actor: str | None = None
+    trace: str | None = None
+
+
+class EventDetail(msgspec.Struct, frozen=True):
+    """An event with its payload and its timeline. `payload` is text; `payload_base64` holds what is not UTF-8."""
+
+    event: EventRow
+    time: str | None
+    subject: str | None
+    datacontenttype: str
+    dataschema: str | None
+    extensions: Mapping[str, str]
+    headers: Sequence[tuple[str, str]]
+    causation: str | None
+    traceparent: str | None
+    payload: str | None
+    payload_base64: str | None
+    timeline: Sequence[Moment]
+
+
+class DeadAsked(msgspec.Struct, frozen=True):
+    """Which stragglers that need a person: groups of those that are dead or held, or of those discarded."""
+
+    subscription: str | None = None
+    system: str | None = None
+    discarded: bool = False
+    limit: int = 50
+
+
+class DeadGroup(msgspec.Struct, frozen=True):
+    """Failures with the same cause. `sample` is the id of one of their events."""
+
+    fingerprint: str
+    subscription: str
+    system: str | None
+    error: str
+    status: int | None
+    count: int
+    held: int
+    keys: int
+    first_at: int
+    last_at: int
+    sample: str
+
+
+class DeadGroups(msgspec.Struct, frozen=True):
+    """Groups, the latest first."""
+
+    groups: Sequence[DeadGroup]
+    events: int
+
+
+class DeadShow(msgspec.Struct, frozen=True):
+    """One group, by its fingerprint or a unique prefix of it."""
+
+    fingerprint: str
+    limit: int = 50
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A straggler that needs a person."""
+
+    event: str
+    subscription: str
+    stream: str
+    shard: int
+    offset: int
+    type: str
+    key: str | None
+    state: RowState
+    reason: str | None
+    error: str | None
+    status: int | None
+    system: str | None
+    fingerprint: str | None
+    attempts: int
+    first_failed_at: int | None
+    died_at: int | None
+    replays: int
+
+
+class DeadLetters(msgspec.Struct, frozen=True):
+    """A group's dead letters; `more` says that there are others beyond the limit."""
+
+    letters: Sequence[DeadLetter]
+    more: bool = False
+
+
+class DeadCommand(msgspec.Struct, frozen=True):
+    """What to act on: everything that fits all the members given, of which there must be one at least.
+
+    `event` and `fingerprint` may be unique prefixes. With `dry_run` nothing is asked of any lane.
+    """
+
+    fingerprint: str | None = None
+    event: str | None = None
+    subscription: str | None = None
+    reason: str = ""
+    actor: str = ""
+    keep_memo: bool = True
+    wait_us: int = 5_000_000
+    dry_run: bool = False
+
+
+class DeadAnswer(msgspec.Struct, frozen=True):
+    """What came of it: `applied` of `of` events have an answer; `answers` counts them by kind.
+
+    `events` names the first of them. `more` says that others fit but were over the bound of one command.
+    """
+
+    job: str | None
+    of: int
+    applied: int
+    answers: Mapping[str, int]
+    events: Sequence[str]
+    more: bool = False
+
+
+class ControlCommand(msgspec.Struct, frozen=True):
+    """Pause or resume one subject."""
+
+    name: Name
+    reason: str = ""
+    actor: str = ""
+    dry_run: bool = False
+
+
+class ControlAnswer(msgspec.Struct, frozen=True):
+    """The subject's state after it; `applied` of `of` processes act on it."""
+
+    name: Name
+    paused: bool
+    applied: int
+    of: int
+
+
+class SubscriptionAsked(msgspec.Struct, frozen=True):
+    """One subscription."""
+
+    name: Name
+
+
+class CursorRow(msgspec.Struct, frozen=True):
+    """A subscription's place in one shard, with the two sides of the conservation equation.
+
+    `imbalance` is left side minus right side: anything but 0 is a bug. `lag` counts offsets not accounted for.
+    """
+
+    subscription: str
+    stream: str
+    shard: int
+    start: int
+    floor: int
+    above: int
+    newest: int
+    delivered: int
+    filtered: int
+    discarded: int
+    stragglers: Mapping[str, int]
+    behind: int
+    lag: int
+    imbalance: int
+
+
+class SubscriptionRow(msgspec.Struct, frozen=True):
+    """A subscription, summed over its shards. `planned` is False for one that only the store knows."""
+
+    name: Name
+    planned: bool
+    kind: str
+    stream: str
+    types: Sequence[str]
+    owner: str
+    order: str
+    on_dead: str
+    paused: bool
+    lag: int
+    delivered: int
+    filtered: int
+    discarded: int
+    stragglers: Mapping[str, int]
+    behind: int
+
+
+class SubscriptionDetail(msgspec.Struct, frozen=True):
+    """A subscription and its cursors."""
+
+    subscription: SubscriptionRow
+    cursors: Sequence[CursorRow]
+
+
+class Subscriptions(msgspec.Struct, frozen=True):
+    """All subscriptions, those of the plan first."""
+
+    subscriptions: Sequence[SubscriptionRow]
+
+
+class SystemRow(msgspec.Struct, frozen=True):
+    """A System: how it is bound, and how this process sees it."""
+
+    name: Name
+    owner: str
+    url: str | None
+    breaker: BreakerState | None
+    paused: bool
+    by: str
+    reason: str
+    running: int
+    waiting: int
+    probe_at: int | None
+
+
+class Systems(msgspec.Struct, frozen=True):
+    """All Systems of the plan."""
+
+    systems: Sequence[SystemRow]
+
+
+class StreamRow(msgspec.Struct, frozen=True):
+    """A stream; `oldest` and `newest` are offsets by shard."""
+
+    name: Name
+    shards: int
+    created_at: int
+    oldest: Sequence[int]
+    newest: Sequence[int]
+
+
+class Streams(msgspec.Struct, frozen=True):
+    """All streams."""
+
+    streams: Sequence[StreamRow]
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that doctor looked at."""
+
+    name: str
+    ok: bool
+    says: str
+    remedy: str = ""
+
+
+class Doctor(msgspec.Struct, frozen=True):
+    """What doctor found. `ok` is False if one check is."""
+
+    ok: bool
+    checks: Sequence[Check]
+    cursors: Sequence[CursorRow]
+
+
+class PlanInfo(msgspec.Struct, frozen=True):
+    """What runs."""
+
+    digest: str
+    version: str
+    integrations: Sequence[str]
+    systems: Sequence[str]
+    subscriptions: Sequence[str]
+    webhooks: Sequence[str]
+    types: Sequence[str]
+    streams: Sequence[str]
+
+
+class TailAsked(msgspec.Struct, frozen=True):
+    """What came after `after` (a position that an earlier answer gave; None: from now), waiting for it if need be."""
+
+    after: str | None = None
+    wait_us: int = 10_000_000
+    limit: int = 200
+
+
+class TailItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event that was accepted, or a record of the running process about one (an attempt that failed, a death)."""
+
+    at: int
+    what: str
+    event: str = ""
+    subscription: str = ""
+    type: str = ""
+    key: str | None = None
+    says: str = ""
+
+
+class Tail(msgspec.Struct, frozen=True):
+    """What came, in order; `skipped` items were lost to a reader that was too slow."""
+
+    items: Sequence[TailItem]
+    next: str
+    skipped: int = 0

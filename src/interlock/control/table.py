@@ -1,0 +1,210 @@
+"""The table of the admin API: every operation, what it takes and what does it. It knows no web framework."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from interlock.control import dead, health, queries, shapes
+from interlock.control.audit import Who
+from interlock.control.commands import Applied, Commands
+from interlock.control.endpoint import Caller, Endpoint
+from interlock.control.problem import Refused
+from interlock.control.queries import Reading
+from interlock.control.tail import Recent, tail
+from interlock.core.ports import Clock
+from interlock.core.requests import Verb
+
+ROOT: Final = "/api/v1"
+_ACTOR_CHARS_MAX: Final = 64
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Admin(NamedTuple):
+    """What the operations work on. `commands` is None where only reading is possible (no process runs)."""
+
+    reading: Reading
+    commands: Commands | None
+    recent: Recent
+    clock: Clock
+
+
+def _reads(query: Callable[[Reading, T], Awaitable[object]]) -> Callable[[Admin, Caller, T], Awaitable[object]]:
+    """A handler that only asks the store and the process."""
+
+    async def handler(admin: Admin, _: Caller, taken: T) -> object:
+        return await query(admin.reading, taken)
+
+    return handler
+
+
+async def _tail(admin: Admin, _: Caller, taken: shapes.TailAsked) -> shapes.Tail:
+    return await tail(admin.reading, admin.recent, admin.clock, taken)
+
+
+async def _dead(verb: Verb, admin: Admin, caller: Caller, taken: shapes.DeadCommand) -> shapes.DeadAnswer:
+    return await dead.command(admin.reading.views, _commands(admin), verb, _who(caller, taken), taken)
+
+
+async def _pause_system(
+    paused: bool, admin: Admin, caller: Caller, taken: shapes.ControlCommand
+) -> shapes.ControlAnswer:
+    plan = admin.reading.plan
+    if plan is None or taken.name not in plan.systems:
+        raise queries.system_unknown()
+    if taken.dry_run:
+        return shapes.ControlAnswer(taken.name, paused, 0, 1)
+    done = await _commands(admin).pause_system(taken.name, _who(caller, taken), paused=paused)
+    return _answer(taken.name, done)
+
+
+async def _pause_subscription(
+    paused: bool, admin: Admin, caller: Caller, taken: shapes.ControlCommand
+) -> shapes.ControlAnswer:
+    plan = admin.reading.plan
+    if plan is None or taken.name not in plan.subscriptions:
+        raise queries.subscription_unknown()
+    if taken.dry_run:
+        return shapes.ControlAnswer(taken.name, paused, 0, 1)
+    done = await _commands(admin).pause_subscription(taken.name, _who(caller, taken), paused=paused)
+    return _answer(taken.name, done)
+
+
+def _answer(name: str, done: Applied) -> shapes.ControlAnswer:
+    return shapes.ControlAnswer(name, done.control.paused, done.applied, done.of)
+
+
+def _commands(admin: Admin) -> Commands:
+    if admin.commands is None:
+        raise Refused(503, "control.read-only", "no process runs that could carry this out", "start `interlock run`")
+    return admin.commands
+
+
+def _who(caller: Caller, taken: shapes.DeadCommand | shapes.ControlCommand) -> Who:
+    """The token proves the caller; the name that it gives for itself stands beside it, as what it is: a claim."""
+    if len(taken.reason) > shapes.REASON_CHARS_MAX or len(taken.actor) > _ACTOR_CHARS_MAX:
+        raise Refused(400, "request.invalid", "the reason or the actor is too long", "say it in fewer words")
+    return Who(f"{caller} ({taken.actor})" if taken.actor else caller, taken.reason)
+
+
+def _get(
+    path: str, name: str, summary: str, takes: type[T], gives: type, query: Callable[[Reading, T], Awaitable[object]]
+) -> Endpoint[Admin]:
+    tag = path.split("/")[1]
+    return Endpoint("GET", ROOT + path, name, summary, takes, gives, _reads(query), tag, offline=True)
+
+
+def _dead_post(verb: Verb, summary: str) -> Endpoint[Admin]:
+    return Endpoint(
+        "POST",
+        f"{ROOT}/dead/{verb}",
+        f"dead_{verb}",
+        summary,
+        shapes.DeadCommand,
+        shapes.DeadAnswer,
+        partial(_dead, verb),
+        "dead",
+    )
+
+
+def _control_post(noun: str, verb: str, summary: str, handler: Callable[..., Awaitable[object]]) -> Endpoint[Admin]:
+    return Endpoint(
+        "POST",
+        f"{ROOT}/{noun}/{{name}}/{verb}",
+        f"{noun}_{verb}",
+        summary,
+        shapes.ControlCommand,
+        shapes.ControlAnswer,
+        handler,
+        noun,
+    )
+
+
+EVENTS: Final = _get("/events", "events_list", "List events.", shapes.EventsAsked, shapes.Events, queries.events)
+EVENT: Final = _get(
+    "/events/{id}",
+    "events_show",
+    "Show an event with its timeline.",
+    shapes.EventAsked,
+    shapes.EventDetail,
+    queries.event,
+)
+DEAD: Final = _get(
+    "/dead", "dead_list", "List causes of dead letters.", shapes.DeadAsked, shapes.DeadGroups, queries.dead
+)
+DEAD_SHOW: Final = _get(
+    "/dead/{fingerprint}",
+    "dead_show",
+    "Show the dead letters of one cause.",
+    shapes.DeadShow,
+    shapes.DeadLetters,
+    queries.dead_letters,
+)
+DEAD_VERBS: Final[Mapping[Verb, Endpoint[Admin]]] = {
+    "retry": _dead_post("retry", "Start a new budget for dead, held or (by event) due ones."),
+    "skip": _dead_post("skip", "Make held or (by event) due ones dead, so that their keys go on."),
+    "discard": _dead_post("discard", "Settle dead or held ones without delivery; restore takes it back."),
+    "restore": _dead_post("restore", "Take discarded ones back as dead letters."),
+}
+SUBSCRIPTIONS: Final = _get(
+    "/subscriptions",
+    "subscriptions_list",
+    "List subscriptions.",
+    shapes.Nothing,
+    shapes.Subscriptions,
+    queries.subscriptions,
+)
+SUBSCRIPTION: Final = _get(
+    "/subscriptions/{name}",
+    "subscriptions_show",
+    "Show a subscription with its cursors.",
+    shapes.SubscriptionAsked,
+    shapes.SubscriptionDetail,
+    queries.subscription,
+)
+SUBSCRIPTION_PAUSE: Final = _control_post(
+    "subscriptions", "pause", "Start no attempt of a subscription.", partial(_pause_subscription, True)
+)
+SUBSCRIPTION_RESUME: Final = _control_post(
+    "subscriptions", "resume", "Start attempts of a subscription again.", partial(_pause_subscription, False)
+)
+SYSTEMS: Final = _get("/systems", "systems_list", "List Systems.", shapes.Nothing, shapes.Systems, queries.systems)
+SYSTEM_PAUSE: Final = _control_post(
+    "systems", "pause", "Send nothing to a System; intake goes on.", partial(_pause_system, True)
+)
+SYSTEM_RESUME: Final = _control_post("systems", "resume", "Send to a System again.", partial(_pause_system, False))
+STREAMS: Final = _get("/streams", "streams_list", "List streams.", shapes.Nothing, shapes.Streams, queries.streams)
+DOCTOR: Final = _get("/doctor", "doctor", "Check that the books balance.", shapes.Nothing, shapes.Doctor, health.doctor)
+PLAN: Final = _get("/plan", "plan_show", "Show what runs.", shapes.Nothing, shapes.PlanInfo, queries.plan)
+TAIL: Final[Endpoint[Admin]] = Endpoint(
+    "GET",
+    ROOT + "/tail",
+    "tail",
+    "What came after a position, waiting for it if need be.",
+    shapes.TailAsked,
+    shapes.Tail,
+    _tail,
+    "events",
+)
+
+ENDPOINTS: Final[tuple[Endpoint[Admin], ...]] = (
+    EVENTS,
+    EVENT,
+    TAIL,
+    DEAD,
+    DEAD_SHOW,
+    *DEAD_VERBS.values(),
+    SUBSCRIPTIONS,
+    SUBSCRIPTION,
+    SUBSCRIPTION_PAUSE,
+    SUBSCRIPTION_RESUME,
+    SYSTEMS,
+    SYSTEM_PAUSE,
+    SYSTEM_RESUME,
+    STREAMS,
+    DOCTOR,
+    PLAN,
+)

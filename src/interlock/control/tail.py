@@ -1,0 +1,140 @@
+"""What is going on, as it happens: events by their offsets from the log, and the process's own records from a ring.
+
+A reader holds its position; nothing is kept for it here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from interlock.control import shapes
+from interlock.control.problem import Refused
+from interlock.control.queries import Reading
+from interlock.core import limits
+from interlock.core.event import Event, Shard
+from interlock.core.ports import Clock
+from interlock.core.redact import redacted_text
+from interlock.journal.ports import Retired
+
+RING_RECORDS: Final = 1_000
+"""Records kept for readers: some seconds of a bad minute. A slower reader is told how many it missed."""
+_POLL_US: Final = 100 * limits.US_PER_MS
+_WAIT_US_MAX: Final = 20 * limits.US_PER_SECOND
+_SUBJECTS: Final = ("event", "subscription", "system")
+_SHOWN: Final = ("outcome", "number", "status", "error", "detail", "reason", "due_at", "state", "system", "count")
+
+
+class Recent:
+    """A telemetry sink: keeps the last records that are about an event, a subscription or a System."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ring: deque[tuple[int, shapes.TailItem]] = deque(maxlen=RING_RECORDS)
+        self.last = 0
+
+    def __call__(self, record: str, /, **fields: object) -> None:
+        if not any(fields.get(name) for name in _SUBJECTS):
+            return
+        self.last += 1
+        says = " ".join(f"{name}={_text(fields[name])}" for name in _SHOWN if fields.get(name) not in (None, "", 0))
+        item = shapes.TailItem(
+            self._clock.now(), record, _text(fields.get("event")), _text(fields.get("subscription")), says=says
+        )
+        self._ring.append((self.last, item))
+
+    def after(self, number: int) -> tuple[list[shapes.TailItem], int]:
+        """Items after the record `number`, and how many of them are gone already."""
+        # A number from before a restart is higher than ours: that reader has seen none of these.
+        number = number if number <= self.last else 0
+        items = [item for at, item in self._ring if at > number]
+        return items, max(0, self.last - number - len(items))
+
+
+class Position(NamedTuple):
+    """Where a reader stands: the last offset of every shard, and the last record."""
+
+    offsets: Mapping[str, Sequence[int]]
+    record: int
+
+    def text(self) -> str:
+        """As it travels: short, and opaque to the reader."""
+        streams = ";".join(f"{name}:{','.join(map(str, offsets))}" for name, offsets in self.offsets.items())
+        return f"{self.record}|{streams}"
+
+
+def position(text: str) -> Position:
+    """Read a position.
+
+    Raises:
+        Refused: `tail.position`, if this is none.
+    """
+    record, _, streams = text.partition("|")
+    parts = [part.partition(":") for part in streams.split(";") if part]
+    try:
+        offsets = {name: msgspec.json.decode(f"[{numbers}]", type=list[int]) for name, _, numbers in parts}
+        return Position(offsets, msgspec.json.decode(record, type=int))
+    except msgspec.DecodeError:
+        raise Refused(400, "tail.position", "this is no position in the tail", "begin without one") from None
+
+
+async def tail(reading: Reading, recent: Recent, clock: Clock, asked: shapes.TailAsked) -> shapes.Tail:
+    """What came after a position, at the latest when the wait is over."""
+    streams = await reading.views.streams()
+    shards = [Shard(stream.name, number) for stream in streams for number in range(stream.shards)]
+    if asked.after is None:
+        newest = {shard: reading.journal.bounds(shard)[1] for shard in shards}
+        return shapes.Tail([], _position(newest, recent.last).text())
+    start = position(asked.after)
+    limit = max(1, min(asked.limit, shapes.PAGE_MAX))
+    deadline = clock.monotonic() + max(0, min(asked.wait_us, _WAIT_US_MAX))
+    while True:
+        items, at, skipped = await _news(reading, shards, start, limit)
+        said, missed = recent.after(start.record)
+        now = clock.monotonic()
+        if items or said or missed or now >= deadline:
+            merged = sorted([*items, *said], key=lambda item: item.at)
+            return shapes.Tail(merged, _position(at, recent.last).text(), skipped + missed)
+        await clock.sleep_until(min(now + _POLL_US, deadline))
+
+
+async def _news(
+    reading: Reading, shards: Sequence[Shard], start: Position, limit: int
+) -> tuple[list[shapes.TailItem], dict[Shard, int], int]:
+    items: list[shapes.TailItem] = []
+    at: dict[Shard, int] = {}
+    skipped = 0
+    for shard in shards:
+        oldest, newest = reading.journal.bounds(shard)
+        known = start.offsets.get(shard.stream, ())
+        after = min(known[shard.number] if shard.number < len(known) else 0, newest)
+        if after < oldest - 1:
+            skipped += oldest - 1 - after
+            after = oldest - 1
+        at[shard] = after
+        if after < newest and len(items) < limit:
+            try:
+                batch = await reading.journal.read(shard, after, limit - len(items))
+            except Retired:  # between the look and the read; the next question finds the new bound
+                continue
+            items += [_item(event) for event in batch.events]
+            at[shard] = batch.upto
+    return items, at, skipped
+
+
+def _item(event: Event) -> shapes.TailItem:
+    return shapes.TailItem(event.accepted_at, "accepted", event.id, type=event.draft.type, key=event.draft.key)
+
+
+def _position(offsets: Mapping[Shard, int], record: int) -> Position:
+    streams: dict[str, list[int]] = {}
+    for shard, offset in sorted(offsets.items()):
+        streams.setdefault(shard.stream, []).append(offset)
+    return Position(streams, record)
+
+
+def _text(value: object) -> str:
+    return redacted_text(value[:500]) if isinstance(value, str) else str(value) if isinstance(value, int) else ""

@@ -1,0 +1,395 @@
+"""A stage for control: a memory store with a little history, a live process that answers lanes' requests, and ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from interlock.control.api import Ports, control_app
+from interlock.control.commands import Commands
+from interlock.control.ports import LiveLane, LiveSystem
+from interlock.control.queries import Reading
+from interlock.control.table import Admin
+from interlock.control.tail import Recent
+from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Row, RowState, Success
+from interlock.core.event import Appended, Draft, Event, Shard
+from interlock.core.ids import shard_of
+from interlock.core.limits import LEASE_TTL_US
+from interlock.core.requests import Answer, decode_request, encode_request
+from interlock.journal.memory import MemoryLedger, MemoryStore
+from interlock.journal.ports import Assign, CellWrite, Lease, LeaseLost, Settlement, StreamInfo
+from interlock.journal.views import CursorView, DeadGroup, EventQuery, FoundRow, Life, RowQuery
+from interlock.spec.plan import (
+    EventTypeSpec,
+    HttpBinding,
+    IntegrationSpec,
+    Plan,
+    StreamSpec,
+    SubscriptionSpec,
+    SystemSpec,
+    Where,
+)
+from interlock.testing.clock import FIRST_NOW, FakeClock
+
+T = TypeVar("T")
+TOKEN = "ilt_0123456789abcdefghij"
+HERE = Where("payments.py", 1)
+STREAM = "payments"
+BOOK = "payments.book"
+LEDGER = "payments.ledger"
+CURSOR = CursorId(BOOK, Shard(STREAM, 0))
+
+
+class Chance:
+    """Random that counts."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def uniform(self, low: float, high: float) -> float:
+        return low
+
+    def bytes(self, count: int) -> bytes:
+        self._count += 1
+        return self._count.to_bytes(count, "big")
+
+
+class Records:
+    """Emit that remembers."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, dict[str, object]]] = []
+
+    def __call__(self, record: str, /, **fields: object) -> None:
+        self.all.append((record, fields))
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.all]
+
+
+class Process:
+    """Live and Wakeup: acts on control cells at once unless it is deaf, and answers requests as a lane would."""
+
+    def __init__(self) -> None:
+        self.state = {"engine": "ok", "store": "ok", "lease": "ok"}
+        self.deaf = False
+        self.answer: Answer = "retried"
+        self.versions: dict[str, int] = {}
+        self.store: MemoryStore | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def systems(self) -> Sequence[LiveSystem]:
+        return [LiveSystem(LEDGER, "open", running=1, waiting=2, probe_at=FIRST_NOW)]
+
+    def lanes(self) -> Sequence[LiveLane]:
+        return []
+
+    def parts(self) -> Mapping[str, str]:
+        return self.state
+
+    def acted_on(self, cell: str) -> int:
+        return self.versions.get(cell, 0)
+
+    def appended(self, shard: Shard, events: Sequence[Event]) -> None: ...
+
+    def changed(self, cells: Any) -> None:
+        if self.deaf:
+            return
+        for key in cells:
+            if key.startswith("control/"):
+                self.versions[key] = self.versions.get(key, 0) + 1
+            elif key.startswith("request/"):
+                task = asyncio.ensure_future(self._apply(key))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _apply(self, key: str) -> None:
+        assert self.store is not None
+        cell = (await self.store.get([key]))[key]
+        request = decode_request(cell.value)
+        if request.state == "asked":
+            results = dict.fromkeys(request.offsets, self.answer)
+            value = encode_request(msgspec.structs.replace(request, state="applied", results=results))
+            await self.store.put([CellWrite(key, value, expected=cell.version)])
+
+
+class MemoryViews:
+    """The views, over a MemoryDisk, in the plainest way."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._disk = store.disk
+
+    async def streams(self) -> Sequence[StreamInfo]:
+        return [self._disk.streams[name].made for name in sorted(self._disk.streams)]
+
+    def _events(self) -> list[Event]:
+        logs = [log for stream in self._disk.streams.values() for log in stream.shards]
+        found = [event for log in logs for event in [*log.kept.values(), *log.events]]
+        return sorted(found, key=lambda event: event.id, reverse=True)
+
+    async def events(self, query: EventQuery) -> Sequence[Event]:
+        return [
+            event
+            for event in self._events()
+            if query.stream in (None, event.shard.stream)
+            and query.type in (None, event.draft.type)
+            and query.key in (None, event.draft.key)
+            and event.accepted_at >= (query.since_at or 0)
+            and (query.before is None or event.id < query.before)
+        ][: query.limit]
+
+    async def event_by_prefix(self, prefix: str, limit: int = 2) -> Sequence[Event]:
+        return [event for event in self._events() if event.id.startswith(prefix)][:limit]
+
+    async def timeline(self, shard: Shard, offset: int) -> Sequence[Life]:
+        return [
+            Life(
+                id,
+                ledger.held.cursor.floor >= offset,
+                ledger.rows.get(offset),
+                [success for settled in ledger.settled for success in settled.successes if success.offset == offset],
+                [attempt for attempt in ledger.attempts if attempt.offset == offset],
+            )
+            for id, ledger in self._disk.ledgers.items()
+            if id.shard == shard
+        ]
+
+    async def find_rows(self, query: RowQuery) -> Sequence[FoundRow]:
+        return [
+            FoundRow(id, row, self._accepted_at(id.shard, row.offset))
+            for id, ledger in sorted(self._disk.ledgers.items())
+            for _, row in sorted(ledger.rows.items())
+            if row.state in query.states
+            and query.subscription in (None, id.subscription)
+            and query.system in (None, row.system)
+            and (row.fingerprint or "").startswith(query.fingerprint or "")
+        ][: query.limit]
+
+    async def dead_groups(self, query: RowQuery) -> Sequence[DeadGroup]:
+        grouped: dict[tuple[str, str], list[FoundRow]] = {}
+        for found in await self.find_rows(query._replace(limit=1_000_000)):
+            grouped.setdefault((found.row.fingerprint or "", found.cursor.subscription), []).append(found)
+        return [
+            DeadGroup(
+                fingerprint,
+                subscription,
+                len(rows),
+                sum(found.row.state == "held" for found in rows),
+                len({found.row.key for found in rows}),
+                rows[0].row.first_failed_at or 0,
+                rows[-1].row.died_at or 0,
+                rows[-1],
+            )
+            for (fingerprint, subscription), rows in grouped.items()
+        ][: query.limit]
+
+    async def cursors(self) -> Sequence[CursorView]:
+        return [self._view(ledger) for _, ledger in sorted(self._disk.ledgers.items())]
+
+    def _view(self, ledger: MemoryLedger) -> CursorView:
+        cursor = ledger.held.cursor
+        counted: dict[RowState, int] = {}
+        for row in ledger.rows.values():
+            counted[row.state] = counted.get(row.state, 0) + 1
+        newest = self._disk.shard(cursor.id.shard).head
+        behind = sum(mark.count for mark in ledger.marks.values())
+        return CursorView(cursor, counted, behind, newest, newest - cursor.floor - cursor.above.bit_count())
+
+    def _accepted_at(self, shard: Shard, offset: int) -> int:
+        event = self._disk.shard(shard).at(offset)
+        assert event is not None
+        return event.accepted_at
+
+
+def plan() -> Plan:
+    async def book(event: object, context: object) -> None: ...
+
+    settled = EventTypeSpec("settled@1", "settled", 1, STREAM, "payments", dict, dict, bytes, None, "", HERE)
+    subscription = SubscriptionSpec(BOOK, "payments", "subscribe", (settled,), STREAM, book, HERE, systems=(LEDGER,))
+    return Plan(
+        integrations=[IntegrationSpec("payments", "payments-team", "Settlements reach the ledger", HERE)],
+        systems={LEDGER: SystemSpec(LEDGER, "payments", "http", HERE)},
+        bindings={LEDGER: HttpBinding("https://ledger.example")},
+        types={"settled@1": settled},
+        webhooks=[],
+        subscriptions={BOOK: subscription},
+        polls=[],
+        streams=[StreamSpec(STREAM, 2)],
+        digest="d1",
+    )
+
+
+class Answered(NamedTuple):
+    """What the application answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+class Stage:
+    """The whole control plane on a memory store."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.process = Process()
+        self.records = Records()
+        self.store = MemoryStore(self.clock, self.process, emit=self.records)
+        self.process.store = self.store
+        self.recent = Recent(self.clock)
+        self.views = MemoryViews(self.store)
+        self.chance = Chance()
+        self.commands = Commands(self.store, self.store, self.process, self.clock, self.chance, self.records)
+        reading = Reading(self.views, self.store, self.store, self.process, plan(), "0.1.0")
+        self.admin = Admin(reading, self.commands, self.recent, self.clock)
+        ports = Ports(self.process, lambda _: (b"# EOF\n", "text/plain"), self._access, self.clock, self.records)
+        self.app = control_app(self.admin, ports)
+
+    def _access(self, authorization: Sequence[str]) -> str | None:
+        return "token[0]" if list(authorization) == [f"Bearer {TOKEN}"] else None
+
+    async def history(self) -> list[Appended]:
+        """Six events: 1 delivered, 2 and 3 dead by one cause, 4 held, 5 behind it, 6 new."""
+        await self.store.make_stream(STREAM, 2)
+        done: list[Appended] = []
+        for n in range(1, 7):
+            self.clock.jump(1_000)
+            draft = Draft(
+                STREAM,
+                "settled@1",
+                "/psp",
+                f"s{n}",
+                b'{"n":%d}' % n,
+                key=_key_on(0, n),
+                headers=(("cookie", "s3cret"),),
+            )
+            answer = await self.store.append([draft])
+            assert isinstance(answer, list)
+            done += answer
+        await self._settle()
+        return done
+
+    async def _settle(self) -> None:
+        lease = await self.store.renew("w1", LEASE_TTL_US)
+        assert isinstance(lease, Lease)
+        opened = await self.store.open(lease, [Assign(CURSOR, "beginning", frozenset({"settled@1"}))])
+        assert not isinstance(opened, LeaseLost)
+        at = self.clock.now()
+        dead = Row(
+            2,
+            "k2",
+            "dead",
+            since=at,
+            attempts=3,
+            attempts_total=3,
+            reason="exhausted",
+            error="http 503",
+            status=503,
+            system=LEDGER,
+            fingerprint="fp_aaaaaaaaaaaa",
+            first_failed_at=at,
+            died_at=at,
+            type="settled@1",
+        )
+        also = msgspec.structs.replace(dead, offset=3, key="k3")
+        held = msgspec.structs.replace(
+            dead, offset=4, key="k4", state="held", reason="ambiguous", fingerprint="fp_bbbbbbbbbbbb"
+        )
+        failed = Attempt("att_1", 2, 1, at, 5_000, "later", "http 503", "said no", 503, LEDGER, "fp_aaaaaaaaaaaa")
+        settlement = Settlement(
+            CURSOR,
+            "w1",
+            opened[0].cursor.epoch,
+            1,
+            floor=5,
+            above=0,
+            counters=Counters(delivered=1, dead=2),
+            put=[dead, also, held],
+            marks=[Mark("k4", 5, 5, 1)],
+            successes=[Success(1, at, 4_000, 201)],
+            attempts=[failed],
+        )
+        done = await self.store.commit([settlement])
+        assert done[0].number == 1  # type: ignore[union-attr]
+
+    async def get(self, target: str, **headers: str) -> Answered:
+        return await self.call("GET", target, headers=headers)
+
+    async def post(self, target: str, members: object) -> Answered:
+        return await self.call(
+            "POST", target, body=msgspec.json.encode(members), headers={"content-type": "application/json"}
+        )
+
+    async def call(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        token: str | None = TOKEN,
+        host: str | None = "127.0.0.1:8081",
+        raw: Sequence[tuple[bytes, bytes]] = (),
+    ) -> Answered:
+        path, _, query = target.partition("?")
+        fields = {**({"host": host} if host is not None else {}), **(headers or {})}
+        if token is not None:
+            fields["authorization"] = f"Bearer {token}"
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [*((k.lower().encode(), v.encode("latin-1")) for k, v in fields.items()), *raw],
+            "client": ("127.0.0.1", 5),
+            "server": ("127.0.0.1", 8081),
+        }
+        sent: list[Any] = []
+        inbox = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Any:
+            return inbox.pop(0) if inbox else {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.drive(self.app(scope, receive, send))
+        given = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return Answered(sent[0]["status"], given, b"".join(part.get("body", b"") for part in sent[1:]))
+
+    async def drive(self, work: Awaitable[T]) -> T:
+        """Await something, moving the clock on whenever it waits for that."""
+        task = asyncio.ensure_future(work)
+        for _ in range(2_000):
+            await self.clock.settle()
+            if task.done():
+                break
+            await self.clock.advance(50_000)
+        return await task
+
+
+def staged(scenario: Callable[[Stage], Awaitable[None]]) -> None:
+    """Run a scenario on a stage with its history."""
+
+    async def run() -> None:
+        stage = Stage()
+        await stage.history()
+        stage.records.all.clear()
+        await scenario(stage)
+
+    asyncio.run(run())
+
+
+def _key_on(shard: int, n: int) -> str:
+    return next(key for i in range(100) if shard_of(key := f"k{n}" + "." * i, 2) == shard)

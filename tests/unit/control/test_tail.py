@@ -1,0 +1,94 @@
+"""The tail: from now, in order, nothing twice, and the truth about what was missed."""
+
+from __future__ import annotations
+
+from tests.unit.control.stage import BOOK, STREAM, Stage, staged
+
+from interlock.control.tail import RING_RECORDS, Recent, position
+from interlock.core.event import Draft
+from interlock.core.limits import US_PER_SECOND
+from interlock.testing.clock import FakeClock
+
+
+async def accept(stage: Stage, id: str) -> None:
+    stage.clock.jump(1_000)
+    await stage.store.append([Draft(STREAM, "settled@1", "/psp", id, b"{}", key=id)])
+
+
+async def ask(stage: Stage, after: str | None, **more: int):
+    query = "&".join(
+        [*([f"after={after.replace(';', '%3B')}"] if after else []), *(f"{k}={v}" for k, v in more.items())]
+    )
+    return (await stage.get(f"/api/v1/tail?{query}")).json()
+
+
+def test_it_begins_now_and_then_gives_each_event_and_failure_once_in_order() -> None:
+    async def scenario(stage: Stage) -> None:
+        first = await ask(stage, None)
+        assert first["items"] == []
+        await accept(stage, "a")
+        stage.clock.jump(1_000)
+        stage.recent("attempt.failed", event="evt_1", subscription=BOOK, status=503, error="http 503", duration_us=5)
+        await accept(stage, "b")
+        second = await ask(stage, first["next"])
+        assert [item["what"] for item in second["items"]] == ["accepted", "attempt.failed", "accepted"]
+        assert second["items"][1]["says"] == "status=503 error=http 503"
+        third = await ask(stage, second["next"], wait_us=0)
+        assert third["items"] == []
+
+    staged(scenario)
+
+
+def test_it_waits_for_what_comes_and_no_longer_than_asked() -> None:
+    async def scenario(stage: Stage) -> None:
+        start = (await ask(stage, None))["next"]
+        before = stage.clock.monotonic()
+        assert (await ask(stage, start, wait_us=US_PER_SECOND))["items"] == []
+        assert stage.clock.monotonic() - before == US_PER_SECOND
+        stage.clock.call_at(stage.clock.monotonic() + 300_000, lambda: stage.recent("x.y", system="s"))
+        came = await ask(stage, start, wait_us=10 * US_PER_SECOND)
+        assert [item["what"] for item in came["items"]] == ["x.y"]
+
+    staged(scenario)
+
+
+def test_a_page_is_bounded_and_the_next_one_goes_on() -> None:
+    async def scenario(stage: Stage) -> None:
+        start = (await ask(stage, None))["next"]
+        for n in range(5):
+            await accept(stage, f"e{n}")
+        seen: list[str] = []
+        for _ in range(5):
+            page = await ask(stage, start, limit=2, wait_us=0)
+            assert len(page["items"]) <= 2
+            seen += [item["event"] for item in page["items"]]
+            start = page["next"]
+        assert len(seen) == len(set(seen)) == 5
+
+    staged(scenario)
+
+
+def test_a_slow_reader_is_told_how_much_it_missed_and_a_restart_is_not_a_gap() -> None:
+    recent = Recent(FakeClock())
+    for _ in range(RING_RECORDS + 7):
+        recent("a.b", system="s")
+    items, missed = recent.after(0)
+    assert (len(items), missed) == (RING_RECORDS, 7)
+    fresh = Recent(FakeClock())
+    fresh("a.b", system="s")
+    assert len(fresh.after(500)[0]) == 1
+
+
+def test_records_about_nothing_in_particular_are_not_kept() -> None:
+    recent = Recent(FakeClock())
+    recent("control.request", route="/x")
+    assert recent.last == 0
+
+
+def test_a_position_that_is_none_is_refused() -> None:
+    async def scenario(stage: Stage) -> None:
+        for text in ("x", "1|payments:x", "1|a:1_0", "%00", "1|a:[[[["):
+            assert (await stage.get(f"/api/v1/tail?after={text}")).json()["code"] == "tail.position"
+
+    staged(scenario)
+    assert position("3|payments:1,2").offsets == {"payments": [1, 2]}
