@@ -42,6 +42,7 @@ class LaneState(NamedTuple):
     stragglers: int
     behind: int
     gated_until: int
+    paused: bool
 
 
 class Fleet:
@@ -140,6 +141,10 @@ class Fleet:
         for timer in (self._kick_timer, self._sweep_timer):
             if timer is not None:
                 timer.cancel()
+
+    def lanes(self) -> Sequence[Lane]:
+        """Every lane of this worker."""
+        return list(self._lanes.values())
 
     def states(self) -> Sequence[LaneState]:
         """Every lane as it is now."""
@@ -366,7 +371,7 @@ def _state(lane: Lane) -> LaneState:
     turn = lane.turn
     id = lane.id
     if turn is None:
-        return LaneState(id.subscription, id.shard, False, 0, 0, 0, 0, 0, 0)
+        return LaneState(id.subscription, id.shard, False, 0, 0, 0, 0, 0, 0, lane.paused)
     behind = sum(mark.count for mark in turn.marked_lines())
     return LaneState(
         id.subscription,
@@ -378,4 +383,5 @@ def _state(lane: Lane) -> LaneState:
         len(turn.rows),
         behind,
         turn.gated_until,
+        lane.paused,
     )

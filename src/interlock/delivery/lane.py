@@ -279,9 +279,9 @@ class Lane:
 
     def _spawn(self, turn: Turn) -> None:
         """Ask the Systems, then see that there are workers for what is ready."""
-        if not turn.ready or turn.paused or turn.stopping:
-            return
         now = self.crew.ports.clock.now()
+        if not (turn.ready_now(now) and self._lease_lasts()):
+            return
         wait_us = self._wait_us()
         if wait_us is not None:
             turn.gated_until = max(turn.gated_until, now + max(wait_us, 1))
@@ -317,10 +317,16 @@ class Lane:
         if self.turn is turn:
             if turn.changes.any:
                 self.crew.dirty(self)
-            if turn.ready or turn.claims or self.requests or turn.read_to < self.crew.journal.bounds(self.id.shard)[1]:
+            if self._has_work(turn):
                 self.wake()
             else:
                 self._arm(turn)
+
+    def _has_work(self, turn: Turn) -> bool:
+        """Whether a look at everything would find something to do now."""
+        behind = turn.read_to < self.crew.journal.bounds(self.id.shard)[1] and turn.room() > 0
+        startable = turn.ready_now(self.crew.ports.clock.now()) and self._lease_lasts()
+        return behind or startable or bool(turn.claims or self.requests)
 
     def _lease_lasts(self) -> bool:
         """Rule 2: no attempt starts that could outlive the lease."""
@@ -484,7 +490,7 @@ class Lane:
                 waiter.set_result(True)
         if turn.changes.any:
             self.crew.dirty(self)
-        if turn.ready or turn.claims or self.requests:
+        if self._has_work(turn):
             self.wake()
         else:
             self._arm(turn)

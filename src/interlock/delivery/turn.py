@@ -223,13 +223,7 @@ class Turn:
 
     def next_start(self, now: int) -> Start | None:
         """The next attempt that may run now, or None. It counts as running from here on."""
-        if (
-            self.stopping
-            or self.paused
-            or now < self.held_until
-            or now < self.gated_until
-            or len(self.running) >= limits.RUNNING_MAX
-        ):
+        if not self.may_start(now):
             return None
         if self.solo is not None:
             return self._start_alone(now)
@@ -246,6 +240,16 @@ class Turn:
                 if self.solo is not None:
                     return self._start_alone(now)
         return None
+
+    def may_start(self, now: int) -> bool:
+        """Whether anything at all may start now."""
+        return not (
+            self.stopping
+            or self.paused
+            or now < self.held_until
+            or now < self.gated_until
+            or len(self.running) >= (1 if self.solo is not None else limits.RUNNING_MAX)
+        )
 
     def _start(self, line: Line, now: int) -> Start | None:
         head = line.head()
@@ -468,7 +472,7 @@ class Turn:
 
     def ready_now(self, now: int) -> bool:
         """Something in the ready queue would start if asked (or might: it may turn out to be blocked)."""
-        return bool(self.ready) and now >= self.gated_until and now >= self.held_until and self.solo is None
+        return bool(self.ready) and self.may_start(now)
 
     def _pass(self, offset: int, now: int) -> None:
         start = self.running.get(offset)

@@ -64,7 +64,17 @@ class LedgerModel:
         assert s.floor >= c.floor, "the floor never goes back"
         assert s.above.bit_length() <= 1024
         self.cursor = Cursor(
-            c.id, c.start, s.floor, s.above, c.epoch, s.number, s.counters, c.types, None, c.unclean, c.effects | s.effects
+            c.id,
+            c.start,
+            s.floor,
+            s.above,
+            c.epoch,
+            s.number,
+            s.counters,
+            c.types,
+            None,
+            c.unclean,
+            c.effects | s.effects,
         )
         for row in s.put:
             self.rows[row.offset] = row
@@ -184,7 +194,9 @@ class Driver:
 
     def step(self) -> None:
         self.now += self.chance.randint(0, US_PER_SECOND)
-        action = self.chance.choice([self.read, self.start, self.start, self.end, self.end, self.settle, self.answer, self.claim])
+        action = self.chance.choice(
+            [self.read, self.start, self.start, self.end, self.end, self.settle, self.answer, self.claim]
+        )
         action()
         self.turn.fire(self.now)
         left, right = self.turn.equation()
@@ -210,7 +222,9 @@ class Driver:
                 live = [row for row in self.ledger.rows.values() if row.state != "dead"]
                 if not self.ledger.marks and not live:
                     return
-        raise AssertionError(f"does not drain: {self.ledger.cursor} {list(self.ledger.rows.values())[:3]} {self.ledger.marks}")
+        raise AssertionError(
+            f"does not drain: {self.ledger.cursor} {list(self.ledger.rows.values())[:3]} {self.ledger.marks}"
+        )
 
 
 def attempt(start: Start, now: int) -> Attempt:

@@ -1,0 +1,133 @@
+"""A fleet on the memory store and the fake clock, with functions that end as a test says: no Systems, no edge."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from interlock import Draft, EventType, Integration, OnDead, Outcome, RetryPolicy
+from interlock.core.cursor import CursorId, Row
+from interlock.core.event import Event, Shard
+from interlock.core.limits import US_PER_SECOND
+from interlock.core.requests import LaneRequest, Verb, decode_request, encode_request, request_key
+from interlock.delivery.attempt import Ports
+from interlock.delivery.fleet import Fleet
+from interlock.journal.memory import Inline, MemoryDisk, MemoryStore
+from interlock.journal.ports import CellWrite
+from interlock.spec.bindings import Bindings
+from interlock.spec.check import planned
+from interlock.testing.clock import FakeClock
+
+
+@dataclass
+class Order:
+    key: str
+    number: int
+
+
+class Chance:
+    """The Random port, without chance."""
+
+    def uniform(self, low: float, high: float) -> float:
+        return (low + high) / 2
+
+    def bytes(self, count: int) -> bytes:
+        self.count = getattr(self, "count", 0) + 1
+        return self.count.to_bytes(count, "big")
+
+
+Behaviour = Callable[[Order, int], Awaitable[Outcome | None]]
+
+
+class Bench:
+    """One subscription `shop.book`, one shard."""
+
+    def __init__(self, *, on_dead: Any = "skip", retry: RetryPolicy | None = None, order: str = "key") -> None:
+        self.clock = FakeClock()
+        self.disk = MemoryDisk()
+        self.records: list[tuple[str, dict[str, object]]] = []
+        self.calls: list[tuple[str, int]] = []
+        self.behaviour: Behaviour = succeed
+        self.wait_us: int | None = None
+        shop = Integration("shop", owner="shop-team", purpose="tests")
+        self.order: EventType[Order] = shop.event("order", Order, key=lambda it: it.key)
+
+        async def book(event: Any, context: Any) -> Outcome | None:
+            self.calls.append((event.payload.key, event.payload.number))
+            return await self.behaviour(event.payload, context.attempt)
+
+        shop.subscribe(self.order, on_dead=on_dead, retry=retry or RetryPolicy(), order=order)(book)  # type: ignore[arg-type]
+        self.plan = planned([shop], Bindings())
+        self.id = CursorId("shop.book", Shard("shop", 0))
+        self.fleet: Fleet
+        self.store: MemoryStore
+
+    def appended(self, shard: Shard, events: Sequence[Event]) -> None:
+        if self.live:
+            self.fleet.appended(shard, events)
+
+    def changed(self, cells: Iterable[str]) -> None:
+        if self.live:
+            self.fleet.changed(cells)
+
+    live = False
+
+    async def start(self) -> None:
+        emit = lambda record, /, **fields: self.records.append((record, fields))  # noqa: E731
+        self.store = MemoryStore(self.clock, self, emit=emit, disk=self.disk)
+        await self.store.make_stream("shop", 1)
+        ports = Ports(self.clock, Chance(), Inline(), emit, no_client)
+        self.fleet = Fleet(self.plan, self.store, ports, lambda system: self.wait_us)
+        await self.fleet.start()
+        self.live = True
+        await self.clock.settle()
+
+    async def kill(self) -> None:
+        """The process dies; the next `start` is another one."""
+        self.live = False
+        self.store.abandon()
+        self.fleet.abandon()
+        await self.clock.settle()
+
+    async def put(self, *orders: tuple[str, int]) -> None:
+        drafts: list[Draft] = [self.order.draft(Order(key, n), id=f"{key}-{n}") for key, n in orders]
+        await self.store.append(drafts)
+        await self.clock.settle()
+
+    async def advance(self, seconds: float) -> None:
+        await self.clock.advance(int(seconds * US_PER_SECOND))
+
+    async def rows(self) -> list[Row]:
+        return list(await self.store.rows(self.id, range(1, 5_000)))
+
+    async def ask(self, verb: Verb, *offsets: int) -> dict[int, str]:
+        key = request_key(self.id, f"job_{len(self.records)}")
+        request = LaneRequest(verb, offsets, "ann", "a test", self.clock.now())
+        await self.store.put([CellWrite(key, encode_request(request))])
+        await self.advance(1)
+        return dict(decode_request((await self.store.get([key]))[key].value).results)
+
+    def balance(self) -> None:
+        """The books of every open lane."""
+        for lane in self.fleet.lanes():
+            if lane.turn is not None:
+                left, right = lane.turn.equation()
+                assert left == right
+
+
+async def succeed(order: Order, attempt: int) -> Outcome | None:
+    return None
+
+
+def no_client(system: str, scope: object) -> Any:
+    raise AssertionError("these functions call nothing")
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+
+
+HALT, SKIP = "halt", "skip"
+__all__ = ["HALT", "SKIP", "Bench", "OnDead", "Order", "run", "succeed"]

@@ -1,0 +1,254 @@
+"""Lanes as users meet them: order, retries, dead letters, requests, crashes, leases, deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+
+from interlock import Later, OnDead, Outcome, Reject, RetryPolicy
+from interlock.core.limits import LEASE_TTL_US, US_PER_HOUR, US_PER_SECOND
+from tests.unit.delivery.bench_of_lanes import Bench, Order, run, succeed
+
+
+def failing(*keys: str, outcome: Outcome) -> object:
+    async def behaviour(order: Order, attempt: int) -> Outcome | None:
+        return outcome if order.key in keys else None
+
+    return behaviour
+
+
+def test_events_reach_their_function_in_order_and_balance() -> None:
+    async def story() -> None:
+        bench = Bench()
+        await bench.start()
+        await bench.put(*[("a", n) for n in range(5)], *[("b", n) for n in range(5)])
+        await bench.advance(1)
+        assert [n for key, n in bench.calls if key == "a"] == [0, 1, 2, 3, 4]
+        assert len(bench.calls) == 10
+        bench.balance()
+        ledger = bench.disk.ledgers[bench.id]
+        assert ledger.held.cursor.counters.delivered == 10
+
+    run(story())
+
+
+def test_a_retry_keeps_its_place_while_other_keys_flow() -> None:
+    async def story() -> None:
+        bench = Bench()
+
+        async def twice(order: Order, attempt: int) -> Outcome | None:
+            return Later("http 503") if order == Order("a", 0) and attempt < 3 else None
+
+        bench.behaviour = twice
+        await bench.start()
+        await bench.put(("a", 0), ("a", 1), ("b", 0), ("b", 1))
+        await bench.advance(0.1)
+        assert bench.calls == [("a", 0), ("b", 0), ("b", 1)]
+        await bench.advance(10)
+        assert bench.calls == [("a", 0), ("b", 0), ("b", 1), ("a", 0), ("a", 0), ("a", 1)]
+        assert await bench.rows() == []
+        bench.balance()
+
+    run(story())
+
+
+def test_a_dead_event_is_durable_before_its_follower_starts() -> None:
+    async def story() -> None:
+        bench = Bench(on_dead="skip")
+        states: list[str] = []
+
+        async def poison(order: Order, attempt: int) -> Outcome | None:
+            if order.number == 0:
+                return Reject("http 422", status=422)
+            states.extend(row.state for row in bench.disk.ledgers[bench.id].rows.values())
+            return None
+
+        bench.behaviour = poison
+        await bench.start()
+        await bench.put(("a", 0), ("a", 1))
+        await bench.advance(1)
+        assert bench.calls == [("a", 0), ("a", 1)]
+        assert states == ["dead"]
+        (row,) = await bench.rows()
+        assert (row.reason, row.attempts_total, row.fingerprint is not None) == ("permanent", 1, True)
+
+    run(story())
+
+
+def test_a_halted_key_waits_for_a_person_and_others_flow() -> None:
+    async def story() -> None:
+        bench = Bench(on_dead="halt")
+        bench.behaviour = failing("a", outcome=Reject("http 422"))  # type: ignore[assignment]
+        await bench.start()
+        await bench.put(("a", 0), ("a", 1), ("b", 0))
+        await bench.advance(48 * 3600)
+        assert bench.calls == [("a", 0), ("b", 0)]
+        bench.behaviour = succeed
+        assert await bench.ask("retry", 1) == {1: "retried"}
+        await bench.advance(1)
+        assert bench.calls[2:] == [("a", 0), ("a", 1)]
+        assert await bench.rows() == []
+        bench.balance()
+
+    run(story())
+
+
+def test_block_then_skip_holds_a_rejected_event_for_its_time_and_then_lets_the_key_go_on() -> None:
+    async def story() -> None:
+        bench = Bench(on_dead=OnDead("block_then_skip", US_PER_HOUR))
+        bench.behaviour = lambda order, attempt: failing("a", outcome=Reject("no"))(order, attempt) if order.number == 0 else succeed(order, attempt)  # type: ignore[operator]  # fmt: skip
+        await bench.start()
+        await bench.put(("a", 0), ("a", 1))
+        await bench.advance(3590)
+        assert bench.calls == [("a", 0)]
+        await bench.advance(20)
+        assert bench.calls == [("a", 0), ("a", 1)]
+        (row,) = await bench.rows()
+        assert row.state == "dead"
+
+    run(story())
+
+
+def test_discard_and_restore_move_a_dead_letter_and_the_books_balance() -> None:
+    async def story() -> None:
+        bench = Bench(on_dead="skip")
+        bench.behaviour = failing("a", outcome=Reject("no"))  # type: ignore[assignment]
+        await bench.start()
+        await bench.put(("a", 0), ("b", 0))
+        await bench.advance(1)
+        assert await bench.ask("discard", 1) == {1: "discarded"}
+        bench.balance()
+        assert bench.disk.ledgers[bench.id].held.cursor.counters.discarded == 1
+        assert await bench.ask("discard", 1) == {1: "refused"}
+        assert await bench.ask("restore", 1) == {1: "restored"}
+        assert [row.state for row in await bench.rows()] == ["dead"]
+        assert await bench.ask("retry", 2) == {2: "settled"}
+        assert await bench.ask("retry", 9) == {9: "not-found"}
+        bench.balance()
+
+    run(story())
+
+
+def test_a_skip_lets_the_followers_of_a_held_event_go_on() -> None:
+    async def story() -> None:
+        bench = Bench(on_dead="halt")
+        bench.behaviour = lambda order, attempt: failing("a", outcome=Reject("no"))(order, attempt) if order.number == 0 else succeed(order, attempt)  # type: ignore[operator]  # fmt: skip
+        await bench.start()
+        await bench.put(("a", 0), ("a", 1))
+        assert await bench.ask("skip", 1) == {1: "skipped"}
+        assert bench.calls == [("a", 0), ("a", 1)]
+        assert [(row.state, row.reason) for row in await bench.rows()] == [("dead", "skipped_by_operator")]
+
+    run(story())
+
+
+def test_after_a_crash_what_was_not_settled_is_delivered_again_and_retries_go_on() -> None:
+    async def story() -> None:
+        bench = Bench()
+        bench.behaviour = failing("a", outcome=Later("http 503"))  # type: ignore[assignment]
+        await bench.start()
+        await bench.put(("a", 0), ("a", 1), ("b", 0))
+        await bench.advance(1)
+        await bench.kill()
+        bench.behaviour = succeed
+        bench.calls.clear()
+        await bench.start()
+        await bench.advance(61)
+        assert [call for call in bench.calls if call[0] == "a"] == [("a", 0), ("a", 1)]
+        assert await bench.rows() == []
+        bench.balance()
+
+    run(story())
+
+
+def test_an_attempt_that_outlives_its_deadline_is_ended_and_tried_again() -> None:
+    async def story() -> None:
+        bench = Bench()
+
+        async def hangs_once(order: Order, attempt: int) -> Outcome | None:
+            if attempt == 1:
+                await asyncio.Event().wait()
+            return None
+
+        bench.behaviour = hangs_once
+        await bench.start()
+        await bench.put(("a", 0))
+        await bench.advance(29)
+        assert bench.calls == [("a", 0)]
+        await bench.advance(5)
+        assert bench.calls == [("a", 0), ("a", 0)]
+        failed = [fields for record, fields in bench.records if record == "attempt.failed"]
+        assert [fields["error"] for fields in failed] == ["timeout"]
+        assert await bench.rows() == []
+
+    run(story())
+
+
+def test_a_lease_that_was_lost_stops_the_worker_and_it_comes_back_with_a_new_one() -> None:
+    async def story() -> None:
+        bench = Bench()
+        await bench.start()
+        worker = bench.fleet.worker
+        bench.clock.jump(2 * LEASE_TTL_US)  # the store's clock: the lease has ended before its renewal
+        await bench.put(("a", 0))
+        await bench.advance(61)
+        assert bench.fleet.worker != worker
+        await bench.put(("a", 1))
+        await bench.advance(61)
+        assert ("a", 1) in bench.calls
+        assert [n for _, n in bench.calls] == sorted(n for _, n in bench.calls)
+        bench.balance()
+
+    run(story())
+
+
+def test_while_a_system_is_not_available_nothing_starts_and_nothing_is_counted() -> None:
+    async def story() -> None:
+        bench = Bench()
+        await bench.start()
+        (lane,) = bench.fleet.lanes()
+        lane.systems["shop.erp"] = None
+        bench.wait_us = 5 * US_PER_SECOND
+        await bench.put(("a", 0))
+        await bench.advance(60)
+        assert bench.calls == []
+        assert await bench.rows() == []
+        bench.wait_us = None
+        await bench.advance(6)
+        assert bench.calls == [("a", 0)]
+
+    run(story())
+
+
+def test_a_stop_lets_what_runs_end_and_gives_the_cursors_back() -> None:
+    async def story() -> None:
+        bench = Bench()
+        await bench.start()
+        await bench.put(("a", 0), ("b", 0))
+        stopping = asyncio.ensure_future(bench.fleet.stop(US_PER_SECOND))
+        await bench.advance(2)
+        await stopping
+        cursor = bench.disk.ledgers[bench.id].held.cursor
+        assert (cursor.floor, cursor.unclean) == (2, 0)
+        await bench.store.close()
+
+    run(story())
+
+
+def test_the_fortieth_attempt_is_the_last_one_and_a_bug_gets_five() -> None:
+    async def story() -> None:
+        bench = Bench(retry=RetryPolicy(cap_us=US_PER_SECOND))
+
+        async def bug(order: Order, attempt: int) -> Outcome | None:
+            raise KeyError("member")
+
+        bench.behaviour = bug
+        await bench.start()
+        await bench.put(("a", 0))
+        await bench.advance(60)
+        assert len(bench.calls) == 5
+        (row,) = await bench.rows()
+        assert (row.state, row.reason) == ("dead", "exhausted")
+        assert row.error is not None
+        assert "KeyError" in row.error
+
+    run(story())
