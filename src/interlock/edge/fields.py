@@ -49,7 +49,7 @@ def kept_fields(webhook: WebhookSpec) -> frozenset[str]:
 
 
 def only(headers: Sequence[tuple[str, str]], name: str) -> str | None:
-    """The value of a field that came exactly once."""
+    """The value of a field that came once; None if it is absent or repeated."""
     values = [value for key, value in headers if key == name]
     return values[0] if len(values) == 1 else None
 
