@@ -6,8 +6,8 @@ Deciding who works where is left to whoever calls `start`: on one process, it wo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from interlock.core import limits
 from interlock.core.controls import SUBSCRIPTION_CONTROL_PREFIX, decode_control
@@ -28,6 +28,18 @@ REQUEST_PREFIX = "request/"
 REOPEN_PAUSE_US = 500 * limits.US_PER_MS
 """Between losing a lane and opening it again: a store that fails is not asked without a pause."""
 NEVER = 1 << 62
+
+
+class Gates(Protocol):
+    """The Systems, as lanes ask for them."""
+
+    def available(self, name: str, event: str, /) -> int | None:
+        """None if work for the event ("" for none) may start now, else how long to wait (µs)."""
+        ...
+
+    def release(self, name: str, event: str, /) -> None:
+        """The work for the event has ended."""
+        ...
 
 
 class LaneState(NamedTuple):
@@ -52,10 +64,10 @@ class Fleet:
         plan: what to run.
         store: journal, ledger and cells.
         ports: what attempts need of the world.
-        available: asked before work for a System starts: None, or how long to wait (µs).
+        gates: whether work for a System may start.
     """
 
-    def __init__(self, plan: Plan, store: Store, ports: Ports, available: Callable[[str], int | None]) -> None:
+    def __init__(self, plan: Plan, store: Store, ports: Ports, gates: Gates) -> None:
         self._store = store
         self._ports = ports
         self._clock = ports.clock
@@ -81,7 +93,8 @@ class Fleet:
             ports=ports,
             tails=self._tails,
             plan=plan.digest,
-            available=available,
+            available=gates.available,
+            release=gates.release,
             dirty=self._settle,
             lost=self._lost,
             lease_until=lambda: self._lease_until,

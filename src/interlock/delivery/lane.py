@@ -54,7 +54,8 @@ class Crew(NamedTuple):
     ports: Ports
     tails: Tails
     plan: str
-    available: Callable[[str], int | None]
+    available: Callable[[str, str], int | None]
+    release: Callable[[str, str], None]
     dirty: Callable[[Lane], None]
     lost: Callable[[Lane, str], None]
     lease_until: Callable[[], int]
@@ -282,7 +283,7 @@ class Lane:
         now = self.crew.ports.clock.now()
         if not (turn.ready_now(now) and self._lease_lasts()):
             return
-        wait_us = self._wait_us()
+        wait_us = self._wait_us("")
         if wait_us is not None:
             turn.gated_until = max(turn.gated_until, now + max(wait_us, 1))
             return
@@ -290,10 +291,13 @@ class Lane:
         for _ in range(min(len(turn.ready), limits.RUNNING_MAX - workers)):
             self._task(self._work(turn))
 
-    def _wait_us(self) -> int | None:
-        """How long to wait for the Systems that the function is known to use; None if all are open."""
+    def _wait_us(self, event: str) -> int | None:
+        """How long to wait for the Systems that the function is known to use; None if all are open.
+
+        For an event (not "") what is scarce is kept until `release`.
+        """
         for system in self.systems:
-            wait_us = self.crew.available(system)
+            wait_us = self.crew.available(system, event)
             if wait_us is not None:
                 return wait_us
         return None
@@ -302,12 +306,7 @@ class Lane:
         clock = self.crew.ports.clock
         burst_until = clock.monotonic() + limits.FUNCTION_BURST_US
         while self.turn is turn and self._lease_lasts():
-            wait_us = self._wait_us()
-            now = clock.now()
-            if wait_us is not None:
-                turn.gated_until = max(turn.gated_until, now + max(wait_us, 1))
-                break
-            start = turn.next_start(now)
+            start = turn.next_start(clock.now())
             if start is None:
                 break
             await self._attempt(turn, start)
@@ -336,9 +335,14 @@ class Lane:
         crew, clock = self.crew, self.crew.ports.clock
         if start.event is None and not await self._load(turn, start):
             return
+        assert start.event is not None, "loaded above"
+        id = start.event.id if self.systems else ""
+        wait_us = self._wait_us(id)
+        if wait_us is not None:
+            turn.unstart(start, wait_us, clock.now())
+            return
         if turn.careful and not await self._durable_start(turn, start, None):
             return
-        assert start.event is not None, "loaded above"
         deadline = clock.monotonic() + self.spec.deadline_us
 
         async def before_once(call: str) -> bool:
@@ -356,6 +360,8 @@ class Lane:
             ended = await run.run()
         finally:
             crew.over(run)
+            for system in self.systems if id else ():
+                crew.release(system, id)
         if run.expired:
             task.uncancel()
         if self.turn is turn:

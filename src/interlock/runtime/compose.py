@@ -104,11 +104,9 @@ class Engine:
         for stream in self.plan.streams:
             await self.store.make_stream(stream.name, stream.shards)
         await self.store.make_stream(AUDIT_STREAM, 1)
-        self._systems = Systems(
-            self.plan, world.net, world.clock, world.random, world.emit, world.secrets, transport=self._transport
-        )
+        self._systems = Systems(self.plan, world, self._transport)
         ports = Ports(world.clock, world.random, world.offload, world.emit, self._systems.client)
-        self._fleet = Fleet(self.plan, self.store, ports, self._systems.available)
+        self._fleet = Fleet(self.plan, self.store, ports, self._systems)
         self._systems.watch(self._fleet.system_changed)
         for cell in await self.store.list(SYSTEM_CONTROL_PREFIX):
             self._control(cell.key, cell.version, decode_control(cell.value))
@@ -196,7 +194,8 @@ class Engine:
                 now.streams | known.streams,
                 now.systems | known.systems,
                 {**known.types, **now.types},
-            )
+            ),
+            order="deterministic",
         )
         if cell is None or cell.value != value:
             (written,) = await self.store.put([CellWrite(KNOWN_CELL, value, expected=cell.version if cell else 0)])

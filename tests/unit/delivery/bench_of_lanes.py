@@ -51,6 +51,7 @@ class Bench:
         self.calls: list[tuple[str, int]] = []
         self.behaviour: Behaviour = succeed
         self.wait_us: int | None = None
+        self.released = ("", "")
         shop = Integration("shop", owner="shop-team", purpose="tests")
         self.order: EventType[Order] = shop.event("order", Order, key=lambda it: it.key)
 
@@ -72,6 +73,12 @@ class Bench:
         if self.live:
             self.fleet.changed(cells)
 
+    def available(self, name: str, event: str, /) -> int | None:
+        return self.wait_us
+
+    def release(self, name: str, event: str, /) -> None:
+        self.released = (name, event)
+
     live = False
 
     async def start(self) -> None:
@@ -79,7 +86,7 @@ class Bench:
         self.store = MemoryStore(self.clock, self, emit=emit, disk=self.disk)
         await self.store.make_stream("shop", 1)
         ports = Ports(self.clock, Chance(), Inline(), emit, no_client)
-        self.fleet = Fleet(self.plan, self.store, ports, lambda system: self.wait_us)
+        self.fleet = Fleet(self.plan, self.store, ports, self)
         await self.fleet.start()
         self.live = True
         await self.clock.settle()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.unit.delivery.bench_of_lanes import Behaviour, Bench, Order, run, succeed
+
 from interlock import Later, OnDead, Outcome, Reject, RetryPolicy
 from interlock.core.limits import LEASE_TTL_US, US_PER_HOUR, US_PER_SECOND
-from tests.unit.delivery.bench_of_lanes import Bench, Order, run, succeed
 
 
-def failing(*keys: str, outcome: Outcome) -> object:
+async def reject_first(order: Order, attempt: int) -> Outcome | None:
+    return Reject("no") if order.number == 0 else None
+
+
+def failing(*keys: str, outcome: Outcome) -> Behaviour:
     async def behaviour(order: Order, attempt: int) -> Outcome | None:
         return outcome if order.key in keys else None
 
@@ -77,7 +82,7 @@ def test_a_dead_event_is_durable_before_its_follower_starts() -> None:
 def test_a_halted_key_waits_for_a_person_and_others_flow() -> None:
     async def story() -> None:
         bench = Bench(on_dead="halt")
-        bench.behaviour = failing("a", outcome=Reject("http 422"))  # type: ignore[assignment]
+        bench.behaviour = failing("a", outcome=Reject("http 422"))
         await bench.start()
         await bench.put(("a", 0), ("a", 1), ("b", 0))
         await bench.advance(48 * 3600)
@@ -95,7 +100,7 @@ def test_a_halted_key_waits_for_a_person_and_others_flow() -> None:
 def test_block_then_skip_holds_a_rejected_event_for_its_time_and_then_lets_the_key_go_on() -> None:
     async def story() -> None:
         bench = Bench(on_dead=OnDead("block_then_skip", US_PER_HOUR))
-        bench.behaviour = lambda order, attempt: failing("a", outcome=Reject("no"))(order, attempt) if order.number == 0 else succeed(order, attempt)  # type: ignore[operator]  # fmt: skip
+        bench.behaviour = reject_first
         await bench.start()
         await bench.put(("a", 0), ("a", 1))
         await bench.advance(3590)
@@ -111,7 +116,7 @@ def test_block_then_skip_holds_a_rejected_event_for_its_time_and_then_lets_the_k
 def test_discard_and_restore_move_a_dead_letter_and_the_books_balance() -> None:
     async def story() -> None:
         bench = Bench(on_dead="skip")
-        bench.behaviour = failing("a", outcome=Reject("no"))  # type: ignore[assignment]
+        bench.behaviour = failing("a", outcome=Reject("no"))
         await bench.start()
         await bench.put(("a", 0), ("b", 0))
         await bench.advance(1)
@@ -131,7 +136,7 @@ def test_discard_and_restore_move_a_dead_letter_and_the_books_balance() -> None:
 def test_a_skip_lets_the_followers_of_a_held_event_go_on() -> None:
     async def story() -> None:
         bench = Bench(on_dead="halt")
-        bench.behaviour = lambda order, attempt: failing("a", outcome=Reject("no"))(order, attempt) if order.number == 0 else succeed(order, attempt)  # type: ignore[operator]  # fmt: skip
+        bench.behaviour = reject_first
         await bench.start()
         await bench.put(("a", 0), ("a", 1))
         assert await bench.ask("skip", 1) == {1: "skipped"}
@@ -144,7 +149,7 @@ def test_a_skip_lets_the_followers_of_a_held_event_go_on() -> None:
 def test_after_a_crash_what_was_not_settled_is_delivered_again_and_retries_go_on() -> None:
     async def story() -> None:
         bench = Bench()
-        bench.behaviour = failing("a", outcome=Later("http 503"))  # type: ignore[assignment]
+        bench.behaviour = failing("a", outcome=Later("http 503"))
         await bench.start()
         await bench.put(("a", 0), ("a", 1), ("b", 0))
         await bench.advance(1)

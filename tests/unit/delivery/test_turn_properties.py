@@ -5,11 +5,10 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from tests.unit.delivery.model import Driver, Log, event
 
 from interlock.core.limits import US_PER_HOUR
 from interlock.spec.plan import OnDead
-
-from tests.unit.delivery.model import Driver, Log, event
 
 
 def log_of(seed: int, count: int, keys: int, foreign: float) -> Log:
