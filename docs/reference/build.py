@@ -124,7 +124,7 @@ def shown_default(field: msgspec.structs.FieldInfo) -> str:
     value = field.default
     if field.default_factory is not msgspec.NODEFAULT or value in (None, "", ()):
         return "none"
-    if isinstance(value, settings.Span):
+    if field.name.endswith("_us"):
         return f"`{json.dumps(write_span(value))}`"
     return f"`{json.dumps(value)}`"
 
