@@ -346,11 +346,8 @@ class Scope:
             return
         target = redacted_text(request.target) if "?" in request.target else request.target
         status = outcome.answer.status if outcome.answer else 0
-        remembered = duration_us is None
-        record = CallRecord(
-            outlet.system, request.method, target, label, status, duration_us or 0, remembered=remembered
-        )
-        self.calls.append(record)
+        record = CallRecord(outlet.system, request.method, target, label, status, duration_us or 0)
+        self.calls.append(record if duration_us is not None else msgspec.structs.replace(record, remembered=True))
 
 
 def _failure(outlet: Outlet, request: Request, label: str, outcome: Outcome, duration_us: int) -> CallRecord:

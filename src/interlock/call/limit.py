@@ -95,7 +95,7 @@ class Limiter:
         return True
 
     async def wait(self, call: Call) -> Unavailable | None:
-        """Wait for a slot, first come first served, and for the rate. None: a slot is held, and `leave` gives it back."""
+        """Wait for a slot, first come first served, and for the rate. None: a slot is held until `leave`."""
         self._promises.pop(call.event, None)
         if self.in_flight < self.level and not self._waiters:
             self.in_flight += 1

@@ -14,7 +14,7 @@ from interlock.core.ports import Clock
 
 TIMEOUT_HEADER = "x-request-timeout-ms"
 _SHARE_MIN = 20
-"""A call with less than a twentieth of its time left is not started: it would fail, and look like the System's fault."""
+"""A call with less than a twentieth of its time left is not started: it would fail and look like the System's fault."""
 
 
 def deadline(clock: Clock, deadline_us: int) -> Layer:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypedDict, TypeVar, Unpack, overload
 
@@ -124,6 +124,7 @@ class CallOptions(TypedDict, total=False):
 
     `json` is encoded and `body` sent as it is: one of them. `effect` says how repeating the call is made safe: `keyed`
     unless stated (SEMANTICS 15). `call` names it within its attempt: needed where calls to one System run side by side.
+    `probe` asks whether a call with `effect="probe"` happened: the answer that stands for it, or None if it did not.
     """
 
     json: object
@@ -132,6 +133,7 @@ class CallOptions(TypedDict, total=False):
     params: Mapping[str, str]
     effect: Effect
     call: str
+    probe: Callable[[], Awaitable[Answer | None]]
 
 
 class Client(Protocol):

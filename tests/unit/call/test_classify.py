@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.call.classify import Failure, answered, failed, is_gone
+from interlock.call.classify import Failure, FailureKind, answered, failed, is_gone
 from interlock.core.handler import Call, Effect
 from interlock.core.limits import US_PER_SECOND
 from interlock.core.outcome import Answer, Done, Later, Reject, Unavailable, Unknown
@@ -81,8 +81,8 @@ def test_retry_after_is_taken_from_the_answer():
 
 
 @pytest.mark.parametrize("kind", ["connect", "dns", "tls", "timeout", "reset", "malformed"])
-def test_a_call_that_got_no_answer_is_later(kind: str):
-    outcome = failed(call(), Failure(kind, True, "it broke"))  # type: ignore[arg-type]
+def test_a_call_that_got_no_answer_is_later(kind: FailureKind):
+    outcome = failed(call(), Failure(kind, True, "it broke"))
     assert outcome == Later(kind, None, "payments.ledger: it broke")
 
 

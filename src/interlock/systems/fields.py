@@ -1,0 +1,102 @@
+"""The last layer before the transport: the fields that every call carries, and the last question before it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from interlock.call.timeout import TIMEOUT_HEADER, timeout_field
+from interlock.core.errors import SpecError, StoreError
+from interlock.core.handler import Call, Handler
+from interlock.core.limits import US_PER_MINUTE
+from interlock.core.outcome import Outcome, Unavailable
+from interlock.core.ports import Clock, Emit, Secrets
+from interlock.systems.target import FRAMING_FIELDS, field_fault
+
+_MARK = "secret:"
+OWN_FIELDS = frozenset({"idempotency-key", "interlock-replay", "traceparent", "tracestate", TIMEOUT_HEADER})
+HIDDEN_CHARS_MIN = 4
+"""A shorter secret is no secret, and replacing it everywhere would make texts unreadable."""
+
+
+class _FromSecret(NamedTuple):
+    name: str
+    scheme: str
+    secret: str
+
+
+class Fields:
+    """The fields of one System's binding: `secret:NAME`, also after a scheme (`Bearer secret:NAME`), is looked up.
+
+    Raises:
+        SpecError: `system.header-invalid`, for a field that cannot be sent or is not the binding's to set.
+    """
+
+    def __init__(self, system: str, bound: Mapping[str, str], secrets: Secrets) -> None:
+        self._secrets = secrets
+        self._plain: tuple[tuple[str, str], ...] = ()
+        self._secret: tuple[_FromSecret, ...] = ()
+        for name, value in {"User-Agent": "interlock", **bound}.items():
+            key = name.lower()
+            if field_fault(name, value) or key in FRAMING_FIELDS or key in OWN_FIELDS:
+                raise SpecError(
+                    "system.header-invalid",
+                    f"the header field {name!r} of {system} cannot be sent, or is Interlock's to set",
+                    f'change headers in [systems."{system}"]',
+                )
+            scheme, mark, secret = value.rpartition(_MARK)
+            if mark and (not scheme or scheme.endswith(" ")):
+                self._secret += (_FromSecret(key, scheme, secret),)
+            else:
+                self._plain = (*(field for field in self._plain if field[0] != key), (key, value))
+        self.reserved = FRAMING_FIELDS | OWN_FIELDS | {name for name, _ in self._plain} | {s.name for s in self._secret}
+
+    def resolved(self) -> tuple[tuple[str, str], ...] | str:
+        """The fields with the current secrets; or the name of a secret that is missing or cannot stand in a field."""
+        if not self._secret:
+            return self._plain
+        found = list(self._plain)
+        for name, scheme, secret in self._secret:
+            active = self._secrets.active(secret)
+            value = scheme + active[0].decode("latin-1") if active else ""
+            if not value or field_fault(name, value):
+                return secret
+            found.append((name, value))
+        return tuple(found)
+
+    def hidden(self) -> Sequence[str]:
+        """Every active secret of this System, longest first: none of them may stand in a record."""
+        values = {value.decode("latin-1") for part in self._secret for value in self._secrets.active(part.secret)}
+        return sorted((value for value in values if len(value) >= HIDDEN_CHARS_MIN), key=len, reverse=True)
+
+    def missing(self) -> Sequence[str]:
+        """Names of its secrets that have no value."""
+        return [part.secret for part in self._secret if not self._secrets.active(part.secret)]
+
+
+def prepared(fields: Fields, clock: Clock, emit: Emit, inner: Handler) -> Handler:
+    """`inner`, given calls with all their fields; asks `before_send`, which commits what must be durable first."""
+
+    async def prepare(call: Call) -> Outcome:
+        bound = fields.resolved()
+        if isinstance(bound, str):
+            # Nothing is wrong with the event: it waits until the secret is there.
+            emit("system.secret-missing", system=call.system, secret=bound)
+            return Unavailable("paused", US_PER_MINUTE, call.system)
+        if call.before_send is not None:
+            try:
+                may = await call.before_send()
+            except StoreError:
+                may = False
+            if not may:
+                return Unavailable("lease", None, call.system)
+        own = [("traceparent", call.traceparent)] if call.traceparent else []
+        if call.key:
+            # A structured-field string (draft-ietf-httpapi-idempotency-key-header-07): the quotes are part of it.
+            own.append(("idempotency-key", f'"{call.key}"'))
+        own.append(timeout_field(call.deadline, clock.monotonic()))
+        return await inner(replace(call, headers=(*bound, *own, *call.headers)))
+
+    return prepare

@@ -1,0 +1,204 @@
+"""All Systems of a plan: one stack of layers each, and what lanes, runtime and console ask of them.
+
+From the outside in: deadline, gate (pause, breaker, limiter), fields, transport. The attempt's `Scope` is before them.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from interlock.call.breaker import Published, decode, encode
+from interlock.call.effect import Scope
+from interlock.call.gate import Gate, GatePorts, GateState, GateTerms
+from interlock.call.timeout import deadline
+from interlock.core.controls import Control
+from interlock.core.errors import SpecError
+from interlock.core.handler import Handler
+from interlock.core.ports import Clock, Emit, Net, Random, Secrets
+from interlock.spec.plan import HttpBinding, Plan
+from interlock.systems.fields import Fields, prepared
+from interlock.systems.http import HttpClient, HttpOutlet, http_transport
+from interlock.systems.target import Address, address
+from interlock.wire.outgoing import Origin, PoolLimits
+from interlock.wire.pool import Pool
+
+BREAKER_CELLS = "breaker/"
+"""The prefix of the cells in which processes tell each other what their breakers found."""
+SLOW_DIVISOR = 2
+"""A call that takes half of its System's deadline is slow: the other half is what is left before calls fail."""
+
+Transport = Callable[[str], Handler]
+"""For a System's name, the handler that carries its calls: instead of HTTP, in tests."""
+
+
+class Ports(Protocol):
+    """What Systems need of the world."""
+
+    @property
+    def net(self) -> Net: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def random(self) -> Random: ...
+    @property
+    def emit(self) -> Emit: ...
+    @property
+    def secrets(self) -> Secrets: ...
+
+
+class _System(NamedTuple):
+    gate: Gate
+    outlet: HttpOutlet
+    pool: Pool | None
+    fields: Fields
+
+
+class Systems:
+    """The other sides of one process.
+
+    Raises:
+        SpecError: `system.unbound`, `system.url-invalid`, `system.header-invalid`, `system.rate-invalid`.
+    """
+
+    def __init__(self, plan: Plan, ports: Ports, transport: Transport | None = None) -> None:
+        self._ports = ports
+        self._transport = transport
+        self._tls: ssl.SSLContext | None = None
+        self._watchers: list[Callable[[str], None]] = []
+        self._turned: list[Callable[[str, bytes], None]] = []
+        self._gone: list[Callable[[str], None]] = []
+        gate_ports = GatePorts(
+            ports.clock, ports.random, ports.emit, changed=self._tell, turned=self._tell_turned, gone=self._tell_gone
+        )
+        self._systems = {name: self._build(name, plan.bindings.get(name), gate_ports) for name in plan.systems}
+
+    def client(self, name: str, scope: Scope) -> HttpClient:
+        """Calls to a System within one attempt.
+
+        Raises:
+            SpecError: `system.unknown`.
+        """
+        return HttpClient(self._find(name).outlet, scope)
+
+    def available(self, name: str, event: str | None = None) -> int | None:
+        """None if work that uses the System may start now, else how many µs to wait before asking again.
+
+        With an event, a part of what is scarce (the probe's slot, the rate) is kept for it for a second.
+        """
+        return self._find(name).gate.offer(event or "")
+
+    def release(self, name: str, event: str) -> None:
+        """The work for this event has ended: what `available` kept for it is free."""
+        self._find(name).gate.release(event)
+
+    def watch(self, callback: Callable[[str], None]) -> None:
+        """Call back with the name of a System for which work may have become possible. It may only take note."""
+        self._watchers.append(callback)
+
+    def on_turn(self, callback: Callable[[str, bytes], None]) -> None:
+        """Call back when a breaker here has found something: the value of its cell, for the other processes."""
+        self._turned.append(callback)
+
+    def on_gone(self, callback: Callable[[str], None]) -> None:
+        """Call back when a System answered 410. It is paused here already; a person resumes it."""
+        self._gone.append(callback)
+
+    def adopt(self, name: str, value: bytes) -> None:
+        """Take over what another process's breaker found: the value of its cell."""
+        found = decode(value)
+        if found is not None:
+            self._find(name).gate.adopt(found)
+
+    def control(self, name: str, control: Control) -> None:
+        """Apply the control state that a person has set."""
+        gate = self._find(name).gate
+        if control.paused and not gate.paused:
+            gate.pause()
+        elif gate.paused and not control.paused:
+            gate.resume()
+        self.force(name, control.forced)
+
+    def pause(self, name: str) -> None:
+        """Send nothing to the System until `resume`. Calls under way end as they end."""
+        self._find(name).gate.pause()
+
+    def resume(self, name: str) -> None:
+        """End a pause."""
+        self._find(name).gate.resume()
+
+    def force(self, name: str, how: Literal["open", "closed"] | None) -> None:
+        """Hold the breaker open or closed; None lets it judge again."""
+        gate = self._find(name).gate
+        if gate.breaker.state != (f"forced_{how}" if how else gate.breaker.state) or how is None:
+            gate.force(how)
+
+    def state(self, name: str) -> GateState:
+        """How a System stands, for `systems ls`."""
+        return self._find(name).gate.state()
+
+    def missing_secrets(self) -> Sequence[tuple[str, str]]:
+        """Systems and the names of their secrets that have no value: their calls wait."""
+        return [(name, secret) for name, system in self._systems.items() for secret in system.fields.missing()]
+
+    async def close(self) -> None:
+        """Close the connections. Calls under way end; what comes later is not sent."""
+        for system in self._systems.values():
+            if system.pool is not None:
+                system.pool.close()
+
+    def _find(self, name: str) -> _System:
+        try:
+            return self._systems[name]
+        except KeyError:
+            raise SpecError(
+                "system.unknown",
+                f"{name!r} is no System of this plan",
+                "hand its integration to the plan, or use the handle of one that is in it",
+            ) from None
+
+    def _build(self, name: str, binding: HttpBinding | None, gate_ports: GatePorts) -> _System:
+        if binding is None:
+            raise SpecError("system.unbound", f"{name} has no address", f'add [systems."{name}"] url = "https://..."')
+        clock = self._ports.clock
+        where = address(name, binding.url)
+        fields = Fields(name, binding.headers, self._ports.secrets)
+        terms = GateTerms(
+            name, binding.concurrency, binding.deadline_us // SLOW_DIVISOR, binding.rate_per_second, binding.burst
+        )
+        gate = Gate(terms, gate_ports)
+        pool = None
+        if self._transport is not None:
+            innermost = self._transport(name)
+        else:
+            pool = self._pool(where, binding)
+            innermost = http_transport(pool, clock)
+        inner = gate.layer(prepared(fields, clock, self._ports.emit, innermost))
+        handler = deadline(clock, binding.deadline_us)(inner)
+        outlet = HttpOutlet(name, handler, clock, self._ports.random, fields.hidden, where.prefix, fields.reserved)
+        return _System(gate, outlet, pool, fields)
+
+    def _pool(self, where: Address, binding: HttpBinding) -> Pool:
+        tls = None
+        if where.is_tls:
+            # One for all: reading the certificates of the authorities takes tens of milliseconds.
+            tls = self._tls = self._tls or ssl.create_default_context()
+        limits = PoolLimits(
+            connections_max=binding.concurrency,
+            connect_timeout_us=binding.connect_us,
+            answer_bytes_max=binding.answer_bytes_max,
+        )
+        return Pool(Origin(where.host, where.port, tls), self._ports.net, self._ports.clock, limits)
+
+    def _tell(self, name: str) -> None:
+        for callback in self._watchers:
+            callback(name)
+
+    def _tell_turned(self, name: str, published: Published) -> None:
+        for callback in self._turned:
+            callback(name, encode(published))
+
+    def _tell_gone(self, name: str) -> None:
+        for callback in self._gone:
+            callback(name)
