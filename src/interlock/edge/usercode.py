@@ -1,8 +1,8 @@
-"""The one place where the edge calls a user's function, and the shell that turns whatever it raises into a value."""
+"""The one place where the edge calls users' functions, and the shell that turns whatever they raise into a value."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import PurePath
 from traceback import walk_tb
 from typing import NamedTuple, TypeVar
@@ -25,6 +25,15 @@ def called(function: Callable[[A], T], argument: A) -> T | Raised:
     try:
         return function(argument)
     # A bug in a user's function is a value here: the request that met it is answered like any other.
+    except Exception as error:  # noqa: BLE001
+        return Raised(error, _named(error))
+
+
+async def awaited(function: Callable[[], Awaitable[T]]) -> T | Raised:
+    """As `called`, for an `async` function. Cancellation passes."""
+    try:
+        return await function()
+    # As above: what a poll raises is told and tried again, it does not end the poller.
     except Exception as error:  # noqa: BLE001
         return Raised(error, _named(error))
 

@@ -6,9 +6,8 @@ provider did nothing wrong, and `dead retry` runs the function of the day over i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import Final
 
 import msgspec
@@ -17,14 +16,13 @@ from interlock.core import limits
 from interlock.core.event import Appended, Draft
 from interlock.core.ports import Emit, NotVerified, Verified, Verify
 from interlock.edge.admission import Admission
+from interlock.edge.drafts import checked_drafts
 from interlock.edge.fields import kept_fields, only, traceparent_of
 from interlock.edge.problem import Refused, problem, refuse
 from interlock.edge.receipt import JSON, acknowledge
 from interlock.edge.usercode import Raised, called
-from interlock.spec.declare import checked_text
 from interlock.spec.function import Headers, Hook
 from interlock.spec.hook import inbox_draft
-from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import EventTypeSpec, SubscriptionSpec, WebhookSpec
 from interlock.spec.signatures import GitHub
 from interlock.wire.exchange import Exchange
@@ -99,38 +97,7 @@ class WebhookEndpoint:
         return id if id and len(id) <= limits.ID_CHARS_MAX else None
 
     def _drafts(self, hook: Hook) -> list[Draft]:
-        """What the user's function makes of the request, each draft checked as if it came from outside.
-
-        Raises:
-            Exception: whatever the function raises; `PayloadError` for drafts that the log must not hold.
-        """
-        made: Iterable[Draft] = self._spec.function(hook)
-        drafts = list(islice(made, limits.BATCH_EVENTS_MAX + 1))
-        if len(drafts) > limits.BATCH_EVENTS_MAX:
-            raise PayloadError(
-                "webhook.drafts-too-many",
-                f"{self._spec.name} made more than {limits.BATCH_EVENTS_MAX} drafts of one request",
-                "Record the request as one event, and translate it.",
-            )
-        for draft in drafts:
-            self._check(draft)
-        return drafts
-
-    def _check(self, draft: Draft) -> None:
-        type = self._types.get(draft.type)
-        if type is None or type.stream != draft.stream:
-            raise PayloadError(
-                "webhook.draft-foreign",
-                f"{self._spec.name} made a draft of {draft.type!r}: stream {draft.stream!r} has no such declared type",
-                "Make drafts with the draft method of a declared event type.",
-            )
-        checked_text("id", draft.id, limits.ID_CHARS_MAX)
-        if draft.key is not None:
-            checked_text("key", draft.key, limits.KEY_CHARS_MAX)
-        # Text without a UTF-8 form would fail in the store, where nobody could tell whose fault it is.
-        texts = (draft.source, draft.subject or "", draft.time or "", draft.dataschema or "", draft.datacontenttype)
-        "".join((*texts, *[part for pair in draft.extensions for part in pair])).encode()
-        type.decode(draft.data)
+        return checked_drafts(self._spec.name, self._spec.function(hook), self._types)
 
     def _recorded(self, exchange: Exchange, verified: Verified, appended: Sequence[Appended]) -> None:
         acknowledge(exchange, appended)
