@@ -62,7 +62,7 @@ class WebhookOptions(TypedDict, total=False):
     """What a webhook may state.
 
     `dedupe`: the header that has the provider's id of a delivery, where the scheme does not know it. `body_bytes_max`:
-    larger requests are answered 413. `keep_headers`: fields that the log keeps with a request that cannot be read.
+    larger requests are answered 413. `keep_headers`: further fields for the function and the log; never credentials.
     """
 
     dedupe: str
