@@ -5,6 +5,8 @@ A fake System stands where the transport would: the layers above it (breaker, li
 
 from __future__ import annotations
 
+import ssl
+from asyncio import BaseProtocol, Transport
 from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +20,7 @@ from interlock.call.classify import Failure, answered, failed
 from interlock.core.handler import SAFE_METHODS, Call
 from interlock.core.limits import US_PER_SECOND
 from interlock.core.outcome import Answer, Outcome
-from interlock.core.ports import Clock
+from interlock.core.ports import Clock, Listening
 from interlock.spec.signatures import GitHub, StandardWebhooks, Verifier
 from interlock.wire.exchange import Fields, Head, Sink, Writer
 
@@ -87,6 +89,31 @@ class FakeSecrets:
 
     def active(self, name: str) -> Sequence[bytes]:
         return (b"whsec_" + b64encode(sha256(name.encode()).digest()),)
+
+
+class NoNet:
+    """The Net port of a test without a network: every connection is refused, and says so."""
+
+    async def connect(
+        self,
+        factory: Callable[[], BaseProtocol],
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+    ) -> Transport:
+        raise ConnectionRefusedError(f"there is no network in a Lab: {host}:{port}")
+
+    async def listen(
+        self, factory: Callable[[], BaseProtocol], host: str, port: int, *, tls: ssl.SSLContext | None = None
+    ) -> Listening:
+        raise OSError(f"there is no network in a Lab: {host}:{port}")
+
+
+def anyone(_: Sequence[str], /) -> str:
+    """The Access port of a test: every caller may."""
+    return "test"
 
 
 class Delivery(NamedTuple):

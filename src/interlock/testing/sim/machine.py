@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from interlock.core.errors import StoreError
@@ -12,7 +13,7 @@ from interlock.journal.memory import MemoryDisk, MemoryStore
 from interlock.journal.ports import Store
 from interlock.runtime.compose import Engine, World
 from interlock.spec.plan import Plan
-from interlock.testing.fakes import FakeSecrets
+from interlock.testing.fakes import FakeSecrets, anyone
 from interlock.testing.sim.auditor import Auditor, StoreOffload
 from interlock.testing.sim.history import Fault, History
 from interlock.testing.sim.loop import Process, SimLoop
@@ -62,12 +63,12 @@ class Machine:
             offload=SimOffload(parts.loop, lambda: 100),
             emit=self._emit,
             secrets=FakeSecrets(),
-            access=_anyone,
+            access=anyone,
         )
         self.engine = Engine(plan, world, self._open_store)
         self.process.on_death.append(self._died)
         self.process.on_death.append(lambda: on_death(self))
-        self.process.spawn(self._run(), name=self.name)
+        self.process.spawn(self._run(), name=self.name).add_done_callback(self._started)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -88,12 +89,18 @@ class Machine:
     async def _run(self) -> None:
         try:
             await self.engine.start()
-        except StoreError:
+        except StoreError:  # As in production: the process ends, and is started again.
             self.process.kill()
             return
         server = Server(self.engine.app, clock=self._parts.clock, emit=self._emit, refuse=rendered)
         await server.listen(self._net, "0.0.0.0", DATA_PORT)  # noqa: S104  (on the simulated network)
         self.ready = True
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.bugs.append(f"{self.name} could not start: {error!r}")
+            self.process.kill()
 
     async def _drain(self) -> None:
         try:
@@ -125,10 +132,6 @@ class Machine:
         self.records[record] = self.records.get(record, 0) + 1
         if record in BUGS:
             self.bugs.append(f"{self.name} at {self._parts.loop.now_us}: {record} {_shown(fields)}")
-
-
-def _anyone(_: Sequence[str], /) -> str:
-    return "simulated"
 
 
 def _shown(fields: Mapping[str, Any]) -> str:

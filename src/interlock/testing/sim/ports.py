@@ -58,6 +58,11 @@ class SimRandom:
     def __init__(self, stream: random.Random) -> None:
         self._stream = stream
 
+    @classmethod
+    def seeded(cls, seed: int) -> SimRandom:
+        """The same chance each time."""
+        return cls(random.Random(seed))
+
     def uniform(self, low: float, high: float) -> float:
         return self._stream.uniform(low, high)
 

@@ -298,7 +298,9 @@ class World:
             if machine.process.state == "stopped":
                 machine.process.kill()
         self._replace()
+        until = self.loop.now_us + QUIET_MAX_US
         while self.machine() is None:
+            assert self.loop.now_us < until, "no process comes up"
             await self.clock.sleep_until(self.loop.now_us + US_PER_SECOND)
         for key in [key for key in self.disk.cells if key.startswith("control/")]:
             self._control(key, paused=False)
