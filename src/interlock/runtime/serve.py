@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from interlock.control.address import Address, announce, withdraw
 from interlock.control.api import Ports as ControlPorts
@@ -33,11 +34,11 @@ from interlock.core.ports import Emit, Wakeup
 from interlock.edge.problem import rendered
 from interlock.journal.memory import MemoryStore, MemoryViews
 from interlock.journal.ports import Retention, Store
-from interlock.journal.sqlite.store import SqliteStore
+from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
 from interlock.journal.views import Views
 from interlock.runtime.compose import Engine, World
 from interlock.runtime.listen import bound
-from interlock.runtime.ports import DiskFiles, SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.ports import SystemClock, SystemNet, SystemRandom, ThreadOffload
 from interlock.runtime.secrets import SourcedSecrets
 from interlock.runtime.settings import ListenSettings, Settings
 from interlock.runtime.watchdog import Watchdog
@@ -55,7 +56,7 @@ FUNCTION_THREADS = 8
 SWITCH_INTERVAL_SECONDS = 0.0005
 """How long a thread may hold the interpreter while another waits: with the default, a busy loop starves the writer."""
 RETENTION_EVERY_US = 10 * limits.US_PER_MINUTE
-TOKEN_FILE = "token"
+TOKEN_FILE = "token"  # noqa: S105  # the name of a file
 
 
 class Ready(NamedTuple):
@@ -96,7 +97,7 @@ class Process:
             "log": ThreadOffload("log"),
         }
         self._folder = (settings.store_file() or settings.folder / ".interlock" / "memory").parent
-        self._token, self._token_is_new = first_token(self._folder / TOKEN_FILE, os.urandom)
+        self._token, self._token_is_new = first_token(self._folder / TOKEN_FILE, os.urandom)  # noqa: TID251  # a secret
         self._lines = Lines(self._threads["log"], _write_stderr)
         self._recent = Recent(self._clock)
         self._metrics = Metrics(self._readings, version("interlock"))
@@ -174,8 +175,9 @@ class Process:
             self._views = MemoryViews(memory.disk)
             return memory
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store = await SqliteStore.open(
-            path, self._clock, wakeup, self._threads["store"], self._threads["read"], DiskFiles(), self._emit
+        options = SqliteOptions(reads=self._threads["read"])
+        store = await SqliteStore.open_file(
+            path, self._clock, wakeup, self._threads["store"], self._emit, options
         )
         self._views = store.views
         return store
@@ -195,7 +197,7 @@ class Process:
 
     # The control port.
 
-    def _control_app(self) -> object:
+    def _control_app(self) -> ASGIApp:
         assert self._views is not None, "the store has been opened"
         store = self.engine.store
         live = EngineLive(self.engine)
@@ -223,10 +225,11 @@ class EngineLive:
     def systems(self) -> Sequence[LiveSystem]:
         """Every System as this process sees it."""
         found: list[LiveSystem] = []
-        for state in self._engine.systems.states():
-            breaker: BreakerState = state.breaker
+        for name in self._engine.plan.systems:
+            state = self._engine.systems.state(name)
+            breaker = cast("BreakerState", state.breaker.replace("_", "-"))  # the same words, spelled for people
             found.append(
-                LiveSystem(state.system, breaker, state.in_flight, state.waiting, state.retry_at or None, state.paused)
+                LiveSystem(name, breaker, state.in_flight, state.waiting, state.retry_at or None, state.paused)
             )
         return found
 

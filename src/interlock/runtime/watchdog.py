@@ -58,5 +58,7 @@ class Watchdog:
 
 def _stack(frame: FrameType | None) -> list[str]:
     """The innermost frames, outermost first, as `function at file:line`."""
-    frames = traceback.extract_stack(frame, limit=_FRAMES_TOLD) if frame is not None else []
+    if frame is None:
+        return []
+    frames: list[traceback.FrameSummary] = list(traceback.extract_stack(frame, limit=_FRAMES_TOLD))
     return [f"{entry.name} at {entry.filename.rsplit('/', 1)[-1]}:{entry.lineno}" for entry in frames]
