@@ -86,6 +86,7 @@ class Fleet:
         self._sweep_timer: Timer | None = None
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._stopping = False
+        self._closed = False
         self._known: dict[CursorId, None] = {}
         self._crew = Crew(
             journal=store,
@@ -137,6 +138,7 @@ class Fleet:
             lane.cancel()
         for lane in self._lanes.values():
             await lane.ended()
+        self._closed = True
         while self._committing:
             await self._clock.sleep_until(self._clock.monotonic() + limits.US_PER_MS)
         await self._commit(release=True)
@@ -146,7 +148,7 @@ class Fleet:
 
     def abandon(self) -> None:
         """Let go of everything at once, without a word to the store: what a dying process does."""
-        self._stopping = True
+        self._stopping = self._closed = True
         for lane in self._lanes.values():
             lane.lose("abandoned")
         for task in list(self._tasks):
@@ -302,7 +304,7 @@ class Fleet:
         if self._kick_timer is not None:
             self._kick_timer.cancel()
             self._kick_timer = None
-        if not self._committing and self._dirty and not self._stopping:
+        if not self._committing and self._dirty and not self._closed:
             self._committing = True
             self._spawn(self._commit())
 
