@@ -77,7 +77,7 @@ GOOD: list[AnyLine] = [
 ]  # fmt: skip
 
 BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
-    "an event that never arrives": ("I1", [*two_events(), called(8, 1), cursor(9, 2, 2)], READS),
+    "an event that never arrives": ("I1", [*two_events(), called(8, 1), cursor(9, 2, 2), Finished(t=10)], READS),
     "an event that was never handed in": ("I2", [logged(1, 1)], READS),
     "a body that changed on its way into the log": ("I2", [publish(1, "invoke"), logged(2, 1, digest="x")], READS),
     "a call for what the log does not have": ("I2", [publish(1, "invoke"), logged(2, 1), called(3, 2)], READS),

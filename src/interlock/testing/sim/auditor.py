@@ -14,7 +14,7 @@ from interlock.core.event import Event, Shard
 from interlock.core.ports import Offload
 from interlock.journal.decide import Held
 from interlock.journal.memory import MemoryDisk, MemoryLedger
-from interlock.testing.sim.history import Accounted, History, Logged
+from interlock.testing.sim.history import Accounted, History, Logged, Retired
 from interlock.testing.sim.loop import SimLoop
 from interlock.testing.sim.ports import CommitFault, SimOffload
 from interlock.testing.standing import live
@@ -45,6 +45,7 @@ class Auditor:
         self._history = history
         self._streams = streams
         self._heads: dict[Shard, int] = {}
+        self._gone: dict[Shard, int] = {}
         self._held: dict[CursorId, Held] = {}
 
     def look(self) -> None:
@@ -54,6 +55,11 @@ class Auditor:
                 continue
             for number, log in enumerate(stream.shards):
                 shard = Shard(name, number)
+                if log.gone > self._gone.get(shard, 0):
+                    self._gone[shard] = log.gone
+                    self._history.add(
+                        Retired(t=self._loop.now_us, process="disk", stream=name, shard=number, upto=log.gone)
+                    )
                 seen = self._heads.get(shard, 0)
                 if log.head > seen:
                     self._heads[shard] = log.head

@@ -23,6 +23,7 @@ from interlock.testing.sim.history import (
     Quiet,
     Read,
     Reads,
+    Retired,
 )
 
 Place = tuple[str, int, int]
@@ -107,12 +108,16 @@ def _case(lines: Sequence[AnyLine], reads: dict[str, Reads]) -> Case:
 
 def no_loss(case: Case) -> Iterator[Violation]:
     """I1, I6: what was acknowledged was durable by then, and reached each subscription or its dead letters."""
-    durable = {(line.stream, line.id): line.t for line in case.logged.values()}
+    durable: dict[tuple[str, str], int] = {}
+    for line in case.logged.values():
+        durable.setdefault((line.stream, line.id), line.t)
     for line in case.lines:
         if isinstance(line, Published) and line.kind == "ok":
             at = durable.get((line.stream, line.id))
             if at is None or at > line.t:
                 yield Violation("I6", line.t, f"{line.id} was acknowledged and is not durable")
+    if not any(isinstance(line, Finished) for line in case.lines):
+        return
     for reads in case.reads.values():
         for event in case.expected(reads):
             name = (reads.name, (event.stream, event.shard, event.offset))
@@ -149,21 +154,26 @@ def no_duplicate_effect(case: Case) -> Iterator[Violation]:
     effects: Counter[tuple[str, Place, str]] = Counter()
     sent: Counter[tuple[str, Place, str]] = Counter()
     asked: Counter[tuple[str, Place]] = Counter()
-    tokens: dict[str, tuple[str, Place, str]] = {}
-    derived: set[tuple[str, str]] = set()
+    tokens: dict[str, tuple[str, str, str]] = {}
+    derived: dict[tuple[str, str], Place] = {}
+    gone: Counter[tuple[str, int]] = Counter()
     for line in case.lines:
         match line:
             case Asked(verb="retry" | "restore"):
                 asked[line.subscription, (line.stream, line.shard, line.offset)] += 1
             case Logged() if line.via:
-                if (line.via, line.origin) in derived:
+                stream, shard, offset = derived.get((line.via, line.origin), (line.stream, 0, 0))
+                if offset > gone[stream, shard]:
                     yield Violation("I3", line.t, f"{line.via} derived two events from {line.origin}")
-                derived.add((line.via, line.origin))
+                derived[line.via, line.origin] = (line.stream, line.shard, line.offset)
+            case Retired():
+                gone[line.stream, line.shard] = line.upto
             case Called():
                 call = (line.subscription, _place(line), line.label)
                 effect = case.reads[line.subscription].effect if line.subscription in case.reads else "keyed"
-                if line.token and tokens.setdefault(line.token, call) != call:
-                    yield Violation("I3", line.t, f"the key of {tokens[line.token]} was used for {call}")
+                named = (line.subscription, line.id, line.label)
+                if line.token and tokens.setdefault(line.token, named) != named:
+                    yield Violation("I3", line.t, f"the key of {tokens[line.token]} was used for {named}")
                 effects[call] += line.fresh and effect == "keyed"
                 if effects[call] > 1:
                     yield Violation("I3", line.t, f"{line.id} had two effects at {line.process} by {line.subscription}")
@@ -203,16 +213,20 @@ def order_per_key(case: Case) -> Iterator[Violation]:
 def the_log(case: Case) -> Iterator[Violation]:
     """I5: offsets without gaps, an identity once, and readers who are told the truth about what they have seen."""
     heads: Counter[tuple[str, int]] = Counter()
-    known: set[tuple[str, str]] = set()
+    gone: Counter[tuple[str, int]] = Counter()
+    known: dict[tuple[str, str], tuple[int, int]] = {}
     for line in case.lines:
         match line:
             case Logged():
                 if line.offset != heads[line.stream, line.shard] + 1:
                     yield Violation("I5", line.t, f"offset {line.offset} follows {heads[line.stream, line.shard]}")
                 heads[line.stream, line.shard] = line.offset
-                if (line.stream, line.id) in known:
+                shard, offset = known.get((line.stream, line.id), (0, 0))
+                if offset > gone[line.stream, shard]:
                     yield Violation("I5", line.t, f"{line.id} is in the log twice")
-                known.add((line.stream, line.id))
+                known[line.stream, line.id] = (line.shard, line.offset)
+            case Retired():
+                gone[line.stream, line.shard] = line.upto
             case Read():
                 if line.offsets != tuple(range(line.after + 1, line.upto + 1)):
                     yield Violation("I5", line.t, f"a reader after {line.after} was told it has all up to {line.upto}")
@@ -260,6 +274,7 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
     first: dict[tuple[str, Place], int] = {}
     refused: Counter[tuple[str, Place]] = Counter()
     cursors: dict[CursorName, Accounted] = {}
+    asked: dict[tuple[str, Place], None] = {}
     disturbed = 0
     broken: set[str] = set()
     answers_lost = any(isinstance(line, Fault) and line.scope == "network" for line in case.lines)
@@ -270,6 +285,7 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 broken.add(line.process)
             case Asked():
                 name = (line.subscription, (line.stream, line.shard, line.offset))
+                asked[name] = None
                 for known in (waits, first, refused):
                     known.pop(name, None)
             case Accounted():
@@ -288,7 +304,9 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 if line.t < min(not_before, last) and faults == disturbed:
                     yield Violation("I9", line.t, f"{line.id} was tried {not_before - line.t} µs too early")
                 cursor = cursors.get((line.subscription, line.stream, line.shard))
-                if cursor is not None and line.process not in broken and _is_settled(cursor, line.offset, line.key):
+                if name in asked or line.process in broken or cursor is None:
+                    continue
+                if _is_settled(cursor, line.offset, line.key):
                     yield Violation("I9", line.t, f"{line.id} was begun by {line.subscription} after it was settled")
             case _:
                 pass

@@ -45,6 +45,14 @@ class Logged(Line, tag="logged", frozen=True, kw_only=True):
     via: str = ""
 
 
+class Retired(Line, tag="retired", frozen=True, kw_only=True):
+    """A shard's events up to an offset went; their identities are forgotten with them."""
+
+    stream: str
+    shard: int
+    upto: int
+
+
 class Read(Line, tag="read", frozen=True, kw_only=True):
     """A reader got the events of a shard after an offset, and was told that it has all up to `upto`."""
 
@@ -159,7 +167,7 @@ class Reads(msgspec.Struct, frozen=True):
     ailing: frozenset[str] = frozenset()
 
 
-AnyLine = Published | Logged | Read | Accounted | Began | Called | Asked | Fault | Quiet | Finished
+AnyLine = Published | Logged | Retired | Read | Accounted | Began | Called | Asked | Fault | Quiet | Finished
 
 
 class History:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextvars
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from interlock.core.errors import StoreError
+from interlock.core.event import Event, Shard
 from interlock.core.ports import Wakeup
 from interlock.edge.problem import rendered
 from interlock.journal.memory import MemoryDisk, MemoryStore
@@ -16,7 +18,7 @@ from interlock.spec.plan import Plan
 from interlock.testing.fakes import FakeSecrets, anyone
 from interlock.testing.sim.auditor import Auditor, StoreOffload
 from interlock.testing.sim.history import Fault, History
-from interlock.testing.sim.loop import Process, SimLoop
+from interlock.testing.sim.loop import Process, SimLoop, current_process
 from interlock.testing.sim.net import Network
 from interlock.testing.sim.ports import CommitFault, SimClock, SimOffload, SimRandom
 from interlock.wire.server import Server
@@ -112,7 +114,8 @@ class Machine:
     async def _open_store(self, wakeup: Wakeup) -> Store:
         parts = self._parts
         offload = StoreOffload(parts.loop, parts.auditor, parts.fsync_us, self._commit_fault)
-        self._store = MemoryStore(parts.clock, wakeup, offload=offload, emit=self._emit, disk=parts.disk)
+        relay = _Relay(parts.loop, self.process, wakeup)
+        self._store = MemoryStore(parts.clock, relay, offload=offload, emit=self._emit, disk=parts.disk)
         return self._store
 
     def _commit_fault(self) -> CommitFault | None:
@@ -132,6 +135,28 @@ class Machine:
         self.records[record] = self.records.get(record, 0) + 1
         if record in BUGS:
             self.bugs.append(f"{self.name} at {self._parts.loop.now_us}: {record} {_shown(fields)}")
+
+
+class _Relay:
+    """Brings what another process committed as a step of this one: a store tells all who share its disk at once."""
+
+    def __init__(self, loop: SimLoop, process: Process, wakeup: Wakeup) -> None:
+        self._loop = loop
+        self._process = process
+        self._wakeup = wakeup
+        self._context = contextvars.copy_context()
+
+    def appended(self, shard: Shard, events: Sequence[Event]) -> None:
+        self._bring(self._wakeup.appended, shard, events)
+
+    def changed(self, cells: Iterable[str]) -> None:
+        self._bring(self._wakeup.changed, tuple(cells))
+
+    def _bring(self, tell: Callable[..., None], *told: object) -> None:
+        if current_process() is self._process:
+            tell(*told)
+        else:
+            self._loop.call_soon(tell, *told, context=self._context)
 
 
 def _shown(fields: Mapping[str, Any]) -> str:
