@@ -14,8 +14,9 @@ from interlock.core.errors import InterlockError, SpecError
 from interlock.core.limits import HEADER_COUNT_MAX, TARGET_BYTES_MAX
 
 # Of a path from user code: what RFC 3986 allows in one, and what is percent-encoded for it (anything beyond ASCII).
-_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/%\-\x80-\U0010ffff]*")
-_QUERY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%\-\x80-\U0010ffff\[\]]*")
+# A lone surrogate has no bytes to encode.
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/%\-\x80-\ud7ff\ue000-\U0010ffff]*")
+_QUERY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%\-\x80-\ud7ff\ue000-\U0010ffff\[\]]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[ \t!-~\x80-\xff]*[!-~\x80-\xff])?)?")
@@ -68,12 +69,14 @@ def joined(prefix: str, path: str, params: Mapping[str, str] | None = None) -> s
     """
     bare, mark, query = path.partition("?")
     why = _path_fault(bare) or _query_fault(query)
+    if params and not why:
+        try:
+            query = "&".join(part for part in (query, urlencode(params, quote_via=quote, errors="strict")) if part)
+        except UnicodeEncodeError:
+            why = "has a parameter that is not valid Unicode"
     if why:
-        raise InterlockError(
-            "call.path-invalid", f"a path {why}", "begin it with one slash, and quote() what you put in"
-        )
-    if params:
-        query = "&".join(part for part in (query, urlencode(params, quote_via=quote, errors="strict")) if part)
+        remedy = "begin it with one slash, and quote() what you put in"
+        raise InterlockError("call.path-invalid", f"a path {why}", remedy)
     target = prefix + bare + ("?" + query if query or mark else "")
     target = target if target.isascii() else quote(target, safe=_SAFE)
     if len(target) > TARGET_BYTES_MAX:
