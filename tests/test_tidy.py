@@ -281,7 +281,7 @@ def test_every_test_name_is_a_sentence_about_behaviour():
     short = [
         at(path, node, node.name)
         for path, node in functions([*TESTS, *tracked("examples/**.py")])
-        if node.name.startswith("test_") and path.name.startswith("test_") and len(node.name.split("_")) < 5
+        if node.name.startswith("test_") and path.name.startswith("test_") and len(node.name.split("_")) < 4
     ]
     assert short == []
 

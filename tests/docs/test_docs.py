@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import importlib.util
+import inspect
 import json
 import re
 import runpy
@@ -74,6 +76,9 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path):
                 # Empty lines before it, so that a traceback names the line of the page.
                 code = compile("\n" * (block.line - 1) + block.text, str(page), "exec", dont_inherit=True)
                 exec(code, module.__dict__)
+        for name, function in vars(module).copy().items():
+            if name.startswith("test_") and inspect.iscoroutinefunction(function):
+                asyncio.run(function())
     finally:
         del sys.modules[module.__name__]
 
