@@ -10,7 +10,7 @@ from interlock.control.ports import Live
 from interlock.control.queries import Reading, cursor_row
 from interlock.core.event import Shard
 from interlock.journal.ports import Retired
-from interlock.journal.views import CursorView
+from interlock.journal.views import Conservation, CursorLine
 
 _PAGE: Final = 500
 
@@ -23,36 +23,48 @@ def readiness(live: Live) -> tuple[bool, Mapping[str, bool]]:
 
 async def doctor(reading: Reading, _: shapes.Nothing) -> shapes.Doctor:
     """Every check, in full: the conservation equation of every cursor, the audit's chain, the process, the plan."""
-    views = await reading.views.cursors()
-    checks = [_conservation(views), await _audit_chain(reading), _planned(reading, views), _held(views)]
+    lines = await reading.views.cursors()
+    checks = [
+        await _conservation(reading, lines),
+        await _audit_chain(reading),
+        _planned(reading, lines),
+        _waiting(lines),
+    ]
     if reading.live is not None:
         checks += [
             shapes.Check(f"process.{name}", state == "ok", state, "" if state == "ok" else "see the log of the process")
             for name, state in reading.live.parts().items()
         ]
-    return shapes.Doctor(all(check.ok for check in checks), checks, [cursor_row(view) for view in views])
+    rows = [cursor_row(line, reading.journal) for line in lines]
+    return shapes.Doctor(all(check.ok for check in checks), checks, rows)
 
 
-def _conservation(views: Sequence[CursorView]) -> shapes.Check:
-    wrong = [view for view in views if view.imbalance]
+async def _conservation(reading: Reading, lines: Sequence[CursorLine]) -> shapes.Check:
+    """Counted anew from rows and marks, not from the counters alone."""
+    counted = [await reading.views.conservation(line.cursor.id) for line in lines]
+    wrong = [found for found in counted if found is not None and not found.holds]
     if not wrong:
-        accounted = sum(view.cursor.floor - view.cursor.start + view.cursor.above.bit_count() for view in views)
-        return shapes.Check("conservation", True, f"{accounted} accounted events balance in {len(views)} cursors")
-    id = wrong[0].cursor.id
+        accounted = sum(found.accounted for found in counted if found is not None)
+        return shapes.Check("conservation", True, f"{accounted} accounted events balance in {len(counted)} cursors")
     return shapes.Check(
         "conservation",
         False,
-        f"{len(wrong)} cursors do not balance; {id.subscription} on {id.shard.stream}/{id.shard.number} is off by "
-        f"{wrong[0].imbalance}",
+        f"{len(wrong)} cursors do not balance; {_told(wrong[0])}",
         "stop the process, keep a copy of the store, and report it: this is a bug of Interlock",
     )
 
 
-def _planned(reading: Reading, views: Sequence[CursorView]) -> shapes.Check:
+def _told(wrong: Conservation) -> str:
+    id = wrong.cursor
+    sides = f"{wrong.accounted} = {wrong.settled} + {wrong.stragglers} + {wrong.behind}"
+    return f"{id.subscription} on {id.shard.stream}/{id.shard.number}: {'; '.join([sides, *wrong.problems[:3]])}"
+
+
+def _planned(reading: Reading, lines: Sequence[CursorLine]) -> shapes.Check:
     if reading.plan is None:
         return shapes.Check("plan", True, "no plan is loaded, so nothing was compared with it")
     planned = reading.plan.subscriptions
-    strangers = sorted({view.cursor.id.subscription for view in views} - planned.keys())
+    strangers = sorted({line.cursor.id.subscription for line in lines} - planned.keys())
     if not strangers:
         return shapes.Check("plan", True, f"the plan knows every subscription of the store ({len(planned)})")
     return shapes.Check(
@@ -63,11 +75,11 @@ def _planned(reading: Reading, views: Sequence[CursorView]) -> shapes.Check:
     )
 
 
-def _held(views: Sequence[CursorView]) -> shapes.Check:
+def _waiting(lines: Sequence[CursorLine]) -> shapes.Check:
     """Keys that wait for a person are no fault of the engine, but nobody else will free them."""
-    held = sum(view.rows.get("held", 0) for view in views)
-    dead = sum(view.rows.get("dead", 0) for view in views)
-    says = f"{dead} dead letters, {held} held events, {sum(view.behind for view in views)} waiting behind blocked keys"
+    held = sum(line.rows.get("held", 0) for line in lines)
+    dead = sum(line.rows.get("dead", 0) for line in lines)
+    says = f"{dead} dead letters, {held} held events, {sum(line.behind for line in lines)} waiting behind blocked keys"
     return shapes.Check("stragglers", True, says, "see `interlock dead ls`" if held or dead else "")
 
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from interlock.control import shapes
 from interlock.control.ports import Live, LiveSystem
 from interlock.control.problem import Refused
 from interlock.core.controls import Control, decode_control, subscription_control_key, system_control_key
-from interlock.core.cursor import RowState
-from interlock.core.event import Event, Shard
-from interlock.core.ids import event_id
+from interlock.core.event import Event
 from interlock.core.redact import redacted_headers
 from interlock.journal.ports import Cells, Journal
-from interlock.journal.views import CursorView, DeadGroup, EventQuery, FoundRow, Life, RowQuery, Views
+from interlock.journal.views import CursorLine, EventsQuery, Passage, Views
 from interlock.spec.plan import OnDead, Plan
-
-PERSON_STATES: Final[tuple[RowState, ...]] = ("dead", "held")
-"""Stragglers that need a person."""
 
 
 class Reading(NamedTuple):
@@ -36,10 +31,10 @@ class Reading(NamedTuple):
 async def events(reading: Reading, asked: shapes.EventsAsked) -> shapes.Events:
     """A page of events, newest first."""
     if asked.id is not None:
-        found = await reading.views.event_by_prefix(asked.id, _bounded(asked.limit))
-        return shapes.Events([event_row(event) for event in found])
-    limit = _bounded(asked.limit)
-    query = EventQuery(asked.stream, asked.type, asked.key, asked.since_at, asked.before, limit + 1)
+        found = await reading.views.events_by_prefix(asked.id, bounded(asked.limit))
+        return shapes.Events([event_row(event) for event in reversed(found)])
+    limit = bounded(asked.limit)
+    query = EventsQuery(asked.stream, asked.type, asked.key, asked.since_at, before=asked.before, limit=limit + 1)
     page = await reading.views.events(query)
     shown = page[:limit]
     return shapes.Events([event_row(event) for event in shown], shown[-1].id if len(page) > limit else None)
@@ -53,7 +48,7 @@ async def event(reading: Reading, asked: shapes.EventAsked) -> shapes.EventDetai
     """
     found = await one_event(reading.views, asked.id)
     draft = found.draft
-    lives = await reading.views.timeline(found.shard, found.offset)
+    passages = await reading.views.timeline(found)
     text, encoded = _payload(draft.data) if asked.payload else (None, None)
     return shapes.EventDetail(
         event=event_row(found),
@@ -67,7 +62,8 @@ async def event(reading: Reading, asked: shapes.EventAsked) -> shapes.EventDetai
         traceparent=draft.traceparent,
         payload=text,
         payload_base64=encoded,
-        timeline=_timeline(found, lives),
+        subscriptions=[_passage(passage) for passage in passages],
+        timeline=_timeline(found, passages),
     )
 
 
@@ -75,9 +71,9 @@ async def one_event(views: Views, id: str) -> Event:
     """The one event whose id begins with `id`.
 
     Raises:
-        Refused: `event.unknown`, `event.ambiguous`.
+        InterlockError: `id.malformed`; `event.unknown`, `event.ambiguous`.
     """
-    found = await views.event_by_prefix(id, 2)
+    found = await views.events_by_prefix(id, 2)
     if not found:
         raise Refused(
             404, "event.unknown", "no event in the store has an id that begins so", "see `interlock events ls`"
@@ -87,50 +83,15 @@ async def one_event(views: Views, id: str) -> Event:
     return found[0]
 
 
-async def dead(reading: Reading, asked: shapes.DeadAsked) -> shapes.DeadGroups:
-    """Causes, the latest first."""
-    states: tuple[RowState, ...] = ("discarded",) if asked.discarded else PERSON_STATES
-    query = RowQuery(states, asked.subscription, asked.system, limit=_bounded(asked.limit))
-    groups = [_group(group) for group in await reading.views.dead_groups(query)]
-    return shapes.DeadGroups(groups, sum(group.count for group in groups))
-
-
-async def dead_letters(reading: Reading, asked: shapes.DeadShow) -> shapes.DeadLetters:
-    """The dead letters of one cause.
-
-    Raises:
-        Refused: `dead.unknown`, `dead.ambiguous`.
-    """
-    limit = _bounded(asked.limit)
-    rows = await reading.views.find_rows(
-        RowQuery((*PERSON_STATES, "discarded"), fingerprint=asked.fingerprint, limit=limit + 1)
-    )
-    one_fingerprint(rows)
-    return shapes.DeadLetters([dead_letter(row) for row in rows[:limit]], len(rows) > limit)
-
-
-def one_fingerprint(rows: Sequence[FoundRow]) -> None:
-    """See that rows found by a prefix of a fingerprint are of one.
-
-    Raises:
-        Refused: `dead.unknown` for none, `dead.ambiguous` for several.
-    """
-    prints = {found.row.fingerprint for found in rows}
-    if not prints:
-        raise Refused(404, "dead.unknown", "no dead letter has a fingerprint that begins so", "see `interlock dead ls`")
-    if len(prints) > 1:
-        raise Refused(409, "dead.ambiguous", "several fingerprints begin so", "give more of its characters")
-
-
 async def subscriptions(reading: Reading, _: shapes.Nothing) -> shapes.Subscriptions:
     """All subscriptions: those of the plan, then those that only the store knows."""
-    views = await reading.views.cursors()
-    known = dict.fromkeys(view.cursor.id.subscription for view in views)
+    lines = await reading.views.cursors()
+    known = dict.fromkeys(line.cursor.id.subscription for line in lines)
     planned = list(reading.plan.subscriptions) if reading.plan else []
     names = [*planned, *(name for name in known if name not in planned)]
     paused = await _paused(reading.cells, [subscription_control_key(name) for name in names])
     rows = [
-        _subscription(name, reading.plan, [view for view in views if view.cursor.id.subscription == name], control)
+        _subscription(name, reading.plan, [line for line in lines if line.cursor.id.subscription == name], control)
         for name, control in zip(names, paused, strict=True)
     ]
     return shapes.Subscriptions(rows)
@@ -146,8 +107,8 @@ async def subscription(reading: Reading, asked: shapes.SubscriptionAsked) -> sha
     row = next((row for row in listed.subscriptions if row.name == asked.name), None)
     if row is None:
         raise subscription_unknown()
-    views = await reading.views.cursors()
-    return shapes.SubscriptionDetail(row, [cursor_row(v) for v in views if v.cursor.id.subscription == asked.name])
+    lines = [line for line in await reading.views.cursors() if line.cursor.id.subscription == asked.name]
+    return shapes.SubscriptionDetail(row, [cursor_row(line, reading.journal) for line in lines])
 
 
 def subscription_unknown() -> Refused:
@@ -173,14 +134,21 @@ async def systems(reading: Reading, _: shapes.Nothing) -> shapes.Systems:
 
 async def streams(reading: Reading, _: shapes.Nothing) -> shapes.Streams:
     """All streams with the bounds of their shards."""
-    found: list[shapes.StreamRow] = []
-    for stream in await reading.views.streams():
-        bounds = [
-            reading.journal.bounds(shard) for shard in [Shard(stream.name, number) for number in range(stream.shards)]
+    return shapes.Streams(
+        [
+            shapes.StreamRow(
+                line.made.name,
+                line.made.shards,
+                line.made.created_at,
+                [oldest for oldest, _ in line.bounds],
+                [newest for _, newest in line.bounds],
+                line.events,
+                line.bytes,
+                line.full,
+            )
+            for line in await reading.views.streams()
         ]
-        oldest, newest = [first for first, _ in bounds], [last for _, last in bounds]
-        found.append(shapes.StreamRow(stream.name, stream.shards, stream.created_at, oldest, newest))
-    return shapes.Streams(found)
+    )
 
 
 async def plan(reading: Reading, _: shapes.Nothing) -> shapes.PlanInfo:
@@ -221,33 +189,9 @@ def event_row(event: Event) -> shapes.EventRow:
     )
 
 
-def dead_letter(found: FoundRow) -> shapes.DeadLetter:
-    """A straggler as a row."""
-    row, shard = found.row, found.cursor.shard
-    return shapes.DeadLetter(
-        event_id(found.accepted_at, shard.stream, shard.number, row.offset),
-        found.cursor.subscription,
-        shard.stream,
-        shard.number,
-        row.offset,
-        row.type,
-        row.key,
-        row.state,
-        row.reason,
-        row.error,
-        row.status,
-        row.system,
-        row.fingerprint,
-        row.attempts_total,
-        row.first_failed_at,
-        row.died_at,
-        row.replays,
-    )
-
-
-def cursor_row(view: CursorView) -> shapes.CursorRow:
+def cursor_row(line: CursorLine, journal: Journal) -> shapes.CursorRow:
     """A cursor as a row."""
-    cursor = view.cursor
+    cursor = line.cursor
     return shapes.CursorRow(
         cursor.id.subscription,
         cursor.id.shard.stream,
@@ -255,55 +199,49 @@ def cursor_row(view: CursorView) -> shapes.CursorRow:
         cursor.start,
         cursor.floor,
         cursor.above.bit_count(),
-        view.newest,
+        journal.bounds(cursor.id.shard)[1],
         cursor.counters.delivered,
         cursor.counters.filtered,
         cursor.counters.discarded,
-        _stragglers([view]),
-        view.behind,
-        view.lag,
-        view.imbalance,
+        _stragglers([line]),
+        line.behind,
+        sum(line.lag.values()),
+        line.oldest_at,
+        imbalance(line),
     )
 
 
-def _group(group: DeadGroup) -> shapes.DeadGroup:
-    sample = dead_letter(group.sample)
-    return shapes.DeadGroup(
-        group.fingerprint,
-        group.subscription,
-        sample.system,
-        sample.error or sample.reason or "",
-        sample.status,
-        group.count,
-        group.held,
-        group.keys,
-        group.first_at,
-        group.last_at,
-        sample.event,
-    )
+def imbalance(line: CursorLine) -> int:
+    """Left side minus right side of the conservation equation (DESIGN 3), as the cursor's own counters have it."""
+    cursor, counters = line.cursor, line.cursor.counters
+    accounted = cursor.floor - cursor.start + cursor.above.bit_count()
+    settled = counters.delivered + counters.filtered + counters.discarded
+    return accounted - settled - sum(_stragglers([line]).values()) - line.behind
 
 
 def _subscription(
-    name: str, plan: Plan | None, views: Sequence[CursorView], control: Control
+    name: str, plan: Plan | None, lines: Sequence[CursorLine], control: Control
 ) -> shapes.SubscriptionRow:
     spec = plan.subscriptions.get(name) if plan else None
-    counters = [view.cursor.counters for view in views]
+    counters = [line.cursor.counters for line in lines]
+    oldest = [line.oldest_at for line in lines if line.oldest_at is not None]
     return shapes.SubscriptionRow(
         name=name,
-        planned=spec is not None,
+        planned=None if plan is None else spec is not None,
         kind=spec.kind if spec else "",
-        stream=spec.stream if spec else views[0].cursor.id.shard.stream if views else "",
+        stream=spec.stream if spec else lines[0].cursor.id.shard.stream if lines else "",
         types=sorted(spec.type_ids) if spec else [],
         owner=_owner(plan, spec.integration) if plan and spec else "",
         order=spec.order if spec else "",
         on_dead=_on_dead(spec.on_dead) if spec else "",
         paused=control.paused,
-        lag=sum(view.lag for view in views),
+        lag=sum(sum(line.lag.values()) for line in lines),
+        oldest_at=min(oldest, default=None),
         delivered=sum(counter.delivered for counter in counters),
         filtered=sum(counter.filtered for counter in counters),
         discarded=sum(counter.discarded for counter in counters),
-        stragglers=_stragglers(views),
-        behind=sum(view.behind for view in views),
+        stragglers=_stragglers(lines),
+        behind=sum(line.behind for line in lines),
     )
 
 
@@ -331,10 +269,10 @@ def _on_dead(on_dead: OnDead) -> str:
     return on_dead.kind if on_dead.after_us is None else f"{on_dead.kind}({on_dead.after_us // 1_000_000} s)"
 
 
-def _stragglers(views: Sequence[CursorView]) -> Mapping[str, int]:
+def _stragglers(lines: Sequence[CursorLine]) -> Mapping[str, int]:
     counted: dict[str, int] = {}
-    for view in views:
-        for state, count in view.rows.items():
+    for line in lines:
+        for state, count in line.rows.items():
             if count and state != "discarded":
                 counted[state] = counted.get(state, 0) + count
     return counted
@@ -352,25 +290,32 @@ def _payload(data: bytes) -> tuple[str | None, str | None]:
         return None, b64encode(data).decode()
 
 
-def _timeline(event: Event, lives: Sequence[Life]) -> list[shapes.Moment]:
+def _passage(passage: Passage) -> shapes.PassageRow:
+    row = passage.row
+    attempts = len(passage.successes) + len(passage.attempts)
+    return shapes.PassageRow(
+        passage.cursor.subscription,
+        passage.state,
+        attempts,
+        row.due_at if row else None,
+        row.reason if row else None,
+        row.error if row else None,
+        row.fingerprint if row else None,
+    )
+
+
+def _timeline(event: Event, passages: Sequence[Passage]) -> list[shapes.Moment]:
     moments = [shapes.Moment(event.accepted_at, "accepted")]
-    for life in lives:
-        moments += _moments(life)
+    for passage in passages:
+        moments += _moments(passage)
     return sorted(moments, key=lambda moment: moment.at)
 
 
-def _moments(life: Life) -> list[shapes.Moment]:
-    name = life.cursor.subscription
+def _moments(passage: Passage) -> list[shapes.Moment]:
+    name = passage.cursor.subscription
     found = [
-        shapes.Moment(
-            success.started_at,
-            "attempt",
-            name,
-            "done",
-            duration_us=success.duration_us,
-            status=success.status,
-        )
-        for success in life.successes
+        shapes.Moment(done.started_at, "attempt", name, "done", duration_us=done.duration_us, status=done.status)
+        for done in passage.successes
     ]
     found += [
         shapes.Moment(
@@ -392,17 +337,14 @@ def _moments(life: Life) -> list[shapes.Moment]:
             attempt.actor,
             attempt.trace,
         )
-        for attempt in life.attempts
+        for attempt in passage.attempts
     ]
-    row = life.row
-    if row is not None:
-        at = row.died_at or row.due_at or row.since or 0
-        detail = row.reason or ""
-        found.append(
-            shapes.Moment(at, "state", name, row.state, row.attempts_total, error=row.error or "", detail=detail)
-        )
+    if passage.row is not None and passage.row.died_at is not None:
+        row = passage.row
+        found.append(shapes.Moment(row.died_at or 0, "died", name, detail=row.reason or ""))
     return found
 
 
-def _bounded(limit: int) -> int:
+def bounded(limit: int) -> int:
+    """A page's size within its bounds."""
     return max(1, min(limit, shapes.PAGE_MAX))

@@ -12,6 +12,7 @@ import msgspec
 
 from interlock.control.ports import BreakerState
 from interlock.core.cursor import RowState
+from interlock.journal.views import PassageState
 
 PAGE_MAX = 200
 """Rows of one answer at most; `more` says that there are others."""
@@ -66,13 +67,10 @@ class EventAsked(msgspec.Struct, frozen=True):
 
 
 class Moment(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that happened to an event, or that it waits for.
-
-    `what` is `accepted`, `attempt` or `state`; a state (`due`, `held`, `dead`, ...) is as of now.
-    """
+    """One thing that happened to an event."""
 
     at: int
-    what: Literal["accepted", "attempt", "state"]
+    what: Literal["accepted", "attempt", "died"]
     subscription: str = ""
     outcome: str = ""
     number: int = 0
@@ -90,6 +88,18 @@ class Moment(msgspec.Struct, frozen=True, omit_defaults=True):
     trace: str | None = None
 
 
+class PassageRow(msgspec.Struct, frozen=True):
+    """How an event stands with one subscription at this moment; `due_at` is when it is attempted next, if it waits."""
+
+    subscription: str
+    state: PassageState
+    attempts: int
+    due_at: int | None
+    reason: str | None
+    error: str | None
+    fingerprint: str | None
+
+
 class EventDetail(msgspec.Struct, frozen=True):
     """An event with its payload and its timeline. `payload` is text; `payload_base64` holds what is not UTF-8."""
 
@@ -104,6 +114,7 @@ class EventDetail(msgspec.Struct, frozen=True):
     traceparent: str | None
     payload: str | None
     payload_base64: str | None
+    subscriptions: Sequence[PassageRow]
     timeline: Sequence[Moment]
 
 
@@ -117,7 +128,10 @@ class DeadAsked(msgspec.Struct, frozen=True):
 
 
 class DeadGroup(msgspec.Struct, frozen=True):
-    """Failures with the same cause. `sample` is the id of one of their events."""
+    """Failures with the same cause. `sample` is the id of one of their events, None if that cannot be read any more.
+
+    `count` includes the `held` ones. Rows that no failure made (skipped by a person) have no fingerprint.
+    """
 
     fingerprint: str
     subscription: str
@@ -126,10 +140,9 @@ class DeadGroup(msgspec.Struct, frozen=True):
     status: int | None
     count: int
     held: int
-    keys: int
     first_at: int
     last_at: int
-    sample: str
+    sample: str | None
 
 
 class DeadGroups(msgspec.Struct, frozen=True):
@@ -147,9 +160,9 @@ class DeadShow(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A straggler that needs a person."""
+    """A straggler that needs a person; `event` is None if its event cannot be read any more."""
 
-    event: str
+    event: str | None
     subscription: str
     stream: str
     shard: int
@@ -232,7 +245,8 @@ class SubscriptionAsked(msgspec.Struct, frozen=True):
 class CursorRow(msgspec.Struct, frozen=True):
     """A subscription's place in one shard, with the two sides of the conservation equation.
 
-    `imbalance` is left side minus right side: anything but 0 is a bug. `lag` counts offsets not accounted for.
+    `imbalance` is left side minus right side: anything but 0 is a bug. `lag` counts events of its types above the
+    floor, of which the first was accepted at `oldest_at`.
     """
 
     subscription: str
@@ -248,14 +262,18 @@ class CursorRow(msgspec.Struct, frozen=True):
     stragglers: Mapping[str, int]
     behind: int
     lag: int
+    oldest_at: int | None
     imbalance: int
 
 
 class SubscriptionRow(msgspec.Struct, frozen=True):
-    """A subscription, summed over its shards. `planned` is False for one that only the store knows."""
+    """A subscription, summed over its shards.
+
+    `planned` is False for one that only the store knows, None where no plan was there to compare with.
+    """
 
     name: Name
-    planned: bool
+    planned: bool | None
     kind: str
     stream: str
     types: Sequence[str]
@@ -264,6 +282,7 @@ class SubscriptionRow(msgspec.Struct, frozen=True):
     on_dead: str
     paused: bool
     lag: int
+    oldest_at: int | None
     delivered: int
     filtered: int
     discarded: int
@@ -306,13 +325,16 @@ class Systems(msgspec.Struct, frozen=True):
 
 
 class StreamRow(msgspec.Struct, frozen=True):
-    """A stream; `oldest` and `newest` are offsets by shard."""
+    """A stream; `oldest` and `newest` are offsets by shard. `full`: it is at its bound and refuses intake."""
 
     name: Name
     shards: int
     created_at: int
     oldest: Sequence[int]
     newest: Sequence[int]
+    events: int
+    bytes: int
+    full: bool
 
 
 class Streams(msgspec.Struct, frozen=True):

@@ -46,7 +46,7 @@ async def _tail(admin: Admin, _: Caller, taken: shapes.TailAsked) -> shapes.Tail
 
 
 async def _dead(verb: Verb, admin: Admin, caller: Caller, taken: shapes.DeadCommand) -> shapes.DeadAnswer:
-    return await dead.command(admin.reading.views, _commands(admin), verb, _who(caller, taken), taken)
+    return await dead.command(admin.reading, _commands(admin), verb, _who(caller, taken), taken)
 
 
 async def _pause_system(
@@ -91,7 +91,12 @@ def _who(caller: Caller, taken: shapes.DeadCommand | shapes.ControlCommand) -> W
 
 
 def _get(
-    path: str, name: str, summary: str, takes: type[T], gives: type, query: Callable[[Reading, T], Awaitable[object]]
+    path: str,
+    name: str,
+    summary: str,
+    takes: type[T],
+    gives: type,
+    query: Callable[[Reading, T], Awaitable[object]],
 ) -> Endpoint[Admin]:
     tag = path.split("/")[1]
     return Endpoint("GET", ROOT + path, name, summary, takes, gives, _reads(query), tag, offline=True)
@@ -133,7 +138,7 @@ EVENT: Final = _get(
     queries.event,
 )
 DEAD: Final = _get(
-    "/dead", "dead_list", "List causes of dead letters.", shapes.DeadAsked, shapes.DeadGroups, queries.dead
+    "/dead", "dead_list", "List causes of dead letters.", shapes.DeadAsked, shapes.DeadGroups, dead.causes
 )
 DEAD_SHOW: Final = _get(
     "/dead/{fingerprint}",
@@ -141,7 +146,7 @@ DEAD_SHOW: Final = _get(
     "Show the dead letters of one cause.",
     shapes.DeadShow,
     shapes.DeadLetters,
-    queries.dead_letters,
+    dead.letters,
 )
 DEAD_VERBS: Final[Mapping[Verb, Endpoint[Admin]]] = {
     "retry": _dead_post("retry", "Start a new budget for dead, held or (by event) due ones."),
@@ -171,14 +176,18 @@ SUBSCRIPTION_PAUSE: Final = _control_post(
 SUBSCRIPTION_RESUME: Final = _control_post(
     "subscriptions", "resume", "Start attempts of a subscription again.", partial(_pause_subscription, False)
 )
-SYSTEMS: Final = _get("/systems", "systems_list", "List Systems.", shapes.Nothing, shapes.Systems, queries.systems)
+SYSTEMS: Final = _get(
+    "/systems", "systems_list", "List Systems.", shapes.Nothing, shapes.Systems, queries.systems
+)._replace(offline=False)
 SYSTEM_PAUSE: Final = _control_post(
     "systems", "pause", "Send nothing to a System; intake goes on.", partial(_pause_system, True)
 )
 SYSTEM_RESUME: Final = _control_post("systems", "resume", "Send to a System again.", partial(_pause_system, False))
 STREAMS: Final = _get("/streams", "streams_list", "List streams.", shapes.Nothing, shapes.Streams, queries.streams)
 DOCTOR: Final = _get("/doctor", "doctor", "Check that the books balance.", shapes.Nothing, shapes.Doctor, health.doctor)
-PLAN: Final = _get("/plan", "plan_show", "Show what runs.", shapes.Nothing, shapes.PlanInfo, queries.plan)
+PLAN: Final = _get("/plan", "plan_show", "Show what runs.", shapes.Nothing, shapes.PlanInfo, queries.plan)._replace(
+    offline=False
+)
 TAIL: Final[Endpoint[Admin]] = Endpoint(
     "GET",
     ROOT + "/tail",

@@ -84,7 +84,7 @@ def position(text: str) -> Position:
 async def tail(reading: Reading, recent: Recent, clock: Clock, asked: shapes.TailAsked) -> shapes.Tail:
     """What came after a position, at the latest when the wait is over."""
     streams = await reading.views.streams()
-    shards = [Shard(stream.name, number) for stream in streams for number in range(stream.shards)]
+    shards = [Shard(line.made.name, number) for line in streams for number in range(line.made.shards)]
     if asked.after is None:
         newest = {shard: reading.journal.bounds(shard)[1] for shard in shards}
         return shapes.Tail([], _position(newest, recent.last).text())

@@ -14,14 +14,14 @@ from interlock.control.ports import LiveLane, LiveSystem
 from interlock.control.queries import Reading
 from interlock.control.table import Admin
 from interlock.control.tail import Recent
-from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Row, RowState, Success
+from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Row, Success
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.ids import shard_of
 from interlock.core.limits import LEASE_TTL_US
 from interlock.core.requests import Answer, decode_request, encode_request
-from interlock.journal.memory import MemoryLedger, MemoryStore
-from interlock.journal.ports import Assign, CellWrite, Lease, LeaseLost, Settlement, StreamInfo
-from interlock.journal.views import CursorView, DeadGroup, EventQuery, FoundRow, Life, RowQuery
+from interlock.journal.memory import MemoryStore
+from interlock.journal.memory_views import MemoryViews
+from interlock.journal.ports import Assign, CellWrite, Lease, LeaseLost, Settlement
 from interlock.spec.plan import (
     EventTypeSpec,
     HttpBinding,
@@ -116,94 +116,6 @@ class Process:
             await self.store.put([CellWrite(key, value, expected=cell.version)])
 
 
-class MemoryViews:
-    """The views, over a MemoryDisk, in the plainest way."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self._disk = store.disk
-
-    async def streams(self) -> Sequence[StreamInfo]:
-        return [self._disk.streams[name].made for name in sorted(self._disk.streams)]
-
-    def _events(self) -> list[Event]:
-        logs = [log for stream in self._disk.streams.values() for log in stream.shards]
-        found = [event for log in logs for event in [*log.kept.values(), *log.events]]
-        return sorted(found, key=lambda event: event.id, reverse=True)
-
-    async def events(self, query: EventQuery) -> Sequence[Event]:
-        return [
-            event
-            for event in self._events()
-            if query.stream in (None, event.shard.stream)
-            and query.type in (None, event.draft.type)
-            and query.key in (None, event.draft.key)
-            and event.accepted_at >= (query.since_at or 0)
-            and (query.before is None or event.id < query.before)
-        ][: query.limit]
-
-    async def event_by_prefix(self, prefix: str, limit: int = 2) -> Sequence[Event]:
-        return [event for event in self._events() if event.id.startswith(prefix)][:limit]
-
-    async def timeline(self, shard: Shard, offset: int) -> Sequence[Life]:
-        return [
-            Life(
-                id,
-                ledger.held.cursor.floor >= offset,
-                ledger.rows.get(offset),
-                [success for settled in ledger.settled for success in settled.successes if success.offset == offset],
-                [attempt for attempt in ledger.attempts if attempt.offset == offset],
-            )
-            for id, ledger in self._disk.ledgers.items()
-            if id.shard == shard
-        ]
-
-    async def find_rows(self, query: RowQuery) -> Sequence[FoundRow]:
-        return [
-            FoundRow(id, row, self._accepted_at(id.shard, row.offset))
-            for id, ledger in sorted(self._disk.ledgers.items())
-            for _, row in sorted(ledger.rows.items())
-            if row.state in query.states
-            and query.subscription in (None, id.subscription)
-            and query.system in (None, row.system)
-            and (row.fingerprint or "").startswith(query.fingerprint or "")
-        ][: query.limit]
-
-    async def dead_groups(self, query: RowQuery) -> Sequence[DeadGroup]:
-        grouped: dict[tuple[str, str], list[FoundRow]] = {}
-        for found in await self.find_rows(query._replace(limit=1_000_000)):
-            grouped.setdefault((found.row.fingerprint or "", found.cursor.subscription), []).append(found)
-        return [
-            DeadGroup(
-                fingerprint,
-                subscription,
-                len(rows),
-                sum(found.row.state == "held" for found in rows),
-                len({found.row.key for found in rows}),
-                rows[0].row.first_failed_at or 0,
-                rows[-1].row.died_at or 0,
-                rows[-1],
-            )
-            for (fingerprint, subscription), rows in grouped.items()
-        ][: query.limit]
-
-    async def cursors(self) -> Sequence[CursorView]:
-        return [self._view(ledger) for _, ledger in sorted(self._disk.ledgers.items())]
-
-    def _view(self, ledger: MemoryLedger) -> CursorView:
-        cursor = ledger.held.cursor
-        counted: dict[RowState, int] = {}
-        for row in ledger.rows.values():
-            counted[row.state] = counted.get(row.state, 0) + 1
-        newest = self._disk.shard(cursor.id.shard).head
-        behind = sum(mark.count for mark in ledger.marks.values())
-        return CursorView(cursor, counted, behind, newest, newest - cursor.floor - cursor.above.bit_count())
-
-    def _accepted_at(self, shard: Shard, offset: int) -> int:
-        event = self._disk.shard(shard).at(offset)
-        assert event is not None
-        return event.accepted_at
-
-
 def plan() -> Plan:
     async def book(event: object, context: object) -> None: ...
 
@@ -243,7 +155,7 @@ class Stage:
         self.store = MemoryStore(self.clock, self.process, emit=self.records)
         self.process.store = self.store
         self.recent = Recent(self.clock)
-        self.views = MemoryViews(self.store)
+        self.views = MemoryViews(self.store.disk, self.clock)
         self.chance = Chance()
         self.commands = Commands(self.store, self.store, self.process, self.clock, self.chance, self.records)
         reading = Reading(self.views, self.store, self.store, self.process, plan(), "0.1.0")

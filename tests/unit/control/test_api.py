@@ -128,7 +128,8 @@ def test_a_misspelt_member_is_told_the_nearest_name() -> None:
         (b'{"fingerprint":"fp_a","wait_us":1' + b"0" * 4_300 + b"}", 400, None),
         (b"{}", 400, "dead.unselected"),
         (b'{"fingerprint":"fp_zzz"}', 404, "dead.unknown"),
-        (b'{"event":"evt_zzz"}', 404, "event.unknown"),
+        (b'{"event":"evt_vvv"}', 404, "event.unknown"),
+        (b'{"event":"evt_zzz"}', 400, "id.malformed"),
         (b'{"fingerprint":"fp_aaaaaaaaaaaa","actor":"' + b"x" * 65 + b'"}', 400, "request.invalid"),
     ],
 )
@@ -198,9 +199,11 @@ def test_an_event_is_shown_with_its_timeline_in_order_and_without_secrets() -> N
     async def scenario(stage: Stage) -> None:
         dead = (await stage.get("/api/v1/events")).json()["events"][4]
         shown = (await stage.get(f"/api/v1/events/{dead['id']}")).json()
-        assert [moment["what"] for moment in shown["timeline"]] == ["accepted", "attempt", "state"]
+        assert [moment["what"] for moment in shown["timeline"]] == ["accepted", "attempt", "died"]
         assert shown["timeline"][1]["error"] == "http 503"
         assert shown["timeline"][1]["subscription"] == BOOK
+        (passage,) = shown["subscriptions"]
+        assert (passage["state"], passage["attempts"], passage["reason"]) == ("dead", 1, "exhausted")
         assert shown["payload"] == '{"n":2}'
         assert shown["headers"] == [["cookie", "[redacted]"]]
         assert (await stage.get(f"/api/v1/events/{dead['id']}?payload=false")).json()["payload"] is None
@@ -213,7 +216,8 @@ def test_a_prefix_of_an_id_must_be_unique() -> None:
         one = (await stage.get("/api/v1/events")).json()["events"][0]["id"]
         assert (await stage.get(f"/api/v1/events/{one[:-1]}")).status == 200
         assert (await stage.get("/api/v1/events/evt_")).json()["code"] == "event.ambiguous"
-        assert (await stage.get("/api/v1/events/evt_zzz")).json()["code"] == "event.unknown"
+        assert (await stage.get("/api/v1/events/evt_vvv")).json()["code"] == "event.unknown"
+        assert (await stage.get("/api/v1/events/evt_zzz")).json()["code"] == "id.malformed"
 
     staged(scenario)
 

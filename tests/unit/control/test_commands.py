@@ -134,7 +134,7 @@ def test_doctor_says_where_the_audit_was_tampered_with_and_which_cursor_does_not
         failed = {check["name"]: check["says"] for check in found["checks"] if not check["ok"]}
         assert failed.keys() == {"audit", "conservation"}
         assert event.id in failed["audit"]
-        assert "off by 1" in failed["conservation"]
+        assert "payments.book on payments/0: 5 = 1 + 2 + 1" in failed["conservation"]
         assert found["ok"] is False
 
     staged(scenario)

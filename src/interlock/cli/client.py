@@ -1,0 +1,120 @@
+"""The command line's own HTTP client: blocking, loopback, one request at a time.
+
+The product's one client for Systems is `systems/http`; this is the other end of our own admin API and intake.
+"""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from interlock.control.endpoint import Endpoint
+from interlock.core.errors import InterlockError
+
+TIMEOUT_SECONDS: Final = 60
+"""Longer than any wait that a command asks for."""
+T = TypeVar("T")
+
+
+class Unreachable(Exception):
+    """Nobody answers at the address."""
+
+
+class Reply(NamedTuple):
+    """Status, headers (names in lower case) and body of an answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing that is wrong with what was sent."""
+
+    message: str
+    pointer: str | None = None
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What the command line needs of a problem document, of either port."""
+
+    code: str
+    detail: str
+    remedy: str
+    errors: Sequence[Fault] = ()
+
+
+class Client:
+    """One port of the running process.
+
+    Args:
+        base: its base URL.
+        token: the bearer token.
+    """
+
+    def __init__(self, base: str, token: str) -> None:
+        parts = urlsplit(base)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(parts.hostname or "127.0.0.1", parts.port, timeout=TIMEOUT_SECONDS)
+        self._base = base
+        self._token = token
+
+    def call(
+        self, endpoint: Endpoint[Any], taken: msgspec.Struct
+    ) -> Any:  # Any: what the endpoint gives, by its own type.
+        """Call an endpoint of the admin API.
+
+        Raises:
+            InterlockError: what the process refused, with its code and remedy.
+            Unreachable: if nobody answers.
+        """
+        members: dict[str, Any] = msgspec.to_builtins(taken)
+        path = endpoint.path
+        for name in endpoint.in_path:
+            path = path.replace("{" + name + "}", quote(str(members.pop(name)), safe=""))
+        if endpoint.method == "GET":
+            query = {name: _query_text(value) for name, value in members.items() if value is not None}
+            reply = self.send("GET", f"{path}?{urlencode(query)}" if query else path)
+        else:
+            body = msgspec.json.encode(members)
+            reply = self.send("POST", path, {"content-type": "application/json"}, body)
+        return decode(reply, endpoint.gives)
+
+    def send(self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Reply:
+        """One request with the token, and its answer.
+
+        Raises:
+            Unreachable: if nobody answers.
+        """
+        fields = {"authorization": f"Bearer {self._token}", **(headers or {})}
+        try:
+            self._connection.request(method, target, body or None, fields)
+            answer = self._connection.getresponse()
+            return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise Unreachable(f"nobody answers at {self._base}: {type(error).__name__}") from None
+
+
+def decode(reply: Reply, gives: type[T]) -> T:
+    """The answer's body, or the error that it tells of."""
+    try:
+        if 200 <= reply.status < 300:
+            return msgspec.json.decode(reply.body, type=gives)
+        told = msgspec.json.decode(reply.body, type=Told)
+    except msgspec.DecodeError:
+        raise InterlockError(
+            "cli.answer-unreadable",
+            f"the process answered {reply.status} with something that this version cannot read",
+            "use the `interlock` of the same version as the process",
+        ) from None
+    faults = "; ".join(f"{fault.pointer}: {fault.message}" for fault in told.errors if fault.pointer)
+    raise InterlockError(told.code, f"{told.detail} ({faults})" if faults else told.detail, told.remedy)
+
+
+def _query_text(value: object) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)

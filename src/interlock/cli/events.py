@@ -1,0 +1,114 @@
+"""`interlock events`: what came in, and what became of it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import click
+import msgspec
+
+from interlock.cli.say import plain
+from interlock.cli.session import Session
+from interlock.cli.show import Format, clock, hint, output_option, show_ids, show_json, show_table, span
+from interlock.cli.times import Since
+from interlock.control import shapes, table
+
+
+@click.group("events")
+def command() -> None:
+    """List events, or show one with its timeline."""
+
+
+@command.command("ls")
+@click.option("--stream", help="Of this stream only.")
+@click.option("--type", "type", help="Of this type only, as order.paid@1.")
+@click.option("--key", help="Of this key only.")
+@click.option("--since", type=Since(), help="Accepted then or later: 2h, today 09:00, 2026-01-31T09:00.")
+@click.option("--before", metavar="ID", help="Older than this event: the next page.")
+@click.option("-n", "--limit", type=click.IntRange(1, shapes.PAGE_MAX), default=50, show_default=True)
+@output_option
+@click.pass_obj
+def ls(session: Session, output: Format, limit: int, **asked: str | int | None) -> None:
+    """List events, newest first."""
+    page: shapes.Events = session.ask(table.EVENTS, _asked(limit, asked))
+    if output == "json":
+        return show_json(page)
+    if output == "id":
+        return show_ids([event.id for event in page.events])
+    rows = [(event.id, clock(event.accepted_at), event.type, event.key, event.source_id) for event in page.events]
+    show_table(("id", "accepted (UTC)", "type", "key", "source id"), rows, "no events; send one: interlock send TYPE")
+    if page.next:
+        hint(f"interlock events ls --before {page.next}", quiet=session.quiet)
+    elif page.events:
+        hint(f"interlock events show {page.events[0].id}", quiet=session.quiet)
+    return None
+
+
+def _asked(limit: int, asked: dict[str, str | int | None]) -> shapes.EventsAsked:
+    text = {name: value for name, value in asked.items() if isinstance(value, str)}
+    since = asked.get("since")
+    return shapes.EventsAsked(
+        stream=text.get("stream"),
+        type=text.get("type"),
+        key=text.get("key"),
+        since_at=since if isinstance(since, int) else None,
+        before=text.get("before"),
+        limit=limit,
+    )
+
+
+@command.command("show")
+@click.argument("id")
+@click.option("--no-payload", is_flag=True, help="Leave the payload out.")
+@output_option
+@click.pass_obj
+def show(session: Session, id: str, no_payload: bool, output: Format) -> None:
+    """Show an event, by its id or a unique prefix of it."""
+    detail: shapes.EventDetail = session.ask(table.EVENT, shapes.EventAsked(id, not no_payload))
+    if output == "json":
+        return show_json(detail)
+    if output == "id":
+        return show_ids([detail.event.id])
+    _head(detail)
+    standing = [
+        (row.subscription, row.state, row.attempts, clock(row.due_at), " ".join(filter(None, (row.reason, row.error))))
+        for row in detail.subscriptions
+    ]
+    show_table(("subscription", "state", "attempts", "due (UTC)", "says"), standing, "nobody reads its stream")
+    rows = [_moment(moment, detail.event.accepted_at) for moment in detail.timeline]
+    show_table(("after", "subscription", "what", "outcome", "system", "took", "says"), rows, "")
+    if detail.payload is not None:
+        click.echo()
+        click.echo(_payload(detail.payload))
+    if any(row.state in ("dead", "held") for row in detail.subscriptions):
+        hint(f"interlock dead retry --event {detail.event.id} --dry-run", quiet=session.quiet)
+    return None
+
+
+def _head(detail: shapes.EventDetail) -> None:
+    event = detail.event
+    click.echo(f"{event.id}  {plain(event.type)}  key {plain(event.key or '-')}")
+    click.echo(f"accepted {clock(event.accepted_at)} UTC  at {event.stream}/{event.shard} offset {event.offset}")
+    click.echo(f"from {plain(event.source)}  id {plain(event.source_id)}  {event.payload_bytes} bytes")
+    if detail.causation:
+        click.echo(f"caused by {detail.causation}")
+    if detail.traceparent:
+        click.echo(f"trace {plain(detail.traceparent)}")
+    click.echo()
+
+
+def _moment(moment: shapes.Moment, accepted_at: int) -> tuple[str, ...]:
+    what = f"attempt {moment.number}" if moment.what == "attempt" and moment.number else moment.what
+    outcome = f"{moment.outcome} {moment.status}" if moment.status else moment.outcome
+    says = " ".join(part for part in (moment.error, moment.detail, moment.fingerprint or "") if part)
+    took = span(moment.duration_us) if moment.duration_us else ""
+    at = moment.at - accepted_at
+    after = f"+{span(at)}" if at >= 0 else f"-{span(-at)}"
+    return (after, moment.subscription, what, outcome, moment.system or "", took, says)
+
+
+def _payload(text: str) -> str:
+    """Indented where it is JSON. Line ends may pass, other controls may not."""
+    with suppress(msgspec.DecodeError, RecursionError):
+        text = msgspec.json.format(text, indent=2)
+    return "\n".join(plain(line) for line in text.splitlines())

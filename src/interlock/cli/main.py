@@ -1,0 +1,108 @@
+"""`interlock`: the root of the command line. Verbs are loaded when they are asked for, so that `--help` stays quick.
+
+Standard output carries data and nothing else; everything said to people goes to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Final, NamedTuple
+
+import click
+
+from interlock.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Exit
+from interlock.core.errors import InterlockError
+
+
+class Verb(NamedTuple):
+    """Where a verb lives, and its one line in the help, which is all that `--help` needs."""
+
+    module: str
+    help: str
+
+
+VERBS: Final = {
+    "run": Verb("run", "Run the engine, the data port and the control port."),
+    "check": Verb("check", "Check declarations and bindings; no network, no store."),
+    "send": Verb("send", "Send events to a running process."),
+    "tail": Verb("tail", "Follow events and failures as they happen."),
+    "events": Verb("events", "List events, or show one with its timeline."),
+    "dead": Verb("dead", "Dead letters: list causes, show, retry, discard, restore."),
+    "subscriptions": Verb("subscriptions", "List subscriptions, rename or retire one."),
+    "systems": Verb("systems", "List systems, pause or resume one."),
+    "doctor": Verb("doctor", "Check that the books balance and the process is well."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported by name when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The daily loop first, then the nouns, as the table has them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        command: click.Command = import_module(f"interlock.cli.{verb.module}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help, from the table alone: no verb is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("interlock"), prog_name="interlock")
+@click.option("-C", "folder", default=".", metavar="DIR", help="The project's folder, with interlock.toml in it.")
+@click.option("--env", "overlay", default=None, metavar="NAME", help="Use the overlay interlock.NAME.toml.")
+@click.option("-q", "--quiet", is_flag=True, help="Say less on standard error.")
+@click.option("--no-input", is_flag=True, help="Never ask; what would ask fails instead.")
+@click.pass_context
+def root(ctx: click.Context, folder: str, overlay: str | None, quiet: bool, no_input: bool) -> None:
+    """Join systems: webhooks and events in, durable, in order, out to the systems that need them."""
+    from interlock.cli.session import Session
+
+    ctx.obj = Session(folder=folder, overlay=overlay, quiet=quiet, no_input=no_input)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is what `interlock.cli.exits` lists."""
+    try:
+        code = root.main(arguments, prog_name="interlock", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return USAGE if isinstance(error, click.UsageError) else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exit as end:
+        return end.code
+    except BrokenPipeError:
+        # `interlock events ls | head` has read enough.
+        return OK
+    except InterlockError as error:
+        from interlock.cli.say import say_error
+
+        say_error(error)
+        return FAILED
+    except Exception as error:  # noqa: BLE001  # the shell of the command line
+        from interlock.cli.say import say_unexpected
+
+        say_unexpected(error)
+        return FAILED
+    return code if isinstance(code, int) else OK

@@ -1,0 +1,40 @@
+"""`interlock run`: the process itself. What it says goes to standard error; the log is JSON, one object a line."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import click
+
+from interlock.cli.check import refuse_findings
+from interlock.cli.exits import FINDINGS, Exit
+from interlock.cli.say import say
+from interlock.cli.session import Session
+from interlock.runtime.load import load
+from interlock.runtime.serve import Ready, serve
+
+
+@click.command("run")
+@click.option("--port", type=click.IntRange(0, 65_535), help="The data port; a busy one moves to the next free one.")
+@click.option("--control-port", type=click.IntRange(0, 65_535), help="The control port, likewise.")
+@click.pass_obj
+def command(session: Session, port: int | None, control_port: int | None) -> None:
+    """Run until SIGTERM or Ctrl-C, then drain: nothing new is taken, what is under way ends, leases go back."""
+    given = {"data.port": port, "control.port": control_port}
+    flags = {key: str(value) for key, value in given.items() if value is not None}
+    loaded = load(session.setup._replace(flags=flags))
+    refuse_findings(loaded.findings)
+    if loaded.plan is None:
+        raise Exit(FINDINGS)
+    serve(loaded.settings, loaded.plan, session.setup.environment, lambda ready: _banner(session, ready))
+
+
+def _banner(session: Session, ready: Ready) -> None:
+    if session.quiet:
+        return
+    say(f"Interlock {version('interlock')}")
+    say(f"  data     {ready.data}")
+    say(f"  control  {ready.control}/api/v1")
+    say(f"  token    {ready.token_file}" + ("  (made now, readable by you only)" if ready.token_is_new else ""))
+    say(f"  store    {ready.store}")
+    say("  Ctrl-C drains and stops.  Try in another terminal: interlock tail")

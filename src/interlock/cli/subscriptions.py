@@ -1,0 +1,129 @@
+"""`interlock subscriptions`: who reads what and how far, and what becomes of one whose declaration has changed."""
+
+from __future__ import annotations
+
+import click
+
+from interlock.cli.exits import FAILED, Exit
+from interlock.cli.say import ask, say
+from interlock.cli.session import Session, actor
+from interlock.cli.show import Format, hint, output_option, show_ids, show_json, show_table
+from interlock.control import shapes, table
+from interlock.control.audit import Who
+
+
+@click.group("subscriptions")
+def command() -> None:
+    """List subscriptions, rename or retire one."""
+
+
+@command.command("ls")
+@output_option
+@click.pass_obj
+def ls(session: Session, output: Format) -> None:
+    """List subscriptions: lag, what was settled, what waits."""
+    found: shapes.Subscriptions = session.ask(table.SUBSCRIPTIONS, shapes.Nothing())
+    if output == "json":
+        return show_json(found)
+    if output == "id":
+        return show_ids([row.name for row in found.subscriptions])
+    rows = [
+        (
+            row.name,
+            row.stream,
+            row.lag,
+            row.delivered,
+            row.filtered,
+            sum(row.stragglers.get(state, 0) for state in ("running", "due")),
+            row.stragglers.get("held", 0),
+            row.stragglers.get("dead", 0),
+            row.behind,
+            _state(row),
+        )
+        for row in found.subscriptions
+    ]
+    columns = ("name", "stream", "lag", "delivered", "filtered", "retrying", "held", "dead", "behind", "state")
+    show_table(columns, rows, "no subscriptions")
+    strangers = [row.name for row in found.subscriptions if row.planned is False]
+    if strangers:
+        hint(f"interlock subscriptions rename {strangers[0]} NEW, or retire {strangers[0]}", quiet=session.quiet)
+    elif any(row.stragglers.get("dead") or row.stragglers.get("held") for row in found.subscriptions):
+        hint("interlock dead ls", quiet=session.quiet)
+    return None
+
+
+def _state(row: shapes.SubscriptionRow) -> str:
+    if row.planned is False:
+        return "not in the plan"
+    return "paused" if row.paused else "-"
+
+
+@command.command("show")
+@click.argument("name")
+@output_option
+@click.pass_obj
+def show(session: Session, name: str, output: Format) -> None:
+    """Show a subscription, shard by shard."""
+    found: shapes.SubscriptionDetail = session.ask(table.SUBSCRIPTION, shapes.SubscriptionAsked(name))
+    if output == "json":
+        return show_json(found)
+    if output == "id":
+        return show_ids([found.subscription.name])
+    row = found.subscription
+    click.echo(f"{row.name}  order {row.order or '-'}  on_dead {row.on_dead or '-'}  owner {row.owner or '-'}")
+    rows = [
+        (f"{c.stream}/{c.shard}", c.newest, c.floor, c.above, c.lag, sum(c.stragglers.values()), c.behind, c.imbalance)
+        for c in found.cursors
+    ]
+    columns = ("shard", "newest", "floor", "above", "lag", "stragglers", "behind", "imbalance")
+    show_table(columns, rows, "it has read nothing yet")
+    return None
+
+
+@command.command("rename")
+@click.argument("old")
+@click.argument("new")
+@click.option("--reason", default="", help="Why; kept in the audit.")
+@click.option("--dry-run", is_flag=True, help="Only say whether it could be done.")
+@click.pass_obj
+def rename(session: Session, old: str, new: str, reason: str, dry_run: bool) -> None:
+    """Let NEW go on where OLD has stopped. No process may run."""
+    _stopped(session)
+    if dry_run:
+        click.echo(f"would rename {old} to {new}")
+        return
+    from interlock.cli.offline import Renaming
+    from interlock.cli.offline import rename as renamed
+
+    cursors = session.run(renamed(session.settings, Renaming(old, new, Who(actor(), reason))))
+    click.echo(f"renamed {old} to {new}: {cursors} cursors")
+
+
+@command.command("retire")
+@click.argument("name")
+@click.option("--reason", default="", help="Why; kept in the audit.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be forgotten.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def retire(session: Session, name: str, reason: str, dry_run: bool, yes: bool) -> None:
+    """Forget a subscription: its cursors, attempts and dead letters. No process may run."""
+    _stopped(session)
+    found: shapes.SubscriptionDetail = session.ask(table.SUBSCRIPTION, shapes.SubscriptionAsked(name))
+    row = found.subscription
+    loses = f"{row.lag} events not yet read, {sum(row.stragglers.values())} stragglers, {row.behind} behind them"
+    if dry_run:
+        click.echo(f"would retire {name}: {loses}")
+        return
+    ask(f"Forget {name} ({loses})? This cannot be taken back.", yes=yes, no_input=session.no_input)
+    from interlock.cli.offline import Renaming
+    from interlock.cli.offline import rename as renamed
+
+    cursors = session.run(renamed(session.settings, Renaming(name, None, Who(actor(), reason))))
+    click.echo(f"retired {name}: {cursors} cursors")
+
+
+def _stopped(session: Session) -> None:
+    if session.is_running():
+        say("error[cli.process-runs] the process that runs holds the cursors of its subscriptions")
+        say("  fix: stop it, then ask again; nothing is lost meanwhile, senders are asked to come back")
+        raise Exit(FAILED)
