@@ -5,7 +5,7 @@ An event's id is not minted but computed from its place in the log, so it costs 
 
 from __future__ import annotations
 
-from base64 import b32hexdecode, b32hexencode
+from base64 import b32hexdecode
 from hashlib import blake2b
 from typing import NamedTuple
 from zlib import crc32
@@ -17,6 +17,11 @@ _MS_BITS = 48
 _STREAM_BITS = 16
 _SHARD_BITS = 8
 _OFFSET_BITS = 48
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
+"""Two digits at a time: half of the time that `base64.b32hexencode` takes, and an id is written for every request."""
+_SHIFTS_15_BYTES = tuple(range(110, -1, -10))
+_SHIFTS_20_BYTES = tuple(range(150, -1, -10))
 
 
 class EventPlace(NamedTuple):
@@ -48,7 +53,7 @@ def event_id(accepted_at: int, stream: str, shard: int, offset: int) -> str:
     """The id of the event at (stream, shard, offset) that was accepted at `accepted_at` (µs since the epoch)."""
     packed = (accepted_at // 1000) << _STREAM_BITS | stream_hash(stream)
     packed = (packed << _SHARD_BITS | shard) << _OFFSET_BITS | offset
-    return "evt_" + b32hexencode(packed.to_bytes(15, "big")).decode().lower()
+    return "evt_" + "".join([_PAIRS[packed >> shift & 1023] for shift in _SHIFTS_15_BYTES])
 
 
 def parse_event_id(id: str) -> EventPlace:
@@ -91,13 +96,15 @@ def event_id_range(prefix: str) -> tuple[int, int]:
 
 def minted_id(prefix: str, now: int, random: bytes) -> str:
     """An id that is not an event's (`att_`, `job_`, ...): `now` in µs, then 8 random bytes from the Random port."""
-    return prefix + b32hexencode((now // 1000).to_bytes(6, "big") + random[:9].ljust(9, b"\0")).decode().lower()
+    packed = (now // 1000) << 72 | int.from_bytes(random[:9].ljust(9, b"\0"), "big")
+    return prefix + "".join([_PAIRS[packed >> shift & 1023] for shift in _SHIFTS_15_BYTES])
 
 
 def derived_id(*parts: str | int) -> str:
     """A stable id made of what it derives from, so that deriving it again after a crash gives the same event."""
     text = "\x1f".join(str(part) for part in parts)
-    return b32hexencode(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest()).decode().lower()
+    packed = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest(), "big")
+    return "".join([_PAIRS[packed >> shift & 1023] for shift in _SHIFTS_20_BYTES])
 
 
 def idempotency_key(stream: str, source: str, id: str, subscription: str, system: str, label: str) -> str:
