@@ -7,6 +7,7 @@ client sends ahead stays as bytes, bounded, until its time comes. The server's s
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, cast
 
@@ -19,7 +20,6 @@ from interlock.wire import refusals
 from interlock.wire.answers import CONTINUE, AnswerHeads
 from interlock.wire.deadlines import NEVER, Sweeper
 from interlock.wire.exchange import App, Fields, Head, Refusal
-from interlock.wire.fields import CRLF
 from interlock.wire.head import LINE_BYTES_BESIDES_TARGET_MAX, HeadReader
 from interlock.wire.served import Served
 
@@ -27,8 +27,10 @@ Refuse = Callable[[Refusal, Head | None], tuple[Fields, bytes]]
 """Renders a refusal: the fields and the body of its answer. The head is None if there is none to speak of."""
 
 _HEAD_END = b"\r\n\r\n"
-# The first byte of a token, or the CR of an empty line before a request.
-_OPENINGS = frozenset(b"!#$%&'*+-.^_`|~\r0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
+_CR = 0x0D
+# The first byte of a token, or a line end, about which others decide.
+_OPENINGS = frozenset(b"!#$%&'*+-.^_`|~\r\n0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
 class ServerLimits(msgspec.Struct, frozen=True):
@@ -207,6 +209,10 @@ class Connection(asyncio.Protocol):
 
     def _read_head(self) -> bool:
         buffer = self._buffer
+        if buffer[0] == _CR:
+            buffer = self._buffer = _without_empty_lines(buffer)
+            if not buffer:
+                return False
         end = buffer.find(_HEAD_END, self._scanned)
         if end < 0 or end > self._shared.limits.header_bytes_max:
             self._await_head(buffer)
@@ -231,16 +237,13 @@ class Connection(asyncio.Protocol):
     def _await_head(self, buffer: bytes) -> None:
         """A head that is not all here: refuse at once what cannot become one, and give the rest until its deadline."""
         limits = self._shared.limits
-        # Room for an empty line before, and for the line's end: what is longer is refused by the reader, too.
-        line_max = limits.target_bytes_max + LINE_BYTES_BESIDES_TARGET_MAX + 4
-        if buffer == CRLF:
-            self._buffer = b""
-            self._scanned = 0
-        elif self._half_closed:
+        # With room for the line's end: what is longer is refused by the reader, too.
+        line_max = limits.target_bytes_max + LINE_BYTES_BESIDES_TARGET_MAX + 2
+        if self._half_closed:
             self._leave(lingering=False)
         elif buffer[0] not in _OPENINGS:
             self.refuse(refusals.REQUEST_LINE)
-        elif len(buffer) >= line_max and buffer.find(b"\n", 2, line_max) < 0:
+        elif len(buffer) >= line_max and buffer.find(b"\n", 0, line_max) < 0:
             self.refuse(refusals.TARGET_TOO_LONG)
         elif len(buffer) > limits.header_bytes_max + 3:
             self.refuse(refusals.HEADER_TOO_LARGE)
@@ -405,6 +408,12 @@ def _silent() -> InterlockError:
         "the app neither took the body nor answered",
         "call collect, stream, respond or begin before returning",
     )
+
+
+def _without_empty_lines(buffer: bytes) -> bytes:
+    """Old clients send empty lines before a request (RFC 9112 2.2)."""
+    found = _EMPTY_LINES.match(buffer)
+    return buffer if found is None else buffer[found.end() :]
 
 
 def _has_bare_lf(buffer: bytes, start: int) -> bool:

@@ -50,8 +50,7 @@ class HeadReader:
         lines = head_lines(block)
         if lines is None:
             return refusals.OCTET
-        # One empty line before a request is allowed for old clients (RFC 9112 2.2).
-        line = lines.pop(0) or (lines.pop(0) if lines else "")
+        line = lines.pop(0)
         parts = line.split(" ")
         if len(parts) != 3:
             return refusals.REQUEST_LINE

@@ -118,7 +118,7 @@ class Pool:
             raise WireFailure("dns", sent=False, detail=f"the host of {origin.authority} has no address") from error
         except ssl.SSLError as error:
             raise WireFailure(
-                "tls", sent=False, detail=f"TLS with {origin.authority}: {error.reason or type(error).__name__}"
+                "tls", sent=False, detail=f"TLS with {origin.authority}: {error}"
             ) from error
         except OSError as error:
             raise WireFailure(
