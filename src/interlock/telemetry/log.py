@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from interlock.core.ports import Offload
-from interlock.telemetry.records import LEVELS, Level, level_of
+from interlock.telemetry.records import LEVELS, RECORDS, Level, level_of
 from interlock.telemetry.redact import Plain, redacted
 
 LINES_MAX: Final = 10_000
@@ -38,12 +38,12 @@ class JsonLog:
     def __init__(self, write: Callable[[bytes], object], now: Callable[[], int], level: Level = "info") -> None:
         self._write = write
         self._now = now
-        self._least = LEVELS.index(level)
+        least = LEVELS.index(level)
+        self._quiet = frozenset(record.name for record in RECORDS.values() if LEVELS.index(record.level) < least)
 
     def __call__(self, record: str, /, **fields: object) -> None:
-        level = level_of(record)
-        if LEVELS.index(level) >= self._least:
-            self._write(log_line(self._now(), level, record, fields))
+        if record not in self._quiet:
+            self._write(log_line(self._now(), level_of(record), record, fields))
 
 
 def log_line(at: int, level: Level, record: str, fields: dict[str, object]) -> bytes:

@@ -23,6 +23,25 @@ class Record(NamedTuple):
 
 _ALL: Final[tuple[Record, ...]] = (
     Record(
+        "breaker.transition",
+        "warning",
+        "A System's breaker changed its state; counters are of the minute before. `own`: on this process's own evidence.",
+        ("system", "was", "state", "trips", "calls", "failures", "slow", "retry_at", "own"),
+    ),
+    Record("limiter.paused", "info", "A System answered 429: it is sent nothing for a while.", ("system", "after_us")),
+    Record(
+        "system.gone",
+        "error",
+        "A System answered 410 to a POST: it is paused until a person resumes it.",
+        ("system", "method", "target"),
+    ),
+    Record(
+        "system.secret-missing",
+        "error",
+        "A call waits because a secret of its System has no value that can be sent.",
+        ("system", "secret"),
+    ),
+    Record(
         "control.command",
         "info",
         "A person's command was committed with its audit event.",
@@ -35,6 +54,20 @@ _ALL: Final[tuple[Record, ...]] = (
         "error",
         "A handler of the control port raised what it must not; the answer was 500.",
         ("route", "error"),
+    ),
+    # What goes well is counted, not written: one line a request would cost more than the request.
+    Record("events.accepted", "debug", "`POST /events` was made durable.", ("events", "duplicates", "caller")),
+    Record(
+        "webhook.accepted",
+        "debug",
+        "A verified webhook was made durable.",
+        ("webhook", "events", "duplicates", "secret"),
+    ),
+    Record(
+        "settlement.committed",
+        "debug",
+        "A lane's settlement was committed.",
+        ("subscription", "shard", "number", "successes", "attempts", "dead"),
     ),
 )
 
