@@ -25,7 +25,7 @@ _ALL: Final[tuple[Record, ...]] = (
     Record(
         "breaker.transition",
         "warning",
-        "A System's breaker changed its state; counters are of the minute before. `own`: on this process's own evidence.",
+        "A System's breaker changed its state; counters are of the minute before. `own`: by its own evidence.",
         ("system", "was", "state", "trips", "calls", "failures", "slow", "retry_at", "own"),
     ),
     Record("limiter.paused", "info", "A System answered 429: it is sent nothing for a while.", ("system", "after_us")),
