@@ -1,3 +1,5 @@
+"""The breaker: its rules by example, and a long walk beside a reference that keeps everything and recounts."""
+
 from __future__ import annotations
 
 import pytest

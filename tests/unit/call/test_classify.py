@@ -1,3 +1,5 @@
+"""What every status and every failure without an answer means."""
+
 from __future__ import annotations
 
 import pytest

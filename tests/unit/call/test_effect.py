@@ -1,3 +1,5 @@
+"""One attempt's calls: keys, names, memo, effects, records."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""The gate before a System: pause, breaker, limiter and ramp together, on a fake clock."""
+
 from __future__ import annotations
 
 import asyncio

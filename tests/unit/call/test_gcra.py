@@ -1,3 +1,5 @@
+"""GCRA against a token bucket in exact fractions."""
+
 from __future__ import annotations
 
 from fractions import Fraction

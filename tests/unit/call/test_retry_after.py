@@ -1,3 +1,5 @@
+"""Retry-After: both forms, and everything that is neither."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta

@@ -1,3 +1,5 @@
+"""Deadlines of calls, and what the other side is told of them."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Traces: continued where valid, begun where not."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""What people may see of requests and answers."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""The client and its whole stack, before a transport that keeps what it gets, and over real connections."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Addresses, paths, parameters and fields that user code builds from what came from outside."""
+
 from __future__ import annotations
 
 from urllib.parse import quote, urlsplit
