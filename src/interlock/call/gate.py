@@ -202,8 +202,22 @@ class Gate:
         if was == "half_open" and breaker.state == was:
             self._ports.changed(self._terms.system)
         self._note(was, now)
+        if outcome is not None and verdict != "void":
+            self._tell(call, outcome, now - started)
         if not is_calm:
             self._obey(call, outcome, now)
+
+    def _tell(self, call: Call, outcome: Outcome, duration_us: int) -> None:
+        answer = outcome.answer if isinstance(outcome, Done) else None
+        status = answer.status if answer else getattr(outcome, "status", None)
+        self._ports.emit(
+            "call.ended",
+            system=self._terms.system,
+            method=call.method,
+            status=status or 0,
+            duration_us=duration_us,
+            error=getattr(outcome, "reason", ""),
+        )
 
     def _obey(self, call: Call, outcome: Outcome | None, now: int) -> None:
         """What the System asked of all calls to it, not of this one only."""

@@ -28,6 +28,12 @@ _ALL: Final[tuple[Record, ...]] = (
         "A System's breaker changed its state; counters are of the minute before. `own`: by its own evidence.",
         ("system", "was", "state", "trips", "calls", "failures", "slow", "retry_at", "own"),
     ),
+    Record(
+        "call.ended",
+        "debug",
+        "A call that was sent has ended; `status` 0 and `error` where there was no answer.",
+        ("system", "method", "status", "duration_us", "error"),
+    ),
     Record("limiter.paused", "info", "A System answered 429: it is sent nothing for a while.", ("system", "after_us")),
     Record(
         "system.gone",

@@ -45,6 +45,7 @@ class Bench:
     def __init__(self, concurrency: int = 4, rate: float | None = None, burst: int = 1) -> None:
         self.clock = FakeClock()
         self.records: list[tuple[str, dict[str, object]]] = []
+        self.ended: list[dict[str, object]] = []
         self.changed: list[str] = []
         self.turned: list[Published] = []
         self.gone: list[str] = []
@@ -53,7 +54,7 @@ class Bench:
         ports = GatePorts(
             self.clock,
             Chance(),
-            lambda record, /, **fields: self.records.append((record, fields)),
+            self._emit,
             self.changed.append,
             lambda _system, found: self.turned.append(found),
             self.gone.append,
@@ -61,6 +62,12 @@ class Bench:
         self.gate = Gate(GateTerms(SYSTEM, concurrency, 5 * US_PER_SECOND, rate, burst), ports)
         self.reply: Outcome | None = OK
         self.handler = self.gate.layer(self._inner)
+
+    def _emit(self, record: str, /, **fields: object) -> None:
+        if record == "call.ended":
+            self.ended.append(fields)
+        else:
+            self.records.append((record, fields))
 
     async def _inner(self, call: Call) -> Outcome:
         self.sent.append(call.event)
@@ -103,6 +110,23 @@ def test_a_call_passes_a_gate_where_nothing_is_wrong():
         assert await bench.call("e") == OK
         assert bench.records == []
         assert bench.gate.state().minute.calls == 1
+
+    run(body)
+
+
+def test_every_call_that_was_sent_is_told_with_its_status_or_its_error_and_how_long_it_took():
+    async def body() -> None:
+        bench = Bench()
+        await bench.call("a")
+        bench.reply = None
+        (call,) = bench.start("b")
+        await bench.clock.advance(US_PER_SECOND)
+        bench.open.pop()[1].set_result(Later("timeout"))
+        await call
+        bench.gate.pause()
+        await bench.call("c")
+        told = [(record["status"], record["error"], record["duration_us"]) for record in bench.ended]
+        assert told == [(200, "", 0), (0, "timeout", US_PER_SECOND)]
 
     run(body)
 

@@ -59,7 +59,8 @@ class World:
         self.records: list[tuple[str, dict[str, object]]] = []
 
     def emit(self, record: str, /, **fields: object) -> None:
-        self.records.append((record, fields))
+        if record != "call.ended":
+            self.records.append((record, fields))
 
 
 def plan(**bindings: HttpBinding) -> Plan:
