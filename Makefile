@@ -27,7 +27,7 @@ install: $(INTERLOCK) ## .venv with the package, its command and the developer's
 	@:
 
 demo: install ## the GitHub example: real webhooks in, two systems out, with faults on the way
-	@$(INTERLOCK) demo $(ARGS)
+	@$(BIN)/python examples/github_to_two_systems/run.py $(ARGS)
 
 test: install ## all tests, a short simulation among them (ARGS='-k lane' for some)
 	@$(BIN)/python -m pytest -q -n 2 $(ARGS)
