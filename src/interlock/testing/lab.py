@@ -18,7 +18,8 @@ from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.limits import US_PER_DAY
 from interlock.core.outcome import Answer
 from interlock.core.ports import Wakeup
-from interlock.journal.memory import Inline, MemoryDisk, MemoryLedger, MemoryStore
+from interlock.journal.memory import Inline, MemoryStore
+from interlock.journal.memory_disk import MemoryDisk, MemoryLedger
 from interlock.journal.ports import AppendRefused, Store
 from interlock.runtime.compose import Engine, World
 from interlock.spec.bindings import nowhere

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from interlock.core.cursor import Cursor, Row
 from interlock.core.event import Event, Shard
-from interlock.journal.memory import MemoryDisk, MemoryLedger, MemoryShard
+from interlock.journal.memory_disk import MemoryDisk, MemoryLedger, MemoryShard
 
 
 class Owed(NamedTuple):

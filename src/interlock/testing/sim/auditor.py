@@ -13,7 +13,7 @@ from interlock.core.cursor import CursorId
 from interlock.core.event import Event, Shard
 from interlock.core.ports import Offload
 from interlock.journal.decide import Held
-from interlock.journal.memory import MemoryDisk, MemoryLedger
+from interlock.journal.memory_disk import MemoryDisk, MemoryLedger
 from interlock.testing.sim.history import Accounted, History, Logged, Retired
 from interlock.testing.sim.loop import SimLoop
 from interlock.testing.sim.ports import CommitFault, SimOffload

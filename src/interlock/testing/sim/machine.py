@@ -11,7 +11,8 @@ from interlock.core.errors import StoreError
 from interlock.core.event import Event, Shard
 from interlock.core.ports import Wakeup
 from interlock.edge.problem import rendered
-from interlock.journal.memory import MemoryDisk, MemoryStore
+from interlock.journal.memory import MemoryStore
+from interlock.journal.memory_disk import MemoryDisk
 from interlock.journal.ports import Store
 from interlock.runtime.compose import Engine, World
 from interlock.spec.plan import Plan

@@ -6,6 +6,10 @@ Each run turns on its own subset, because faults that are always on together hid
 from __future__ import annotations
 
 import random
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
 
 import msgspec
 
@@ -14,6 +18,16 @@ from interlock.testing.sim.loop import Schedule
 from interlock.testing.sim.remotes import Mood
 
 SUBSCRIPTIONS: tuple[str, ...] = ("book", "mirror", "notify", "charge", "index", "canonize", "onward")
+LIMITS: dict[str, tuple[int, ...]] = {
+    "WINDOW_OFFSETS": (4, 8, 30, 1_024),
+    "RUNNING_MAX": (1, 2, 32),
+    "PASSED_OFFSETS_PER_KEY": (1, 3, 1_000),
+    "PASSED_OFFSETS_PER_LANE": (4, 100_000),
+    "SCAN_EVENTS_PER_TURN": (5, 10_000),
+    "FETCH_EVENTS_MAX": (2, 256),
+    "READ_SCAN_OFFSETS_MAX": (2, 10_000),
+}
+"""Bounds of the product that a run may meet, with what a seed chooses from."""
 MOODS: tuple[Mood, ...] = ("flapping", "slow", "down", "limiting")
 
 
@@ -43,6 +57,7 @@ class Swarm(msgspec.Struct, frozen=True):
     retirement: float
     deploys: float
     segment_events: int
+    limits: dict[str, int]
 
 
 def draw(seed: int) -> Swarm:
@@ -79,4 +94,24 @@ def draw(seed: int) -> Swarm:
         retirement=sometimes(0.3, 1, 6),
         deploys=sometimes(0.3, 0.3, 2),
         segment_events=chance.choice((5, 20, 1_000)),
+        limits={name: chance.choice(choices) for name, choices in LIMITS.items()},
     )
+
+
+@contextmanager
+def limited(bounds: Mapping[str, int]) -> Generator[None, None, None]:
+    """Within the block the product's bounds are these, wherever a module has its own name for one.
+
+    What happens at a bound of 1,024 must be met by a run of a hundred events.
+    """
+    replaced: list[tuple[ModuleType, str, int]] = []
+    try:
+        for module in [found for name, found in sys.modules.items() if name.startswith("interlock.")]:
+            for name, bound in bounds.items():
+                if name in vars(module):
+                    replaced.append((module, name, getattr(module, name)))
+                    setattr(module, name, bound)
+        yield
+    finally:
+        for module, name, bound in replaced:
+            setattr(module, name, bound)

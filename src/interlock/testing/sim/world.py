@@ -17,19 +17,19 @@ from interlock.core.cursor import CursorId, Row
 from interlock.core.errors import StoreError
 from interlock.core.limits import US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND
 from interlock.core.requests import LaneRequest, Verb, encode_request, request_key
-from interlock.journal.memory import MemoryDisk
+from interlock.journal.memory_disk import MemoryDisk
 from interlock.journal.ports import CellWrite, Retention
 from interlock.testing.sim.auditor import Auditor, Fact
 from interlock.testing.sim.checker import Violation, check
 from interlock.testing.sim.client import Posting, Producer
 from interlock.testing.sim.history import Asked, Fault, Finished, History, Quiet
-from interlock.testing.sim.loop import SimLoop
+from interlock.testing.sim.loop import START_US, SimLoop
 from interlock.testing.sim.machine import Machine, Parts
 from interlock.testing.sim.net import Conditions, Network
 from interlock.testing.sim.ports import CommitFault, SimClock
 from interlock.testing.sim.program import PUBLISHED_TYPES, STREAM, SYSTEM_EFFECTS, VARIANT, program, reads_of
 from interlock.testing.sim.remotes import HTTP_PORT, CallBody, Remote
-from interlock.testing.sim.swarm import MOODS, Swarm, draw
+from interlock.testing.sim.swarm import MOODS, Swarm, draw, limited
 from interlock.testing.standing import owed
 
 PRODUCERS = 3
@@ -373,7 +373,8 @@ def simulate(seed: int, swarm: Swarm | None = None) -> Verdict:
     world = World(loop, swarm)
     bugs: list[str] = []
     try:
-        loop.run_until_complete(world.run())
+        with limited(swarm.limits):
+            loop.run_until_complete(world.run())
     except AssertionError as error:  # A deadlock, a livelock, a real clock: the run is over, and why is the finding.
         bugs.append(f"{type(error).__name__}: {error}")
     finally:
@@ -385,7 +386,7 @@ def simulate(seed: int, swarm: Swarm | None = None) -> Verdict:
         bugs + world.bugs(),
         loop.trace_hash(),
         loop.steps,
-        loop.now_us,
+        loop.now_us - START_US,
         world.history,
         list(loop.timeline),
     )
