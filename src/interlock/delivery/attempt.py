@@ -114,9 +114,7 @@ class Run:
     @property
     def deadline(self) -> datetime:
         """When the attempt is ended, in UTC."""
-        clock = self._ports.clock
-        left_us = self.work.deadline - clock.monotonic()
-        return datetime.fromtimestamp((clock.now() + left_us) / limits.US_PER_SECOND, UTC)
+        return wall_of(self._ports.clock, self.work.deadline)
 
     def use(self, system: HttpSystem) -> Client:
         """The way to a System; every call through it carries deadline, key, breaker and trace."""
@@ -269,6 +267,12 @@ class Run:
     def _fingerprint(self, system: str | None, reason: str, status: int) -> str:
         """The same for failures with the same cause (EXPERIENCE 3.7): who, what, and the class of the status."""
         return fingerprint(system or "", self._spec.name, reason, str(status), self.work.event.draft.type)
+
+
+def wall_of(clock: Clock, deadline: int) -> datetime:
+    """A monotonic instant as a date, in UTC."""
+    left_us = deadline - clock.monotonic()
+    return datetime.fromtimestamp((clock.now() + left_us) / limits.US_PER_SECOND, UTC)
 
 
 def _telling(scope: Scope | None) -> CallRecord | None:

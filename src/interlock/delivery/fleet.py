@@ -21,7 +21,7 @@ from interlock.delivery.attempt import Ports, Run
 from interlock.delivery.lane import Crew, Lane
 from interlock.delivery.tail import Tails
 from interlock.delivery.turn import Turn
-from interlock.journal.ports import Assign, LeaseLost, Settlement, Store
+from interlock.journal.ports import Assign, Lease, LeaseLost, Settlement, Store
 from interlock.spec.plan import Plan
 
 REQUEST_PREFIX = "request/"
@@ -169,6 +169,12 @@ class Fleet:
     def lease_until(self) -> int:
         """Monotonic µs until which this worker may start attempts."""
         return self._lease_until
+
+    @property
+    def lease(self) -> Lease:
+        """The worker's lease, as cursors are opened with it."""
+        left_us = self._lease_until - self._clock.monotonic()
+        return Lease(self._worker, self._clock.now() + left_us)
 
     @property
     def worker(self) -> str:

@@ -6,8 +6,8 @@ The same composition runs in production, in `Lab` and in simulation. It opens no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,11 +18,13 @@ from interlock.core.event import Event, Shard
 from interlock.core.ports import Access, Clock, Emit, Net, Offload, Random, Secrets, Wakeup
 from interlock.delivery.attempt import Ports
 from interlock.delivery.fleet import Fleet
+from interlock.delivery.poll import PollContext
 from interlock.edge.app import DataPlane
+from interlock.edge.poller import Poller, PollPorts
 from interlock.journal.ports import CellConflict, CellWrite, Store
 from interlock.security.signatures import verifier
 from interlock.spec.findings import Known
-from interlock.spec.plan import Plan
+from interlock.spec.plan import Plan, PollSpec
 from interlock.systems.registry import Systems, Transport
 
 AUDIT_STREAM = "_audit"
@@ -64,7 +66,7 @@ class Engine:
         self._fleet: Fleet | None = None
         self._systems: Systems | None = None
         self._app: DataPlane | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._acted_on: dict[str, int] = {}
 
     @property
@@ -105,8 +107,8 @@ class Engine:
             await self.store.make_stream(stream.name, stream.shards)
         await self.store.make_stream(AUDIT_STREAM, 1)
         self._systems = Systems(self.plan, world, self._transport)
-        ports = Ports(world.clock, world.random, world.offload, world.emit, self._systems.client)
-        self._fleet = Fleet(self.plan, self.store, ports, self._systems)
+        self._ports = Ports(world.clock, world.random, world.offload, world.emit, self._systems.client)
+        self._fleet = Fleet(self.plan, self.store, self._ports, self._systems)
         self._systems.watch(self._fleet.system_changed)
         for cell in await self.store.list(SYSTEM_CONTROL_PREFIX):
             self._control(cell.key, cell.version, decode_control(cell.value))
@@ -118,6 +120,26 @@ class Engine:
             world.access,
             world.emit,
         )
+        for spec in self.plan.polls:
+            self._spawn(self._poller(spec, self._app).run())
+
+    def _poller(self, spec: PollSpec, app: DataPlane) -> Poller:
+        """A poll under the fleet's lease; its function sees Systems and log as an attempt's does."""
+        world, fleet = self.world, self.fleet
+
+        def context(spec: PollSpec, deadline: int) -> PollContext:
+            return PollContext(spec.name, deadline, self._ports)
+
+        ports = PollPorts(
+            ledger=self.store,
+            clock=world.clock,
+            random=world.random,
+            emit=world.emit,
+            lease=lambda: (fleet.lease, fleet.lease_until),
+            context=context,
+            level=lambda: app.level,
+        )
+        return Poller(spec, self.plan.types, ports)
 
     async def stop(self, grace_us: int = limits.DRAIN_TIMEOUT_US) -> None:
         """Drain the lanes, give back cursors and lease, close Systems and store. Counts no attempt."""
@@ -154,9 +176,17 @@ class Engine:
         self._fleet.changed(keys)
         systems = [key for key in keys if key.startswith(SYSTEM_CONTROL_PREFIX)]
         if systems:
-            task = asyncio.get_running_loop().create_task(self._reread(systems))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._reread(systems))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = None
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.world.emit("engine.failed", error=repr(error))
 
     def acted_on(self, cell: str) -> int:
         """The version of a control cell that this process acts on; 0 before the first."""

@@ -1,0 +1,140 @@
+"""The engine as a whole on the memory store and the fake clock: polls, names that a plan forgets, controls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from interlock import Context, Integration, Page, SpecError
+from interlock.core.errors import InterlockError
+from interlock.core.event import Shard
+from interlock.core.ports import Wakeup
+from interlock.journal.memory import Inline, MemoryDisk, MemoryStore
+from interlock.journal.ports import Store
+from interlock.runtime.compose import Engine, World
+from interlock.runtime.ports import SystemNet, SystemRandom
+from interlock.spec.bindings import Bindings
+from interlock.spec.check import planned
+from interlock.testing.clock import FakeClock
+from interlock.testing.fakes import FakeSecrets, anyone
+
+
+@dataclass
+class Contact:
+    name: str
+
+
+class Here:
+    """An engine over a disk that outlives it."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.disk = MemoryDisk()
+        self.records: list[str] = []
+
+    def engine(self, *integrations: Integration) -> Engine:
+        def emit(record: str, /, **fields: object) -> None:
+            self.records.append(record)
+
+        world = World(self.clock, SystemRandom(), SystemNet(), Inline(), emit, FakeSecrets(), anyone)
+
+        def open_store(wakeup: Wakeup) -> Awaitable[Store]:
+            async def opened() -> Store:
+                return MemoryStore(self.clock, wakeup, emit=emit, disk=self.disk)
+
+            return opened()
+
+        return Engine(planned(integrations, Bindings()), world, open_store)
+
+
+def crm() -> Integration:
+    return Integration("crm", owner="crm-team", purpose="Contacts are known everywhere within the hour")
+
+
+def test_a_poll_reads_page_by_page_and_goes_on_from_its_token_after_a_restart() -> None:
+    async def story() -> None:
+        here, asked = Here(), list[str | None]()
+        integration = crm()
+        contact = integration.event("contact", Contact, key=lambda it: it.name)
+
+        @integration.poll(every=timedelta(minutes=5))
+        async def contacts(since: str | None, context: Context) -> Page:
+            asked.append(since)
+            number = int(since or "0")
+            return Page([contact.draft(Contact(f"n{number}"), id=f"c{number}")], next=str(number + 1), more=number < 1)
+
+        first = here.engine(integration)
+        await first.start()
+        await here.clock.advance(timedelta(seconds=1))
+        assert asked == [None, "1"]
+        first.abandon()
+        second = here.engine(integration)
+        await second.start()
+        await here.clock.advance(timedelta(minutes=11))
+        assert asked[2:] == ["2", "3", "4"]
+        ends = [second.store.bounds(Shard("crm", number))[1] for number in range(8)]
+        assert sum(ends) == len(asked)
+        await _stop(here, second)
+
+    asyncio.run(story())
+
+
+def test_a_poll_that_emits_is_told_where_its_drafts_belong() -> None:
+    async def story() -> None:
+        here, refused = Here(), list[str]()
+        integration = crm()
+        contact = integration.event("contact", Contact, key=lambda it: it.name)
+
+        @integration.poll(every=timedelta(minutes=5))
+        async def contacts(since: str | None, context: Context) -> Page:
+            try:
+                context.emit(contact.draft(Contact("a"), id="a"))
+            except InterlockError as error:
+                refused.append(error.code)
+            return Page([], next=since)
+
+        engine = here.engine(integration)
+        await engine.start()
+        await here.clock.advance(timedelta(seconds=1))
+        assert refused == ["poll.emits"]
+        await _stop(here, engine)
+
+    asyncio.run(story())
+
+
+def test_a_plan_that_forgets_a_subscription_is_refused_with_its_remedy() -> None:
+    async def story() -> None:
+        here = Here()
+        before = crm()
+        contact = before.event("contact", Contact, key=lambda it: it.name)
+        before.subscribe(contact, on_dead="skip")(_named("old_name"))
+        first = here.engine(before)
+        await first.start()
+        await _stop(here, first)
+        after = crm()
+        contact = after.event("contact", Contact, key=lambda it: it.name)
+        after.subscribe(contact, on_dead="skip")(_named("new_name"))
+        second = here.engine(after)
+        with pytest.raises(SpecError, match=r"interlock subscriptions rename crm\.old_name") as refused:
+            await second.start()
+        assert refused.value.code == "plan.forgets"
+        await second.stop()
+
+    asyncio.run(story())
+
+
+def _named(name: str) -> object:
+    async def function(event: object, context: object) -> None: ...
+
+    function.__name__ = name
+    return function
+
+
+async def _stop(here: Here, engine: Engine) -> None:
+    stopping = asyncio.ensure_future(engine.stop())
+    await here.clock.advance(timedelta(seconds=20))
+    await stopping
