@@ -1,373 +1,32 @@
 """The store in memory: the reference that other backends are compared with, and what simulation and `Lab` run on.
 
-`MemoryDisk` is what survives a crash of the process. Stores that share one stand for a zombie and its successor; there
-is no file lock between them, and Offload must then run inline (as in simulation).
+Stores that share a `MemoryDisk` stand for a zombie and its successor; there is no file lock between them, and Offload
+must then run inline (as in simulation).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-import msgspec
-
-from interlock.core.cursor import Attempt, Cursor, CursorId, Mark, Row, Success
-from interlock.core.errors import StoreFull
-from interlock.core.event import Appended, Draft, Event, Shard
-from interlock.core.ids import shard_of
-from interlock.core.limits import READ_SCAN_OFFSETS_MAX, SEGMENT_EVENTS, US_PER_DAY
+from interlock.core.cursor import CursorId, Row
+from interlock.core.event import Event, Shard
+from interlock.core.limits import READ_SCAN_OFFSETS_MAX
 from interlock.core.ports import Clock, Emit, Offload, Wakeup
-from interlock.journal import decide, lifecycle
-from interlock.journal.decide import Held, WorkerLease
+from interlock.journal import decide
+from interlock.journal.memory_disk import MemoryDisk, MemoryTx
+from interlock.journal.memory_views import MemoryViews
 from interlock.journal.ports import (
-    AppendRefused,
-    Assign,
     Batch,
     Cell,
-    CellConflict,
-    CellsConflict,
-    CellWrite,
-    Committed,
     Features,
-    Lease,
-    LeaseLost,
-    Opened,
-    Retention,
     Retired,
-    Settlement,
-    SettleResult,
     StreamInfo,
 )
-from interlock.journal.segments import Segment, may_retire, over, segment_for, size_of
-from interlock.journal.store import GroupStore, News, run_each, stream_full, stream_unknown
+from interlock.journal.store import GroupStore, News, run_each
 
 T = TypeVar("T")
-
-
-class Settled(NamedTuple):
-    """The successes of one settlement, as one compact record."""
-
-    at: int
-    epoch: int
-    number: int
-    successes: tuple[Success, ...]
-
-
-@dataclass
-class MemoryShard:
-    """A shard's log: `events[0]` has the offset `gone + 1`."""
-
-    gone: int = 0
-    events: list[Event] = field(default_factory=list[Event])
-    counts: dict[str, int] = field(default_factory=dict[str, int])
-    kept: dict[int, Event] = field(default_factory=dict[int, Event])
-
-    @property
-    def head(self) -> int:
-        return self.gone + len(self.events)
-
-    def at(self, offset: int) -> Event | None:
-        """The event at an offset, from the log or from `kept`."""
-        if self.gone < offset <= self.head:
-            return self.events[offset - self.gone - 1]
-        return self.kept.get(offset)
-
-
-@dataclass
-class MemoryStream:
-    """A stream: its shards, its segments, the identities that it has seen and when it last took an event."""
-
-    made: StreamInfo
-    shards: list[MemoryShard]
-    segments: list[Segment] = field(default_factory=list[Segment])
-    identities: dict[tuple[str, str], Event] = field(default_factory=dict[tuple[str, str], Event])
-    position: int = 0
-    last_at: int = 0
-    full: bool = False
-
-
-@dataclass
-class MemoryLedger:
-    """A cursor and what belongs to it."""
-
-    held: Held
-    rows: dict[int, Row] = field(default_factory=dict[int, Row])
-    marks: dict[str, Mark] = field(default_factory=dict[str, Mark])
-    attempts: list[Attempt] = field(default_factory=list[Attempt])
-    settled: list[Settled] = field(default_factory=list[Settled])
-
-
-@dataclass
-class MemoryDisk:
-    """All that is durable. `events_max` is the room for events: above it appends are refused as on a full disk."""
-
-    segment_events: int = SEGMENT_EVENTS
-    events_max: int | None = None
-    streams: dict[str, MemoryStream] = field(default_factory=dict[str, MemoryStream])
-    ledgers: dict[CursorId, MemoryLedger] = field(default_factory=dict[CursorId, MemoryLedger])
-    leases: dict[str, WorkerLease] = field(default_factory=dict[str, WorkerLease])
-    cells: dict[str, Cell] = field(default_factory=dict[str, Cell])
-    attached: list[MemoryBackend] = field(default_factory=list["MemoryBackend"])
-
-    def shard(self, shard: Shard) -> MemoryShard:
-        stream = self.streams.get(shard.stream)
-        if stream is None or not 0 <= shard.number < len(stream.shards):
-            raise stream_unknown(shard.stream)
-        return stream.shards[shard.number]
-
-
-class MemoryTx:
-    """One commit: checks come before writes, so that nothing ever has to be taken back."""
-
-    def __init__(self, disk: MemoryDisk, now: int) -> None:
-        self.disk = disk
-        self.now = now
-        self.changed: dict[str, None] = {}
-
-    def append(self, drafts: Sequence[Draft], cells: Sequence[CellWrite]) -> Sequence[Appended] | AppendRefused:
-        written = self._cells(cells)
-        if isinstance(written, CellConflict):
-            return AppendRefused(written)
-        for draft in drafts:
-            stream = self.disk.streams.get(draft.stream)
-            if stream is None:
-                raise stream_unknown(draft.stream)
-            if stream.full:
-                raise stream_full(draft.stream)
-        if self.disk.events_max is not None:
-            there = sum(len(shard.events) for stream in self.disk.streams.values() for shard in stream.shards)
-            if there + len(drafts) > self.disk.events_max:
-                raise StoreFull("store.full", "the store has no room left", "free space; nothing was written")
-        appended = [self._append(draft) for draft in drafts]
-        self._write_cells(written)
-        return appended
-
-    def _append(self, draft: Draft) -> Appended:
-        stream = self.disk.streams[draft.stream]
-        known = self._known(stream, draft)
-        if known is not None:
-            conflict = known.draft.data != draft.data
-            return Appended(known.shard, known.offset, known.accepted_at, duplicate=True, conflict=conflict)
-        at = stream.last_at = max(self.now, stream.last_at)
-        number = shard_of(draft.id if draft.key is None else draft.key, stream.made.shards)
-        log = stream.shards[number]
-        event = Event(Shard(draft.stream, number), log.head + 1, at, draft)
-        log.events.append(event)
-        log.counts[draft.type] = log.counts.get(draft.type, 0) + 1
-        stream.identities[draft.source, draft.id] = event
-        stream.position += 1
-        segment = segment_for(stream.segments, stream.position, at, self.disk.segment_events)
-        if not stream.segments or stream.segments[-1] is not segment:
-            stream.segments.append(segment)
-        segment.add(number, event.offset, at, size_of(draft))
-        return Appended(event.shard, event.offset, at)
-
-    def _known(self, stream: MemoryStream, draft: Draft) -> Event | None:
-        event = stream.identities.get((draft.source, draft.id))
-        if event is None or event.offset <= stream.shards[event.shard.number].gone:
-            return None
-        return event if event.accepted_at // US_PER_DAY >= decide.first_known_day(self.now) else None
-
-    def settle(self, settlement: Settlement) -> SettleResult:
-        ledger = self.disk.ledgers.get(settlement.cursor)
-        held = ledger.held if ledger else None
-        lost = decide.refusal(settlement, held, self.disk.leases.get(settlement.worker), self.now)
-        if ledger is None or lost is not None:
-            return lost or LeaseLost("the cursor is not known")
-        written = self._cells(settlement.cells)
-        if isinstance(written, CellConflict):
-            return CellsConflict(written)
-        for draft in settlement.emit:
-            if draft.stream not in self.disk.streams:
-                raise stream_unknown(draft.stream)
-        ledger.held = decide.settled(ledger.held, settlement)
-        for offset in settlement.clear:
-            ledger.rows.pop(offset, None)
-        for row in settlement.put:
-            before = ledger.rows.get(row.offset)
-            ledger.rows[row.offset] = (
-                row if row.memo or before is None else msgspec.structs.replace(row, memo=before.memo)
-            )
-        for mark in settlement.marks:
-            if mark.count:
-                ledger.marks[mark.key] = mark
-            else:
-                ledger.marks.pop(mark.key, None)
-        if settlement.successes:
-            record = Settled(self.now, settlement.epoch, settlement.number, tuple(settlement.successes))
-            ledger.settled.append(record)
-        ledger.attempts.extend(settlement.attempts)
-        for draft in settlement.emit:
-            self._append(draft)
-        self._write_cells(written)
-        return Committed(settlement.number)
-
-    def open(self, lease: Lease, assigns: Sequence[Assign]) -> Sequence[Opened] | LeaseLost:
-        own = self.disk.leases.get(lease.worker)
-        if own is None or not own.valid(self.now):
-            return LeaseLost("the worker's lease has ended")
-        for assign in assigns:
-            self.disk.shard(assign.id.shard)
-        return [self._open(lease.worker, assign) for assign in assigns]
-
-    def _open(self, worker: str, assign: Assign) -> Opened:
-        ledger = self.disk.ledgers.get(assign.id)
-        if ledger is None:
-            start = self._start(assign)
-            ledger = self.disk.ledgers[assign.id] = MemoryLedger(Held(Cursor(assign.id, start, start)))
-        holder = ledger.held.worker
-        ledger.held = held = decide.assigned(
-            ledger.held, worker, None if holder is None else self.disk.leases.get(holder), assign.types
-        )
-        live = [
-            msgspec.structs.replace(row, memo=b"")
-            for _, row in sorted(ledger.rows.items())
-            if row.state in ("running", "due", "held")
-        ]
-        until = held.former_until if held.former_until > self.now else 0
-        return Opened(held.cursor, live, [ledger.marks[key] for key in sorted(ledger.marks)], until)
-
-    def _start(self, assign: Assign) -> int:
-        log = self.disk.shard(assign.id.shard)
-        if assign.start == "now":
-            return log.head
-        if assign.start == "beginning":
-            return log.gone
-        instant = assign.start
-        return next((event.offset - 1 for event in log.events if event.accepted_at >= instant), log.head)
-
-    def renew(self, worker: str, ttl_us: int) -> Lease | LeaseLost:
-        lease = decide.renewed(self.disk.leases.get(worker), self.now, ttl_us)
-        if isinstance(lease, LeaseLost):
-            return lease
-        self.disk.leases[worker] = lease
-        return Lease(worker, lease.expires_at)
-
-    def release(self, worker: str) -> None:
-        lease = self.disk.leases.get(worker)
-        if lease is not None:
-            self.disk.leases[worker] = WorkerLease(lease.expires_at, released=True)
-
-    def put(self, writes: Sequence[CellWrite]) -> Sequence[Cell | CellConflict]:
-        answers: list[Cell | CellConflict] = []
-        for write in writes:
-            written = decide.cell_written(write, self.disk.cells.get(write.key), self.now)
-            if isinstance(written, Cell):
-                self._write_cells({write.key: written})
-            answers.append(written)
-        return answers
-
-    def _cells(self, writes: Sequence[CellWrite]) -> dict[str, Cell] | CellConflict:
-        written: dict[str, Cell] = {}
-        for write in writes:
-            cell = decide.cell_written(write, written.get(write.key) or self.disk.cells.get(write.key), self.now)
-            if isinstance(cell, CellConflict):
-                return cell
-            written[write.key] = cell
-        return written
-
-    def _write_cells(self, cells: Mapping[str, Cell]) -> None:
-        for key, cell in cells.items():
-            if cell.version:
-                self.disk.cells[key] = cell
-            self.changed[key] = None
-
-    def make_stream(self, name: str, shards: int) -> StreamInfo:
-        stream = self.disk.streams.get(name)
-        if stream is None:
-            made = StreamInfo(name, shards, self.now)
-            stream = self.disk.streams[name] = MemoryStream(made, [MemoryShard() for _ in range(shards)])
-        return stream.made
-
-    def retire(self, stream: str, retention: Retention) -> int:
-        there = self.disk.streams.get(stream)
-        if there is None:
-            raise stream_unknown(stream)
-        before = sum(shard.gone for shard in there.shards)
-        while may_retire(there.segments, retention, self._floors(stream), self.now):
-            segment = there.segments.pop(0)
-            for number, last in segment.last.items():
-                self._retire_shard(Shard(stream, number), last)
-        there.full = over(there.segments, retention)
-        self._forget(stream, there)
-        return sum(shard.gone for shard in there.shards) - before
-
-    def _floors(self, stream: str) -> dict[int, int]:
-        floors: dict[int, int] = {}
-        for id, ledger in self.disk.ledgers.items():
-            cursor = ledger.held.cursor
-            if id.shard.stream == stream and cursor.types:
-                floors[id.shard.number] = min(cursor.floor, floors.get(id.shard.number, cursor.floor))
-        return floors
-
-    def _retire_shard(self, shard: Shard, last: int) -> None:
-        log = self.disk.shard(shard)
-        count = last - log.gone
-        going, log.events, log.gone = log.events[:count], log.events[count:], last
-        for event in going:
-            if self._wanted(event):
-                log.kept[event.offset] = event
-
-    def _wanted(self, event: Event) -> bool:
-        """Whether a row or a mark of any cursor is about this event (rule 4)."""
-        for id, ledger in self.disk.ledgers.items():
-            if id.shard == event.shard:
-                mark = None if event.draft.key is None else ledger.marks.get(event.draft.key)
-                if event.offset in ledger.rows or (mark is not None and mark.first <= event.offset <= mark.last):
-                    return True
-        return False
-
-    def _forget(self, name: str, stream: MemoryStream) -> None:
-        """Drop what nobody can ask for any more: kept events, attempts and identities of what is gone, old cells."""
-        for log in stream.shards:
-            log.kept = {offset: event for offset, event in log.kept.items() if self._wanted(event)}
-        for id, ledger in self.disk.ledgers.items():
-            if id.shard.stream == name:
-                gone = stream.shards[id.shard.number].gone
-                ledger.attempts = [a for a in ledger.attempts if a.offset > gone or a.offset in ledger.rows]
-                ledger.settled = [s for s in ledger.settled if max(x.offset for x in s.successes) > gone]
-        stream.identities = {
-            identity: event
-            for identity, event in stream.identities.items()
-            if event.offset > stream.shards[event.shard.number].gone
-        }
-        before = decide.cell_forgotten_before(self.now)
-        for key in [
-            key for key, cell in self.disk.cells.items() if cell.expires_at is not None and cell.expires_at <= before
-        ]:
-            del self.disk.cells[key]
-
-    def rename_subscription(self, old: str, new: str) -> int:
-        mine = self._not_held(old)
-        if any(id.subscription == new for id in self.disk.ledgers):
-            raise lifecycle.taken(new)
-        for id in mine:
-            ledger = self.disk.ledgers.pop(id)
-            renamed = CursorId(new, id.shard)
-            ledger.held = msgspec.structs.replace(
-                ledger.held, cursor=msgspec.structs.replace(ledger.held.cursor, id=renamed), worker=None
-            )
-            self.disk.ledgers[renamed] = ledger
-        return len(mine)
-
-    def retire_subscription(self, name: str) -> int:
-        mine = self._not_held(name)
-        for id in mine:
-            del self.disk.ledgers[id]
-        return len(mine)
-
-    def _not_held(self, name: str) -> list[CursorId]:
-        mine = [id for id in self.disk.ledgers if id.subscription == name]
-        if not mine:
-            raise lifecycle.unknown(name)
-        for id in mine:
-            worker = self.disk.ledgers[id].held.worker
-            lease = None if worker is None else self.disk.leases.get(worker)
-            if worker is not None and lease is not None and lease.valid(self.now):
-                raise lifecycle.held(name, worker)
-        return mine
 
 
 class MemoryBackend:
@@ -499,6 +158,9 @@ class MemoryStore(GroupStore):
         super().__init__(self._memory, clock, wakeup, offload or Inline(), emit)
         self._memory.tell = self._answered
 
+    def views(self) -> MemoryViews:
+        return MemoryViews(self.disk, self._clock)
+
     def abandon(self) -> None:
         """The simulated process has died: hear nothing more from the disk."""
         self._memory.abandon()
@@ -512,3 +174,6 @@ class Inline:
             return function()
 
         return asyncio.ensure_future(call())
+
+
+__all__ = ["Inline", "MemoryBackend", "MemoryDisk", "MemoryStore"]

@@ -1,131 +1,232 @@
-"""Questions of people to a store: lists, look-ups, timelines, the conservation equation. Read-only; it may grow.
+"""Read-only questions of console, CLI, metrics and `doctor`. They may grow; the operations of `ports` do not.
 
-Lanes never ask here. Every answer is bounded by the question's `limit`.
+A backend brings its own `Views`; what a page says about an event, and whether a cursor adds up, is decided here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from interlock.core.cursor import Attempt, Cursor, CursorId, Row, RowState, Success
-from interlock.core.event import Event, Shard
+from interlock.core.cursor import Attempt, Cursor, CursorId, Mark, Row, RowState, Success
+from interlock.core.event import Event
+from interlock.core.limits import WINDOW_OFFSETS
 from interlock.journal.ports import StreamInfo
 
 
-class EventQuery(NamedTuple):
-    """Which events. None means any.
+class EventsQuery(msgspec.Struct, frozen=True):
+    """Which events: newest first, at most `limit`.
 
-    `before`: only those with a lower id (ids sort by acceptance); `since_at`: accepted then (µs) or later.
+    Attributes:
+        since: accepted at or after this instant (µs).
+        before: only events older than the one with this id: the next page.
+        after: only events newer than the one with this id, the oldest of them if there are more than `limit`.
     """
 
     stream: str | None = None
     type: str | None = None
     key: str | None = None
-    since_at: int | None = None
+    since: int | None = None
     before: str | None = None
+    after: str | None = None
     limit: int = 50
 
 
-class RowQuery(NamedTuple):
-    """Which rows. None means any; `fingerprint` may be a prefix."""
+class RowsQuery(msgspec.Struct, frozen=True):
+    """Which rows: by subscription, then by offset; `after` is the last one of the page before."""
 
-    states: Sequence[RowState]
     subscription: str | None = None
-    system: str | None = None
+    states: frozenset[RowState] = frozenset()
+    """Empty: all."""
     fingerprint: str | None = None
-    limit: int = 50
+    after: tuple[CursorId, int] | None = None
+    limit: int = 100
 
 
-class FoundRow(NamedTuple):
-    """A row, memo left out, and its event's moment of acceptance, from which follows its id."""
+class RowLine(NamedTuple):
+    """A row (memo left out) and whose it is."""
 
     cursor: CursorId
     row: Row
-    accepted_at: int
 
 
 class DeadGroup(msgspec.Struct, frozen=True):
-    """Rows of one fingerprint and one subscription. `sample` is the latest of them."""
+    """Dead letters with one cause. `sample` is the most recent one; instants are µs."""
 
     fingerprint: str
     subscription: str
     count: int
-    held: int
-    keys: int
     first_at: int
     last_at: int
-    sample: FoundRow
+    sample: Event | None
+    error: str | None = None
+    status: int | None = None
+    system: str | None = None
+    reason: str | None = None
 
 
-class Life(NamedTuple):
-    """What became of one event in one subscription. All of it is empty where nothing has happened yet.
+class CursorLine(msgspec.Struct, frozen=True):
+    """A cursor and how it stands.
 
-    `accounted`: the cursor has passed it; without a row it is then settled (or filtered, if nothing was attempted).
-    """
-
-    cursor: CursorId
-    accounted: bool
-    row: Row | None
-    successes: Sequence[Success]
-    attempts: Sequence[Attempt]
-
-
-class CursorView(msgspec.Struct, frozen=True):
-    """A cursor with what hangs on it: rows by state, events behind marks, and the shard's newest offset.
-
-    `lag` counts the events of its types above the floor that it has not accounted for.
+    Attributes:
+        worker, until: who holds it, and until when its lease is valid; None and 0 if nobody does.
+        lag: events above the floor by type, of the types that it reads; those with a bit in `above` count as well.
+        behind: events behind marks.
+        rows: by state.
+        oldest_at: when the first event above the floor was accepted; None if there is none.
     """
 
     cursor: Cursor
-    rows: Mapping[RowState, int]
+    worker: str | None
+    until: int
+    lag: Mapping[str, int]
+    marks: int
     behind: int
-    newest: int
-    lag: int
+    rows: Mapping[RowState, int]
+    oldest_at: int | None
+
+
+class StreamLine(msgspec.Struct, frozen=True):
+    """A stream: oldest kept and newest offset by shard, events by type since it was made, what is kept of it."""
+
+    made: StreamInfo
+    bounds: Sequence[tuple[int, int]]
+    counts: Mapping[str, int]
+    events: int
+    bytes: int
+    segments: int
+    oldest_at: int | None
+    full: bool
+
+
+PassageState = Literal["waiting", "behind", "running", "due", "held", "dead", "discarded", "settled", "not-read"]
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """What a subscription has made of an event.
+
+    `settled`: delivered, or filtered by a translation. `not-read`: of another type, or before its start.
+    """
+
+    cursor: CursorId
+    state: PassageState
+    row: Row | None
+    attempts: Sequence[Attempt]
+    successes: Sequence[Success]
+
+
+class Conservation(msgspec.Struct, frozen=True):
+    """The equation of one cursor, counted anew: `accounted = settled + stragglers + behind`."""
+
+    cursor: CursorId
+    accounted: int
+    settled: int
+    stragglers: int
+    behind: int
+    problems: Sequence[str]
 
     @property
-    def stragglers(self) -> int:
-        """Rows that are not settled; a discarded one is a grave."""
-        return sum(count for state, count in self.rows.items() if state != "discarded")
-
-    @property
-    def imbalance(self) -> int:
-        """Left side minus right side of the conservation equation (DESIGN 3); anything but 0 is a bug."""
-        cursor = self.cursor
-        accounted = cursor.floor - cursor.start + cursor.above.bit_count()
-        counted = cursor.counters.delivered + cursor.counters.filtered + cursor.counters.discarded
-        return accounted - counted - self.stragglers - self.behind
+    def holds(self) -> bool:
+        return self.accounted == self.settled + self.stragglers + self.behind and not self.problems
 
 
 class Views(Protocol):
-    """The read side of a backend."""
+    """Each answer is one snapshot."""
 
-    async def streams(self) -> Sequence[StreamInfo]:
-        """All streams, by name."""
+    async def events(self, query: EventsQuery) -> Sequence[Event]: ...
+
+    async def events_by_prefix(self, prefix: str, limit: int = 10) -> Sequence[Event]:
+        """Events whose id begins so (with or without `evt_`), oldest first.
+
+        Raises:
+            InterlockError: `id.malformed`.
+        """
         ...
 
-    async def events(self, query: EventQuery) -> Sequence[Event]:
-        """Events that fit, newest first: in descending order of their ids."""
+    async def timeline(self, event: Event) -> Sequence[Passage]:
+        """What each subscription to the event's stream has made of it, by name."""
         ...
 
-    async def event_by_prefix(self, prefix: str, limit: int = 2) -> Sequence[Event]:
-        """Events in the log or in `kept` whose id begins with `prefix`; two mean that it is not unique."""
+    async def rows(self, query: RowsQuery) -> Sequence[RowLine]: ...
+
+    async def dead_groups(self) -> Sequence[DeadGroup]:
+        """Most recent first."""
         ...
 
-    async def timeline(self, shard: Shard, offset: int) -> Sequence[Life]:
-        """What became of one event, for each subscription that reads its shard, by name."""
+    async def cursors(self) -> Sequence[CursorLine]: ...
+    async def streams(self) -> Sequence[StreamLine]: ...
+    async def conservation(self, cursor: CursorId) -> Conservation | None:
+        """None for a cursor that is not known."""
         ...
 
-    async def find_rows(self, query: RowQuery) -> Sequence[FoundRow]:
-        """Rows that fit, by subscription, stream, shard and offset."""
-        ...
 
-    async def dead_groups(self, query: RowQuery) -> Sequence[DeadGroup]:
-        """Rows that fit, grouped by fingerprint and subscription, the latest group first."""
-        ...
+class Accounts(NamedTuple):
+    """What `conserved` judges: a cursor, all its rows and marks, and its shard's bounds and number of events."""
 
-    async def cursors(self) -> Sequence[CursorView]:
-        """All cursors, read in one snapshot, by subscription and shard."""
-        ...
+    cursor: Cursor
+    rows: Sequence[Row]
+    marks: Sequence[Mark]
+    bounds: tuple[int, int]
+    events: int
+
+
+def accounted(cursor: Cursor, offset: int) -> bool:
+    """Whether an offset is at or below the floor or has its bit."""
+    return offset <= cursor.floor or bool(cursor.above >> (offset - cursor.floor - 1) & 1)
+
+
+def reads(cursor: Cursor, event: Event) -> bool:
+    """Whether the subscription reads this event: it is after its start, and its type was read at that offset."""
+    types = next((entry.types for entry in reversed(cursor.types) if entry.offset <= event.offset), frozenset[str]())
+    return event.offset > cursor.start and event.draft.type in types
+
+
+def passage_state(cursor: Cursor, event: Event, row: Row | None, mark: Mark | None) -> PassageState:
+    """Where an event stands with a subscription; `mark` is that of its key."""
+    if row is not None:
+        return row.state
+    if not reads(cursor, event):
+        return "not-read"
+    if mark is not None and mark.first <= event.offset <= mark.last and event.offset <= cursor.floor:
+        return "behind"
+    return "settled" if accounted(cursor, event.offset) else "waiting"
+
+
+def conserved(accounts: Accounts) -> Conservation:
+    """Count a cursor's equation, and name what else cannot be."""
+    cursor, rows, marks, (oldest, newest), events = accounts
+    counters = cursor.counters
+    dead = sum(row.state == "dead" for row in rows)
+    problems = [
+        f"{row.state} row at {row.offset}, which is not accounted for"
+        for row in rows
+        if row.offset <= cursor.start or not accounted(cursor, row.offset)
+    ]
+    problems += [
+        f"mark of key {mark.key!r} counts {mark.count} in {mark.first}..{mark.last}"
+        for mark in marks
+        if not cursor.start < mark.first <= mark.last <= cursor.floor + WINDOW_OFFSETS
+        or not 0 < mark.count <= mark.last - mark.first + 1
+    ]
+    if dead != counters.dead:
+        problems.append(f"{counters.dead} dead are counted, {dead} have a row")
+    if cursor.floor + cursor.above.bit_length() > newest:
+        problems.append(f"accounted up to {cursor.floor + cursor.above.bit_length()}, the shard ends at {newest}")
+    if events != newest - oldest + 1:
+        problems.append(f"the shard has {events} events at {newest - oldest + 1} offsets")
+    return Conservation(
+        cursor=cursor.id,
+        accounted=cursor.floor - cursor.start + cursor.above.bit_count(),
+        settled=counters.delivered + counters.filtered + counters.discarded,
+        stragglers=sum(row.state != "discarded" for row in rows),
+        behind=sum(mark.count for mark in marks),
+        problems=problems,
+    )
+
+
+def lag_of(cursor: Cursor, counts: Mapping[str, int]) -> dict[str, int]:
+    """Of events above the floor by type, those that the cursor reads."""
+    types = cursor.types[-1].types if cursor.types else frozenset[str]()
+    return {type: counts[type] for type in sorted(types) if counts.get(type)}

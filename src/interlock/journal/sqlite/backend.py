@@ -60,6 +60,8 @@ QUICK_CHECK_BYTES_MAX = 256 * 1024 * 1024
 """A file up to this size is checked when it is opened after a crash; a larger one would take minutes."""
 CHECKPOINT_PAGES = 4_000
 """Pages in the WAL from which on a checkpoint is asked for: 16 MB."""
+SNAPSHOT_TRIES = 3
+"""Segments come and go once a day or a million events: a second try always finds them in place."""
 UNWRITABLE = (
     TypeError,
     ValueError,
@@ -362,15 +364,23 @@ class SqliteBackend:
         return self._log_read(shard, lambda log, c: fetch_events(c, log.shard(shard), shard, offsets))
 
     def _log_read(self, shard: Shard, read: Callable[[Log, Connection], T]) -> T:
-        """Read with what memory says of the segments; again if one was retired between the look and the snapshot."""
+        """Read; again if the offset was retired between the look at memory and the snapshot."""
         while True:
-            log = self._tables.log
-            oldest = log.shard(shard).gone
+            gone = self._tables.log.shard(shard).gone
             try:
-                return self.reading(partial(read, log))
-            except (apsw.SQLError, Retired):
-                if log.shard(shard).gone is oldest:
+                return self.snapshot(read)
+            except Retired:
+                if self._tables.log.shard(shard).gone is gone:
                     raise
+
+    def snapshot(self, read: Callable[[Log, Connection], T]) -> T:
+        """Read with what memory says of the segments. A table may come or go before the snapshot: then once more."""
+        for _ in range(SNAPSHOT_TRIES):
+            try:
+                return self.reading(partial(read, self._tables.log))
+            except apsw.SQLError:
+                continue
+        return self.reading(partial(read, self._tables.log))
 
     def reading(self, read: Callable[[Connection], T]) -> T:
         """Read in one snapshot on a connection of its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -18,10 +19,12 @@ from interlock.journal.sqlite.stream import (
     COLUMNS,
     OFFSET_BITS,
     PLACE_STRIDE,
+    TALLY_STRIDE,
     Run,
     StreamState,
     create_events,
     create_ids,
+    encode_tally,
     event_row,
 )
 from interlock.journal.store import stream_full, stream_unknown
@@ -101,6 +104,7 @@ class StreamTx:
         self.runs: list[Run] = []
         self.values: list[list[object]] = []
         self.places: list[int] = []
+        self.tallied: list[tuple[int, int]] = []
         self.room = 0
         self.new_segments: list[Segment] = []
         self.hashed = stream.hashed
@@ -121,6 +125,20 @@ class StreamTx:
         self.room = segment_events - segment.events
         self.runs.append(Run(segment, self.position + 1, []))
         self.values.append([])
+
+    def tallies(self) -> list[object]:
+        """The rows of `tallies` for the shards that have come to one."""
+        values: list[object] = []
+        for shard, offset in self.tallied:
+            counts = Counter(self.stream.counts[shard])
+            counts.update(
+                event.draft.type
+                for run in self.runs
+                for event in run.events
+                if event.shard.number == shard and event.offset <= offset
+            )
+            values += (self.stream.number, shard, offset, encode_tally(counts))
+        return values
 
     def after(self) -> StreamState:
         """The stream as it will be; made only where it is written down, for it copies everything."""
@@ -251,6 +269,8 @@ class LogTx:
         if n - staged.indexed[shard] >= PLACE_STRIDE:
             staged.indexed[shard] = n
             staged.places += (stream.number, shard, offset, n)
+        if not offset % TALLY_STRIDE:
+            staged.tallied.append((shard, offset))
         name = stream.shards[shard]
         staged.runs[-1].events.append(Event(name, offset, at, draft))
         staged.values[-1] += event_row(n, shard << OFFSET_BITS | offset, at, draft)
@@ -265,6 +285,8 @@ class LogTx:
             write_rows(self._connection, f"INSERT INTO {stream.table(run.segment)}", COLUMN_COUNT, values)
         if staged.places:
             write_rows(self._connection, "INSERT INTO places", 4, staged.places)
+        if staged.tallied:
+            write_rows(self._connection, "INSERT INTO tallies", 4, staged.tallies())
         if staged.new_segments or staged.hashed != stream.hashed:
             query = "UPDATE streams SET checkpoint = ? WHERE id = ?"
             self._connection.execute(query, (staged.after().checkpoint(), stream.number))

@@ -93,8 +93,9 @@ def _retire_segment(connection: Connection, stream: StreamState) -> None:
 
 def _forget_places(connection: Connection, stream: StreamState, segment: Segment) -> None:
     for shard, last in segment.last.items():
-        query = "DELETE FROM places WHERE stream = ? AND shard = ? AND offset <= ?"
-        connection.execute(query, (stream.number, shard, last))
+        for table in ("places", "tallies"):
+            query = f"DELETE FROM {table} WHERE stream = ? AND shard = ? AND offset <= ?"  # noqa: S608  (ours)
+            connection.execute(query, (stream.number, shard, last))
 
 
 def _forget(connection: Connection, stream: StreamState, now: int) -> None:

@@ -10,6 +10,7 @@ from interlock.core.limits import DEDUPE_WINDOW_EVENTS, SEGMENT_EVENTS
 from interlock.core.ports import Clock, Emit, Offload, Wakeup
 from interlock.journal.sqlite.backend import SqliteBackend
 from interlock.journal.sqlite.log import Log
+from interlock.journal.sqlite.views import SqliteViews
 from interlock.journal.store import GroupStore
 
 
@@ -67,6 +68,9 @@ class SqliteStore(GroupStore):
             raise
         emit("store.opened", path=str(path), migrations=applied)
         return cls(backend, (clock, wakeup, offload, emit), options.reads)
+
+    def views(self) -> SqliteViews:
+        return SqliteViews(self.sqlite, self._clock, self._reads)
 
     def abandon(self) -> None:
         """Let go of the file as a process that dies does: nothing is finished, nothing is answered."""

@@ -17,6 +17,8 @@ from interlock.journal.segments import ATTRIBUTES_SIZE, Segment, size_of
 
 PLACE_STRIDE = 512
 """Positions that one entry of the sparse index covers: what a look-up reads at most, and one entry in 512 at least."""
+TALLY_STRIDE = 8_192
+"""Offsets of a shard between two tallies: what a look at lag reads at most."""
 OFFSET_BITS = 48
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
 COLUMNS = "n, place, at, type, key, source, id, data, more"
@@ -192,6 +194,13 @@ def event_row(n: int, place: int, at: int, draft: Draft) -> tuple[Any, ...]:
 
 
 _NOTHING_RARE = (None, None, "application/json", None, (), (), None, None)
+
+
+def encode_tally(counts: dict[str, int]) -> bytes:
+    return _encode(counts)
+
+
+decode_tally = msgspec.msgpack.Decoder(dict[str, int]).decode
 
 
 def create_events(table: str) -> str:

@@ -17,6 +17,15 @@ CREATE TABLE places (
     PRIMARY KEY (stream, shard, offset)
 ) WITHOUT ROWID;
 
+-- Events by type up to an offset of a shard, at every TALLY_STRIDE-th one (msgpack): lag is counted from the next one.
+CREATE TABLE tallies (
+    stream INTEGER NOT NULL,
+    shard INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    counts BLOB NOT NULL,
+    PRIMARY KEY (stream, shard, offset)
+) WITHOUT ROWID;
+
 -- Copies of retired events that a row or a mark still needs.
 CREATE TABLE kept (
     stream INTEGER NOT NULL,

@@ -1,0 +1,36 @@
+"""The store in memory against the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.contract.store_contract import Recorder, StoreContract
+
+from interlock.journal.memory import MemoryDisk, MemoryStore
+from interlock.testing.clock import FakeClock
+
+
+class MemoryWorld:
+    """One MemoryDisk."""
+
+    shares_disk = True
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.wakeup = Recorder()
+        self.records: list[str] = []
+        self.disk = MemoryDisk(segment_events=8)
+
+    async def open(self) -> MemoryStore:
+        return MemoryStore(self.clock, self.wakeup, emit=self.emit, disk=self.disk)
+
+    def emit(self, record: str, /, **fields: object) -> None:
+        self.records.append(record)
+
+    async def crash(self, store: MemoryStore) -> None:
+        store.abandon()
+
+
+class TestMemoryStore(StoreContract):
+    def make_world(self, folder: Path) -> MemoryWorld:
+        return MemoryWorld()
