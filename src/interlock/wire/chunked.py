@@ -85,7 +85,9 @@ class Chunked:
         if end < 0:
             return TRAILER_TOO_LARGE if len(rest) >= TRAILER_BYTES_MAX else Fed(parts, rest, over=False)
         lines = head_lines(rest[:end])
-        if lines is None or parsed_fields(lines, self._names) is None:
+        parsed = None if lines is None else parsed_fields(lines, self._names)
+        # A field that frames has no business behind the body (RFC 9110 6.5.1): somebody may believe it.
+        if parsed is None or parsed[1]:
             return CHUNK
         return Fed(parts, rest[end + 4 :], over=True)
 

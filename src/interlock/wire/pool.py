@@ -117,9 +117,7 @@ class Pool:
         except (gaierror, UnicodeError) as error:
             raise WireFailure("dns", sent=False, detail=f"the host of {origin.authority} has no address") from error
         except ssl.SSLError as error:
-            raise WireFailure(
-                "tls", sent=False, detail=f"TLS with {origin.authority}: {error}"
-            ) from error
+            raise WireFailure("tls", sent=False, detail=f"TLS with {origin.authority}: {error}") from error
         except OSError as error:
             raise WireFailure(
                 "connect", sent=False, detail=f"connecting to {origin.authority}: {error.strerror or error}"

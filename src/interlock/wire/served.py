@@ -64,6 +64,7 @@ class Served:
         "_remaining",
         "_sink",
         "_size",
+        "_taken",
         "_then",
         "answer",
         "answered",
@@ -83,6 +84,7 @@ class Served:
         self._then: Callable[[bytes], None] | None = None
         self._sink: Sink | None = None
         self.answer: StreamedAnswer | None = None
+        self._taken = False
         self.engaged = False
         self.answered = False
         self.paused = False
@@ -135,13 +137,11 @@ class Served:
             carrier.invite()
 
     def _engage(self) -> Carrier | None:
-        if self.engaged:
+        if self._taken:
             raise InterlockError(
-                "wire.body-taken",
-                "the body of this request was already taken, or the request answered",
-                "call collect or stream once, before answering",
+                "wire.body-taken", "the body of this request was already taken", "call collect or stream once"
             )
-        self.engaged = True
+        self.engaged = self._taken = True
         return self._carrier
 
     @property

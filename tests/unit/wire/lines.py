@@ -184,9 +184,7 @@ def site(app: App | None = None, limits: ServerLimits | None = None, hosts: froz
         records.append((record, fields))
 
     clock = FakeClock()
-    server = Server(
-        app or echo, clock=clock, emit=emit, refuse=refuse, limits=limits or ServerLimits(), hosts=hosts
-    )
+    server = Server(app or echo, clock=clock, emit=emit, refuse=refuse, limits=limits or ServerLimits(), hosts=hosts)
     return Site(server, clock, records, seen)
 
 

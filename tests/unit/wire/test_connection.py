@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from tests.unit.wire.lines import Line, answers, on_loop, site
 
 from interlock.wire.connection import ServerLimits
 from interlock.wire.exchange import Exchange, Writer
-from tests.unit.wire.lines import Line, answers, on_loop, site
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n"
@@ -180,7 +180,13 @@ def test_answers_carry_the_date_of_the_clock():
 
 
 def test_the_fields_of_the_connection_are_the_servers():
-    fields = [("Content-Length", "99"), ("connection", "x"), ("Transfer-Encoding", "chunked"), ("Date", "x"), ("OK", "1")]
+    fields = [
+        ("Content-Length", "99"),
+        ("connection", "x"),
+        ("Transfer-Encoding", "chunked"),
+        ("Date", "x"),
+        ("OK", "1"),
+    ]
 
     def scenario() -> None:
         line = site(lambda exchange: exchange.respond(200, fields, b"body")).connect()
@@ -235,7 +241,9 @@ def test_a_streamed_answer_of_a_declared_length_is_not_chunked():
     def scenario() -> None:
         line = site(app).connect()
         line.feed(GET * 2)
-        assert [(answer.body, answer.headers["content-length"]) for answer in answers(line.sent)] == [(b"hello", "5")] * 2
+        assert [(answer.body, answer.headers["content-length"]) for answer in answers(line.sent)] == [
+            (b"hello", "5")
+        ] * 2
 
     on_loop(scenario)
 
@@ -311,7 +319,10 @@ def test_the_body_is_bounded_by_the_app_and_by_the_server():
     def scenario() -> None:
         for limit, ceiling in ((3, 100), (100, 3)):
             bodies: list[bytes] = []
-            here = site(lambda exchange, limit=limit, bodies=bodies: exchange.collect(limit, bodies.append), ServerLimits(body_bytes_max=ceiling))
+            here = site(
+                lambda exchange, limit=limit, bodies=bodies: exchange.collect(limit, bodies.append),
+                ServerLimits(body_bytes_max=ceiling),
+            )
             for request in (POST % 4 + b"hell", CHUNKED + b"2\r\nhe\r\n2\r\nll\r\n0\r\n\r\n"):
                 line = here.connect()
                 line.feed(request, 3)
@@ -422,6 +433,25 @@ def test_both_directions_may_stream_at_once():
         assert line.sent.endswith(b"5\r\nhello\r\n")
         line.feed(b"1\r\n!\r\n0\r\n\r\n" + GET)
         assert [answer.body for answer in answers(line.sent)] == [b"hello!", b""]
+
+    on_loop(scenario)
+
+
+def test_an_answer_may_begin_before_the_body_is_taken():
+    def app(exchange: Exchange) -> None:
+        writer = exchange.begin(200)
+
+        def whole(body: bytes) -> None:
+            writer.write(body)
+            writer.end()
+
+        exchange.collect(100, whole)
+
+    def scenario() -> None:
+        line = site(app).connect()
+        line.feed(POST % 5 + b"he")
+        line.feed(b"llo" + GET)
+        assert [answer.body for answer in answers(line.sent)] == [b"hello", b""]
 
     on_loop(scenario)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
-from interlock.wire.exchange import Exchange
 from tests.unit.wire.cases import REFUSED, TAKEN, G, Refused, Taken
 from tests.unit.wire.lines import answers, on_loop, site
+
+from interlock.wire.exchange import Exchange
 
 SIZES = pytest.mark.parametrize("size", [0, 1, 7], ids=["whole", "bytes", "sevens"])
 

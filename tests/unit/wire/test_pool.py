@@ -1,4 +1,4 @@
-"""The upstream pool against origins that answer well, badly, late or not at all: in memory, on a clock that is moved."""
+"""The upstream pool against origins that answer well, badly, late or not at all, in memory and on a fake clock."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from socket import gaierror
 from typing import Any
 
 import pytest
+from tests.unit.wire.lines import Line
 
 from interlock.core.errors import InterlockError
 from interlock.core.outcome import Answer
 from interlock.testing.clock import FakeClock
 from interlock.wire.outgoing import Origin, Outgoing, PoolLimits, WireFailure
 from interlock.wire.pool import Pool
-from tests.unit.wire.lines import Line
 
 SECOND = 1_000_000
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
