@@ -1,0 +1,289 @@
+"""The SQLite store on a disk that loses power, fails or is full: nothing acknowledged is lost, nothing half-written."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+import pytest
+from tests.contract.simulated_vfs import SimulatedVfs
+from tests.contract.store_contract import ONE, Lane, Recorder, draft
+
+from interlock.core.cursor import CursorId, Row
+from interlock.core.errors import StoreError, StoreFull
+from interlock.core.event import Shard
+from interlock.core.limits import US_PER_SECOND
+from interlock.journal.memory import Inline
+from interlock.journal.ports import CellWrite, Committed, Retention
+from interlock.journal.sqlite import SqliteOptions, SqliteStore
+from interlock.journal.sqlite import connection as sqlite_connection
+from interlock.testing.clock import FakeClock
+
+
+async def open_store(
+    path: Path, clock: FakeClock, vfs: str | None = None, wakeup: Recorder | None = None
+) -> SqliteStore:
+    options = SqliteOptions(vfs=vfs, window_events=16, segment_events=8)
+    return await SqliteStore.open_file(path, clock, wakeup or Recorder(), Inline(), lambda *_, **__: None, options)
+
+
+async def workload(store: Any, acknowledged: dict[str, Any]) -> None:
+    """Appends, settlements and cells; what was answered stands in `acknowledged`, also when it ends early."""
+    await store.make_stream("s", 1)
+    acknowledged["stream"] = True
+    lane = None
+    for number in range(12):
+        appended = await store.append([draft(f"{number}-{k}") for k in range(3)], [CellWrite(f"c{number}", b"1")])
+        acknowledged.setdefault("events", []).extend((each.offset, f"{number}-{k}") for k, each in enumerate(appended))
+        acknowledged.setdefault("cells", []).append(f"c{number}")
+        if lane is None:
+            lane = await Lane.open(store)
+        settled = await lane.settle(
+            floor=number * 3 + 1, put=[Row(number * 3 + 1, "a", "dead")], emit=[draft(f"emitted-{number}", "b")]
+        )
+        assert isinstance(settled, Committed)
+        acknowledged["floor"] = lane.cursor.floor
+        acknowledged.setdefault("rows", []).append(number * 3 + 1)
+
+
+async def check(store: Any, acknowledged: dict[str, Any]) -> None:
+    """All that was acknowledged is there, whole, offsets have no gaps, and the store goes on; may be asked twice."""
+    if "stream" not in acknowledged:
+        return
+    oldest, newest = store.bounds(ONE)
+    events = list((await store.read(ONE, 0, 1_000)).events)
+    assert [event.offset for event in events] == list(range(oldest, newest + 1))
+    by_offset = {event.offset: event.draft.id for event in events}
+    for offset, id in acknowledged.get("events", []):
+        assert by_offset[offset] == id
+    # A group is there whole or not at all: three events with their cell, an emitted one with its row and floor.
+    ids = {event.draft.id for event in events}
+    assert len(ids) == len(events)
+    cells = {cell.key for cell in await store.list("c")}
+    assert set(acknowledged.get("cells", [])) <= cells
+    rows = {row.offset for row in await store.rows(CursorId("sub", ONE), range(1, 40))}
+    assert set(acknowledged.get("rows", [])) <= rows
+    for number in range(12):
+        assert {f"{number}-{k}" in ids for k in range(3)} == {f"c{number}" in cells}
+        assert (f"emitted-{number}" in ids) == (number * 3 + 1 in rows)
+    if "floor" in acknowledged:
+        reopened = await Lane.open(store, "checker")
+        assert reopened.cursor.floor == max(rows)
+        assert reopened.cursor.floor >= acknowledged["floor"]
+    (appended,) = await store.append([draft(f"after-{newest}")])
+    assert appended.offset == newest + 1
+    acknowledged["events"] = [*acknowledged.get("events", []), (appended.offset, f"after-{newest}")]
+
+
+def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = FakeClock()
+        with SimulatedVfs("power-cut-full") as disk:
+            store = await open_store(tmp_path / "store.db", clock, disk.name)
+            acknowledged: dict[str, Any] = {}
+            await workload(store, acknowledged)
+            disk.power_cut(tmp_path / "after")
+            store.abandon()
+        store = await open_store(tmp_path / "after" / "store.db", clock)
+        await check(store, acknowledged)
+        await store.close()
+        file = apsw.Connection(str(tmp_path / "after" / "store.db"))
+        assert file.pragma("journal_mode") == "wal"
+        assert list(file.execute("PRAGMA integrity_check")) == [("ok",)]
+
+    asyncio.run(scenario())
+
+
+def test_the_same_power_cut_does_lose_what_synchronous_normal_acknowledged(tmp_path: Path) -> None:
+    """Proves that the test above can fail: the disk does forget what was not synced."""
+    with SimulatedVfs("power-cut-normal") as disk:
+        file = apsw.Connection(str(tmp_path / "store.db"), vfs=disk.name)
+        assert file.pragma("journal_mode", "wal") == "wal"
+        file.pragma("synchronous", "NORMAL")
+        file.execute("CREATE TABLE t (n INTEGER)")
+        for number in range(50):
+            file.execute("INSERT INTO t VALUES (?)", (number,))
+        assert list(file.execute("SELECT count(*) FROM t")) == [(50,)]
+        disk.power_cut(tmp_path / "after")
+        file.close()
+    after = apsw.Connection(str(tmp_path / "after" / "store.db"))
+    tables = [name for (name,) in after.execute("SELECT name FROM sqlite_schema")]
+    left = next(iter(after.execute("SELECT count(*) FROM t")))[0] if tables else 0
+    assert left < 50
+
+
+def test_the_store_asks_for_full_sync_and_no_checkpoints_in_the_writer(tmp_path: Path) -> None:
+    writer = sqlite_connection.connect_writer(tmp_path / "store.db", None)
+    assert writer.pragma("journal_mode") == "wal"
+    assert writer.pragma("synchronous") == 2
+    assert writer.pragma("wal_autocheckpoint") == 0
+    assert writer.pragma("page_size") == 4096
+
+
+@pytest.mark.parametrize("failure", [errno.EIO, errno.ENOSPC], ids=["EIO", "ENOSPC"])
+@pytest.mark.parametrize("lasting", [1, 6], ids=["once", "for a while"])
+def test_an_error_at_any_write_gives_no_false_answer_and_leaves_no_half_group(
+    tmp_path: Path, failure: int, lasting: int
+) -> None:
+    async def attempt(number: int) -> bool:
+        """Whether the workload came to the failing write at all."""
+        clock = FakeClock()
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        acknowledged: dict[str, Any] = {}
+        with SimulatedVfs(f"failing-{failure}-{lasting}-{number}") as disk:
+            store = await open_store(folder / "store.db", clock, disk.name)
+            disk.failure = failure
+            disk.fail_at, disk.fail_for = disk.writes + number, lasting
+            failed_with: StoreError | None = None
+            try:
+                await workload(store, acknowledged)
+            except StoreError as error:
+                failed_with = error
+            reached = bool(disk.failed)
+            assert (failed_with is not None) == reached
+            if failure == errno.ENOSPC and failed_with is not None and lasting == 1:
+                assert isinstance(failed_with, StoreFull)
+            disk.fail_at = None
+            await clock.advance(2 * US_PER_SECOND)
+            await check(store, acknowledged)
+            disk.power_cut(folder / "after")
+            store.abandon()
+        store = await open_store(folder / "after" / "store.db", clock)
+        await check(store, acknowledged)
+        await store.close()
+        return reached
+
+    async def attempts() -> int:
+        number = 1
+        while await attempt(number):
+            # Each of the first writes, then every seventh: the workload repeats itself.
+            number += 1 if number < 24 else 7
+        return number
+
+    assert asyncio.run(attempts()) > 40
+
+
+def test_events_in_doubt_that_are_there_after_all_reach_the_tail(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = FakeClock()
+        found = False
+        for number in range(1, 30):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            wakeup = Recorder()
+            with SimulatedVfs(f"doubt-{number}") as disk:
+                store = await open_store(folder / "store.db", clock, disk.name, wakeup)
+                await store.make_stream("s", 1)
+                await store.append([draft("1")])
+                disk.fail_at = disk.writes + number
+                answers: list[Any] = []
+                store.submit([draft("2")], (), answers.append)
+                await clock.settle()
+                assert isinstance(answers[0], list) or answers[0].code == "store.in-doubt"
+                disk.fail_at = None
+                await clock.advance(2 * US_PER_SECOND)
+                told = [event.offset for event in wakeup.events[ONE]]
+                assert told == list(range(1, store.bounds(ONE)[1] + 1))
+                await store.append([draft("3")])
+                told = [event.draft.id for event in wakeup.events[ONE]]
+                assert told in (["1", "2", "3"], ["1", "3"])
+                found = found or told == ["1", "3"]
+                store.abandon()
+        assert found
+
+    asyncio.run(scenario())
+
+
+def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path = tmp_path / "store.db"
+        path.write_bytes(b"this is not a database" * 500)
+        before = path.read_bytes()
+        with pytest.raises(StoreError) as refused:
+            await open_store(path, FakeClock())
+        assert refused.value.code == "store.unusable"
+        assert path.read_bytes() == before
+
+    asyncio.run(scenario())
+
+
+def test_a_second_process_is_refused_and_told_who_has_the_store(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = FakeClock()
+        store = await open_store(tmp_path / "store.db", clock)
+        with pytest.raises(StoreError) as refused:
+            await open_store(tmp_path / "store.db", clock)
+        assert refused.value.code == "store.in-use"
+        assert "pid" in refused.value.message
+        await store.close()
+        await (await open_store(tmp_path / "store.db", clock)).close()
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_a_newer_version_wrote_is_refused(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = FakeClock()
+        await (await open_store(tmp_path / "store.db", clock)).close()
+        file = apsw.Connection(str(tmp_path / "store.db"))
+        file.execute("INSERT INTO migrations VALUES (99, 'later', 'x', 0)")
+        file.close()
+        with pytest.raises(StoreError) as refused:
+            await open_store(tmp_path / "store.db", clock)
+        assert refused.value.code == "store.schema-newer"
+
+    asyncio.run(scenario())
+
+
+def test_a_dead_processs_lease_is_named_as_dead_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = FakeClock()
+        store = await open_store(tmp_path / "store.db", clock)
+        await store.make_stream("s", 1)
+        await Lane.open(store, "w1")
+        assert not (await Lane.open(store, "w2")).opened.former_dead
+        store.abandon()
+        store = await open_store(tmp_path / "store.db", clock)
+        opened = (await Lane.open(store, "w3")).opened
+        assert opened.former_dead
+        assert opened.former_until > clock.now()
+
+    asyncio.run(scenario())
+
+
+def test_a_value_that_cannot_be_kept_is_refused_alone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = await open_store(tmp_path / "store.db", FakeClock())
+        await store.make_stream("s", 1)
+        answers: dict[str, Any] = {}
+        bad = msgspec.structs.replace(draft("bad"), subject="x", key="\ud800")
+        for name, drafts in (("good", [draft("1")]), ("bad", [bad, draft("2")]), ("also good", [draft("3")])):
+            store.submit(drafts, (), lambda answer, name=name: answers.__setitem__(name, answer))
+        await store.append([draft("4")])
+        assert [each.offset for each in answers["good"]] == [1]
+        assert answers["bad"].code == "store.unwritable"
+        assert [each.offset for each in answers["also good"]] == [2]
+        assert store.bounds(ONE) == (1, 3)
+
+    asyncio.run(scenario())
+
+
+def test_the_wal_is_checkpointed_beside_the_writer_and_begins_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = await open_store(tmp_path / "store.db", FakeClock())
+        await store.make_stream("s", 1)
+        sizes: list[int] = []
+        for number in range(60):
+            await store.append([draft(str(number), data=bytes(1_000_000))])
+            sizes.append((tmp_path / "store.db-wal").stat().st_size)
+        assert max(sizes) < 40_000_000
+        assert store.bounds(Shard("s", 0)) == (1, 60)
+        await store.retire("s", Retention(0, 0))
+        await store.close()
+
+    asyncio.run(scenario())
