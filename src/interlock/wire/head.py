@@ -1,7 +1,7 @@
 """The head of a request: from bytes to a `Head` and the framing of its body, or to the reason why it is refused.
 
 One pure function of one block of bytes, so that a compiled one can take its place. Strict by construction: a head is
-what this grammar matches, and everything else is refused (RFC 9112; decision 0101).
+what this grammar matches, and everything else is refused (RFC 9112; decision 7).
 """
 
 from __future__ import annotations
