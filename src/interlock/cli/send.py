@@ -100,9 +100,12 @@ def _event(type: str, id: str, source: str, body: msgspec.Raw) -> dict[str, Any]
 
 
 def _send(session: Session, events: Sequence[dict[str, Any]]) -> Sent:
-    headers = {"content-type": "application/cloudevents-batch+json"}
+    one = len(events) == 1
+    headers = {"content-type": f"application/cloudevents{'' if one else '-batch'}+json"}
     try:
-        reply = session.data_client().send("POST", "/events", headers, msgspec.json.encode(events))
+        reply = session.data_client().send(
+            "POST", "/events", headers, msgspec.json.encode(events[0] if one else events)
+        )
     except Unreachable:
         session.unreachable()
     return decode(reply, Sent)

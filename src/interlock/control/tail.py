@@ -25,7 +25,10 @@ RING_RECORDS: Final = 1_000
 _POLL_US: Final = 100 * limits.US_PER_MS
 _WAIT_US_MAX: Final = 20 * limits.US_PER_SECOND
 _SUBJECTS: Final = ("event", "subscription", "system")
-_SHOWN: Final = ("outcome", "number", "status", "error", "detail", "reason", "due_at", "state", "system", "count")
+_SHOWN: Final = (
+    *("successes", "dead", "outcome", "status", "error", "detail", "message", "reason", "why", "code"),
+    *("state", "system", "verb", "actor"),
+)
 
 
 class Recent:
@@ -39,12 +42,19 @@ class Recent:
     def __call__(self, record: str, /, **fields: object) -> None:
         if not any(fields.get(name) for name in _SUBJECTS):
             return
-        self.last += 1
         says = " ".join(f"{name}={_text(fields[name])}" for name in _SHOWN if fields.get(name) not in (None, "", 0))
-        item = shapes.TailItem(
-            self._clock.now(), record, _text(fields.get("event")), _text(fields.get("subscription")), says=says
+        if not says:  # a settlement that only moved a floor, or one that `attempt.failed` has told of
+            return
+        self.last += 1
+        now, due_at = self._clock.now(), fields.get("due_at")
+        if isinstance(due_at, int):
+            says += f" next in {max(0, due_at - now) // limits.US_PER_MS} ms"
+        self._ring.append(
+            (
+                self.last,
+                shapes.TailItem(now, record, _text(fields.get("event")), _text(fields.get("subscription")), says=says),
+            )
         )
-        self._ring.append((self.last, item))
 
     def after(self, number: int) -> tuple[list[shapes.TailItem], int]:
         """Items after the record `number`, and how many of them are gone already."""

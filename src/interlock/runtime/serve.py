@@ -37,6 +37,7 @@ from interlock.journal.ports import Retention, Store
 from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
 from interlock.journal.views import Views
 from interlock.runtime.compose import Engine, World
+from interlock.runtime.gauges import readings
 from interlock.runtime.listen import bound
 from interlock.runtime.ports import SystemClock, SystemNet, SystemRandom, ThreadOffload
 from interlock.runtime.secrets import SourcedSecrets
@@ -209,11 +210,8 @@ class Process:
         return control_app(admin, ports)
 
     def _readings(self) -> Iterable[Gauge]:
-        for state in self.engine.fleet.states():
-            labels = (state.subscription,)
-            yield Gauge("interlock_subscription_running", labels, state.running)
-            yield Gauge("interlock_subscription_stragglers", labels, state.stragglers)
-            yield Gauge("interlock_subscription_behind", labels, state.behind)
+        yield from readings(self.engine)
+        yield Gauge("interlock_log_lines_dropped", (), self._lines.dropped)
 
 
 class EngineLive:

@@ -46,43 +46,127 @@ class Rule(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """The present value of a gauge of `GAUGES`; `labels` in the order declared there."""
+    """The present value of a gauge of `GAUGES`; `labels` in the order declared there.
+
+    Several of one gauge and labels (one for each shard, say) are added up.
+    """
 
     gauge: str
     labels: tuple[str, ...]
     value: float
 
 
-_HTTP_SERVER: Final = {
-    "http_request_method": "method",
-    "http_route": "route",
-    "http_response_status_code": "status",
-}
-_HTTP_CLIENT: Final = {
-    "http_request_method": "method",
-    "interlock_system": "system",
-    "http_response_status_code": "status",
-    "error_type": "error",
-}
+_SUBSCRIPTION: Final = {"subscription": "subscription"}
+_WEBHOOK: Final = {"webhook": "webhook"}
+_SYSTEM: Final = {"system": "system"}
 
-RULES: Final[tuple[Rule, ...]] = ()
+RULES: Final[tuple[Rule, ...]] = (
+    Rule("events.accepted", "interlock_events_accepted", "Events that POST /events took.", {}, "events"),
+    Rule("events.accepted", "interlock_events_duplicate", "Events of those that were known.", {}, "duplicates"),
+    Rule("events.refused", "interlock_events_refused", "Refusals of POST /events.", {"code": "code"}),
+    Rule("events.id-conflict", "interlock_events_id_conflict", "Known ids with another payload.", {}, "events"),
+    Rule("webhook.accepted", "interlock_webhook_events_accepted", "Events that webhooks made.", _WEBHOOK, "events"),
+    Rule("webhook.accepted", "interlock_webhook_events_duplicate", "Those that were known.", _WEBHOOK, "duplicates"),
+    Rule(
+        "webhook.refused",
+        "interlock_webhook_refused",
+        "Webhooks whose signature was refused, by what was wrong.",
+        {**_WEBHOOK, "category": "category"},
+    ),
+    Rule("webhook.poison", "interlock_webhook_poison", "Webhooks kept raw because their function failed.", _WEBHOOK),
+    Rule(
+        "webhook.duplicate-conflict",
+        "interlock_webhook_duplicate_conflict",
+        "Webhooks with a known id and another body.",
+        _WEBHOOK,
+    ),
+    Rule(
+        "intake.refused",
+        "interlock_intake_refused",
+        "Requests refused because the store could not take them.",
+        {"code": "code"},
+    ),
+    Rule("wire.refused", "interlock_wire_refused", "Requests that the server itself refused.", {"code": "code"}),
+    Rule(
+        "settlement.committed",
+        "interlock_events_delivered",
+        "Events delivered at the first attempt or after others.",
+        _SUBSCRIPTION,
+        "successes",
+    ),
+    Rule("settlement.committed", "interlock_events_dead", "Events that became dead letters.", _SUBSCRIPTION, "dead"),
+    Rule("settlement.committed", "interlock_settlements", "Settlements that were committed.", _SUBSCRIPTION),
+    Rule("settlement.in-doubt", "interlock_settlements_in_doubt", "Commits of settlements whose answer was lost.", {}),
+    Rule(
+        "attempt.failed",
+        "interlock_attempts_failed",
+        "Attempts that did not deliver, by outcome.",
+        {**_SUBSCRIPTION, "outcome": "outcome"},
+    ),
+    Rule(
+        "lane.request-applied",
+        "interlock_requests_applied",
+        "Requests of people that lanes have applied.",
+        {**_SUBSCRIPTION, "verb": "verb"},
+    ),
+    Rule("lane.lost", "interlock_lanes_lost", "Lanes that lost their cursor and opened anew.", _SUBSCRIPTION),
+    Rule("lease.lost", "interlock_leases_lost", "Leases that ended before they were renewed.", {}),
+    Rule(
+        "breaker.transition",
+        "interlock_breaker_transitions",
+        "Changes of a System's breaker, by the state that it went to.",
+        {**_SYSTEM, "state": "state"},
+    ),
+    Rule("limiter.paused", "interlock_limiter_paused", "Answers 429 that stopped sending for a while.", _SYSTEM),
+    Rule(
+        "call.ended",
+        "http_client_request_duration_seconds",
+        "Duration of the calls that were sent to Systems.",
+        {
+            "interlock_system": "system",
+            "http_request_method": "method",
+            "http_response_status_code": "status",
+            "error_type": "error",
+        },
+        "duration_us",
+        "seconds",
+        HTTP_BUCKETS,
+    ),
+    Rule(
+        "control.request",
+        "http_server_request_duration_seconds",
+        "Duration of requests to the control port.",
+        {"http_request_method": "method", "http_route": "route", "http_response_status_code": "status"},
+        "duration_us",
+        "seconds",
+        HTTP_BUCKETS,
+    ),
+    Rule("control.command", "interlock_commands", "Commands of people that were committed.", {"verb": "verb"}),
+    Rule("poll.page", "interlock_poll_events", "Events that polls brought.", {"poll": "poll"}, "events"),
+    Rule("poll.failed", "interlock_polls_failed", "Polls that failed.", {"poll": "poll"}),
+    Rule("store.commit-failed", "interlock_store_commits_failed", "Commits that failed.", {"code": "code"}),
+    Rule("store.writer-busy", "interlock_store_writer_busy", "Writes refused because the queue was full.", {}),
+    Rule(
+        "loop.held",
+        "interlock_loop_held_duration_seconds",
+        "How long functions held the loop, of those that held it too long.",
+        {},
+        "duration_us",
+        "seconds",
+        (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+    ),
+)
 
 GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "interlock_subscription_lag_events": ("Events of its types that it has not accounted for.", ("subscription",)),
-    "interlock_subscription_stragglers": (
-        "Accounted events that are not settled, by state.",
-        ("subscription", "state"),
-    ),
-    "interlock_subscription_behind_events": ("Events that wait behind a blocked key.", ("subscription",)),
-    "interlock_subscription_paused": ("1 while a person has paused it.", ("subscription",)),
-    "interlock_subscription_conservation_error_events": (
-        "Left side minus right side of the conservation equation; anything but 0 is a bug.",
-        ("subscription",),
-    ),
+    "interlock_subscription_lag": ("Offsets above the floors of its cursors, of whatever type.", ("subscription",)),
+    "interlock_subscription_running": ("Attempts under way.", ("subscription",)),
+    "interlock_subscription_stragglers": ("Accounted events that are not settled.", ("subscription",)),
+    "interlock_subscription_behind": ("Events that wait behind a blocked key.", ("subscription",)),
+    "interlock_subscription_lanes_open": ("Shards of it that this process serves now.", ("subscription",)),
     "interlock_breaker_state": ("1 for the state that the System's breaker is in.", ("system", "state")),
     "interlock_system_paused": ("1 while a person has paused it.", ("system",)),
-    "interlock_system_running_calls": ("Calls under way.", ("system",)),
-    "interlock_system_waiting_calls": ("Calls that wait for the limiter.", ("system",)),
+    "interlock_system_running": ("Calls under way.", ("system",)),
+    "interlock_system_waiting": ("Calls that wait for the limiter.", ("system",)),
     "interlock_log_lines_dropped": ("Log lines that a slow reader made us drop since the start.", ()),
 }
 """Gauge -> help and label names. Whoever has the values hands them in as `Reading`s."""
@@ -92,7 +176,7 @@ class Metrics:
     """A sink that keeps the metrics, and the page that shows them.
 
     Args:
-        readings: called at each scrape; gives the gauges' present values. Those of unknown gauges are left out.
+        readings: called at each scrape; gives the gauges' present values. One that is not declared is left out.
         version: of this package, for `interlock_build_info`.
         rules: which records feed which metrics.
     """
@@ -185,11 +269,13 @@ class _Gauges(Collector):
         )
         build.add_metric([self._version], 1)
         yield build
+        sums: dict[tuple[str, tuple[str, ...]], float] = {}
+        for gauge, labels, value in self._readings():
+            sums[gauge, labels] = sums.get((gauge, labels), 0) + value
         families = {name: GaugeMetricFamily(name, text, labels=labels) for name, (text, labels) in GAUGES.items()}
-        for reading in self._readings():
-            family = families.get(reading.gauge)
-            if family is not None and len(family.samples) < SERIES_MAX * 8:
-                family.add_metric(list(reading.labels), reading.value)
+        for (gauge, labels), value in sums.items():
+            if gauge in GAUGES and len(labels) == len(GAUGES[gauge][1]):
+                families[gauge].add_metric(labels, value)
         yield from families.values()
 
     def describe(self) -> Iterable[Metric]:

@@ -21,7 +21,26 @@ class Record(NamedTuple):
     fields: tuple[str, ...]
 
 
+# What goes well is `debug`, counted and not written: one line a request would cost more than the request.
 _ALL: Final[tuple[Record, ...]] = (
+    Record(
+        "attempt.failed",
+        "info",
+        "An attempt did not deliver; `state` and `due_at` say what follows.",
+        (
+            "subscription",
+            "event",
+            "attempt",
+            "number",
+            "outcome",
+            "error",
+            "status",
+            "system",
+            "state",
+            "due_at",
+            "trace",
+        ),
+    ),
     Record(
         "breaker.transition",
         "warning",
@@ -34,7 +53,124 @@ _ALL: Final[tuple[Record, ...]] = (
         "A call that was sent has ended; `status` 0 and `error` where there was no answer.",
         ("system", "method", "status", "duration_us", "error"),
     ),
+    Record(
+        "control.command",
+        "info",
+        "A person's command was committed with its audit event.",
+        ("verb", "subject", "actor", "reason", "job"),
+    ),
+    Record(
+        "control.failed",
+        "error",
+        "A handler of the control port raised what it must not; the answer was 500.",
+        ("route", "error"),
+    ),
+    Record("control.refused", "info", "The control port refused a request.", ("code", "status", "peer")),
+    Record("control.request", "debug", "The control port answered.", ("method", "route", "status", "duration_us")),
+    Record("engine.failed", "error", "A duty of the engine raised what it must not.", ("error",)),
+    Record(
+        "events.accepted",
+        "debug",
+        "`POST /events` was made durable; `events` counts the duplicates, too.",
+        ("events", "duplicates", "caller"),
+    ),
+    Record(
+        "events.id-conflict",
+        "warning",
+        "`POST /events` brought known ids with another payload; it was answered 409.",
+        ("events", "caller", "event"),
+    ),
+    Record(
+        "events.key-failed",
+        "warning",
+        "The key function of a type raised for a payload that fits its model.",
+        ("type", "error"),
+    ),
+    Record("events.refused", "info", "`POST /events` was refused.", ("status", "code", "peer")),
+    Record("fleet.failed", "error", "A duty of the lanes raised what it must not.", ("error",)),
+    Record(
+        "function.log", "info", "A user's function said something.", ("message", "event", "subscription", "attempt")
+    ),
+    Record(
+        "intake.refused",
+        "warning",
+        "A request was refused because the store could not take it.",
+        ("status", "code", "cause", "level"),
+    ),
+    Record(
+        "lane.cursor-lost",
+        "error",
+        "A lane needs an offset that was retired: it opens anew.",
+        ("subscription", "shard", "offset"),
+    ),
+    Record(
+        "lane.failed", "error", "A lane raised what it must not: it opens anew.", ("subscription", "shard", "error")
+    ),
+    Record(
+        "lane.lost",
+        "warning",
+        "A lane lost its cursor: it drops its memory and opens anew.",
+        ("subscription", "shard", "why"),
+    ),
+    Record("lane.reopening-failed", "warning", "A lane could not be opened again yet.", ("subscription", "code")),
+    Record("lane.request-applied", "info", "A lane applied a person's request.", ("subscription", "verb", "actor")),
+    Record(
+        "lease.lost", "error", "The worker's lease ended: no attempt starts until it has another.", ("worker", "why")
+    ),
+    Record("lease.renewal-failed", "warning", "The worker's lease could not be renewed this time.", ("worker", "code")),
     Record("limiter.paused", "info", "A System answered 429: it is sent nothing for a while.", ("system", "after_us")),
+    Record(
+        "loop.held",
+        "warning",
+        "A function held the loop too long: everything else waited for it.",
+        ("duration_us", "function", "stack"),
+    ),
+    Record(
+        "poll.commit-failed",
+        "warning",
+        "A poll's page could not be committed; it will be asked for again.",
+        ("poll", "code"),
+    ),
+    Record(
+        "poll.failed",
+        "warning",
+        "A poll failed; it is tried again after the pause.",
+        ("poll", "error", "failures", "pause_us"),
+    ),
+    Record("poll.lost", "warning", "A poll lost its cursor.", ("poll", "why")),
+    Record("poll.opening-failed", "warning", "A poll's cursor could not be opened yet.", ("poll", "code")),
+    Record("poll.page", "debug", "A poll's page was made durable with its token.", ("poll", "events", "more")),
+    Record("process.draining", "info", "The process was told to stop: it takes nothing new.", ()),
+    Record("process.ready", "info", "Both ports answer.", ("data", "control", "plan")),
+    Record(
+        "retention.failed", "warning", "A stream's old segments could not be retired this time.", ("stream", "code")
+    ),
+    Record("retention.retired", "info", "Old segments of a stream were retired.", ("stream", "count")),
+    Record(
+        "settlement.committed",
+        "debug",
+        "A lane's settlement was committed.",
+        ("subscription", "shard", "number", "successes", "attempts", "dead"),
+    ),
+    Record(
+        "settlement.in-doubt",
+        "error",
+        "The answer to a commit of settlements was lost: their lanes open anew.",
+        ("lanes", "code"),
+    ),
+    Record(
+        "store.commit-failed", "error", "A commit failed; nothing in it was acknowledged.", ("code", "cause", "detail")
+    ),
+    Record("store.opened", "info", "The store was opened.", ("path", "migrations")),
+    Record(
+        "store.upkeep-failed", "warning", "A checkpoint or another upkeep of the store failed.", ("cause", "detail")
+    ),
+    Record(
+        "store.writer-busy",
+        "warning",
+        "A write was refused because the queue before the writer is full.",
+        ("items", "bytes"),
+    ),
     Record(
         "system.gone",
         "error",
@@ -48,33 +184,31 @@ _ALL: Final[tuple[Record, ...]] = (
         ("system", "secret"),
     ),
     Record(
-        "control.command",
-        "info",
-        "A person's command was committed with its audit event.",
-        ("verb", "subject", "actor", "reason", "job"),
-    ),
-    Record("control.request", "debug", "The control port answered.", ("method", "route", "status", "duration_us")),
-    Record("control.refused", "info", "The control port refused a request.", ("code", "status", "route", "peer")),
-    Record(
-        "control.failed",
-        "error",
-        "A handler of the control port raised what it must not; the answer was 500.",
-        ("route", "error"),
-    ),
-    # What goes well is counted, not written: one line a request would cost more than the request.
-    Record("events.accepted", "debug", "`POST /events` was made durable.", ("events", "duplicates", "caller")),
-    Record(
         "webhook.accepted",
         "debug",
         "A verified webhook was made durable.",
         ("webhook", "events", "duplicates", "secret"),
     ),
     Record(
-        "settlement.committed",
-        "debug",
-        "A lane's settlement was committed.",
-        ("subscription", "shard", "number", "successes", "attempts", "dead"),
+        "webhook.duplicate-conflict", "warning", "A webhook brought a known id with another body.", ("webhook", "event")
     ),
+    Record(
+        "webhook.poison",
+        "error",
+        "A webhook's function failed: the request is kept raw, as a dead letter.",
+        ("webhook", "error", "delivery"),
+    ),
+    Record(
+        "webhook.refused", "warning", "A webhook's signature was refused.", ("webhook", "category", "detail", "peer")
+    ),
+    Record(
+        "wire.app-failed",
+        "error",
+        "An application on the data port raised what it must not; the answer was 500.",
+        ("method", "path", "error", "exception"),
+    ),
+    Record("wire.drained", "info", "The data port has drained; `cut` connections were ended.", ("cut",)),
+    Record("wire.refused", "info", "The data port's server refused a request.", ("status", "code", "peer")),
 )
 
 RECORDS: Final[Mapping[str, Record]] = {record.name: record for record in _ALL}

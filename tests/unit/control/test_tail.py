@@ -79,10 +79,22 @@ def test_a_slow_reader_is_told_how_much_it_missed_and_a_restart_is_not_a_gap() -
     assert len(fresh.after(500)[0]) == 1
 
 
-def test_records_about_nothing_in_particular_are_not_kept() -> None:
+def test_records_that_say_nothing_about_an_event_a_subscription_or_a_system_are_not_kept() -> None:
     recent = Recent(FakeClock())
-    recent("control.request", route="/x")
+    recent("control.request", route="/x", status=200)
+    recent("settlement.committed", subscription=BOOK, shard=0, number=7, successes=0, attempts=1, dead=0)
     assert recent.last == 0
+    recent("settlement.committed", subscription=BOOK, shard=0, number=8, successes=3, attempts=0, dead=0)
+    ((item,), _) = recent.after(0)
+    assert item.says == "successes=3"
+
+
+def test_a_failure_says_when_it_is_tried_again() -> None:
+    clock = FakeClock()
+    recent = Recent(clock)
+    recent("attempt.failed", event="evt_1", subscription=BOOK, state="due", due_at=clock.now() + 1_500_000)
+    ((item,), _) = recent.after(0)
+    assert item.says == "state=due next in 1500 ms"
 
 
 def test_a_position_that_is_none_is_refused() -> None:

@@ -74,14 +74,15 @@ def test_no_field_makes_a_metric_fail(stream: object, count: object) -> None:
     page(metrics)
 
 
-def test_gauges_show_what_is_when_somebody_asks() -> None:
-    now = [Reading("interlock_subscription_lag_events", ("payments.book",), 4)]
+def test_gauges_show_what_is_when_somebody_asks_summed_over_shards() -> None:
+    now = [Reading("interlock_subscription_lag", ("payments.book",), shard) for shard in (4, 3)]
     metrics = Metrics(lambda: now, "1", ())
-    assert 'interlock_subscription_lag_events{subscription="payments.book"} 4.0' in page(metrics)
-    now[:] = [Reading("no_such_gauge", (), 1)]
+    assert 'interlock_subscription_lag{subscription="payments.book"} 7.0' in page(metrics)
+    now[:] = [Reading("no_such_gauge", (), 1), Reading("interlock_subscription_lag", (), 1)]
     text = page(metrics)
     assert "payments.book" not in text
     assert "no_such_gauge" not in text
+    assert "interlock_subscription_lag 1" not in text
 
 
 def test_both_formats_parse_and_openmetrics_ends_with_eof() -> None:
