@@ -272,7 +272,7 @@ class Fleet:
         for lane, cursor in zip(lanes, opened, strict=True):
             first = lane.id not in self._known
             self._known[lane.id] = None
-            lane.open(cursor, crashed=first and cursor.former_until > 0)
+            lane.open(cursor, crashed=first and cursor.cursor.unclean > 1)
 
     def _lost(self, lane: Lane, why: str) -> None:
         self._dirty.pop(lane, None)
@@ -297,10 +297,16 @@ class Fleet:
 
     def _settle(self, lane: Lane) -> None:
         """A lane has something to commit: at once if something waits for it, else with what comes soon."""
+        urgent = lane.urgent
+        if lane in self._dirty and not urgent:
+            return
         self._dirty[lane] = None
+        self._plan_commit(urgent=urgent)
+
+    def _plan_commit(self, *, urgent: bool) -> None:
         if self._committing:
             return
-        wait = 0 if lane.urgent else self._next_commit - self._clock.monotonic()
+        wait = 0 if urgent else self._next_commit - self._clock.monotonic()
         if wait <= 0:
             self._kick()
         elif self._kick_timer is None:
@@ -338,7 +344,7 @@ class Fleet:
             lane.settled(turn, settlement, result)
         self._tell(batch, len(results))
         if self._dirty and not release:
-            self._settle(next(iter(self._dirty)))
+            self._plan_commit(urgent=any(lane.urgent for lane in self._dirty))
 
     def _tell(self, batch: Sequence[tuple[Lane, Turn | None, Settlement]], results: int) -> None:
         if results:

@@ -78,6 +78,7 @@ class Lane:
         self._terms = Terms(spec.retry, spec.on_dead)
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._pumping = False
+        self._suspends = False
         self._again = False
         self._timer: Timer | None = None
         self._timer_at = 0
@@ -288,7 +289,9 @@ class Lane:
             turn.gated_until = max(turn.gated_until, now + max(wait_us, 1))
             return
         workers = len(self._tasks) - self._pumping
-        for _ in range(min(len(turn.ready), limits.RUNNING_MAX - workers)):
+        # A function that never suspends needs one worker for all; the second one finds out whether it does.
+        wanted = len(turn.ready) if self._suspends else min(len(turn.ready), 2)
+        for _ in range(min(wanted, limits.RUNNING_MAX - workers)):
             self._task(self._work(turn))
 
     def _wait_us(self, event: str) -> int | None:
@@ -304,12 +307,17 @@ class Lane:
 
     async def _work(self, turn: Turn) -> None:
         clock = self.crew.ports.clock
+        task = asyncio.current_task()
+        assert task is not None, "workers are tasks"
+        suspended, self._suspends = self._suspends, bool(turn.running)
+        if self._suspends and not suspended and self.turn is turn:
+            self._spawn(turn)
         burst_until = clock.monotonic() + limits.FUNCTION_BURST_US
         while self.turn is turn and self._lease_lasts():
             start = turn.next_start(clock.now())
             if start is None:
                 break
-            await self._attempt(turn, start)
+            await self._attempt(turn, start, task)
             if clock.monotonic() > burst_until:
                 await clock.sleep_until(0)
                 burst_until = clock.monotonic() + limits.FUNCTION_BURST_US
@@ -331,7 +339,7 @@ class Lane:
         """Rule 2: no attempt starts that could outlive the lease."""
         return self.crew.ports.clock.monotonic() + self.spec.deadline_us <= self.crew.lease_until()
 
-    async def _attempt(self, turn: Turn, start: Start) -> None:
+    async def _attempt(self, turn: Turn, start: Start, task: asyncio.Task[Any]) -> None:
         crew, clock = self.crew, self.crew.ports.clock
         if start.event is None and not await self._load(turn, start):
             return
@@ -353,8 +361,6 @@ class Lane:
 
         again = turn.crashed or start.row is not None
         run = Run(self.program, Work(start.event, start.row, deadline, may_send, before_once, again))
-        task = asyncio.current_task()
-        assert task is not None, "workers are tasks"
         crew.began(run, task)
         try:
             ended = await run.run()
