@@ -10,7 +10,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +32,7 @@ from interlock.core import limits
 from interlock.core.errors import InterlockError
 from interlock.core.ports import Emit, Wakeup
 from interlock.edge.problem import rendered
-from interlock.journal.memory import MemoryStore, MemoryViews
+from interlock.journal.memory import MemoryStore
 from interlock.journal.ports import Retention, Store
 from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
 from interlock.journal.views import Views
@@ -173,14 +173,12 @@ class Process:
         path = self._settings.store_file()
         if path is None:
             memory = MemoryStore(self._clock, wakeup, emit=self._emit)
-            self._views = MemoryViews(memory.disk)
+            self._views = memory.views()
             return memory
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         options = SqliteOptions(reads=self._threads["read"])
-        store = await SqliteStore.open_file(
-            path, self._clock, wakeup, self._threads["store"], self._emit, options
-        )
-        self._views = store.views
+        store = await SqliteStore.open_file(path, self._clock, wakeup, self._threads["store"], self._emit, options)
+        self._views = store.views()
         return store
 
     async def _retire(self) -> None:
@@ -257,7 +255,7 @@ class _QuietServer(uvicorn.Server):
     """Signals are this process's to handle, not the control port's."""
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 
