@@ -1,0 +1,28 @@
+"""`python -m bench [NAME ...] [--scale S]`: run all benchmarks, or those that are named, and print their tables."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+
+from bench.measure import machine, progress, show
+
+NAMES = ("startup", "intake", "pipeline", "relay", "memory", "isolation")
+
+
+def main() -> None:
+    """Run them one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--scale", type=float, default=1.0, help="shorter or longer: 0.1 for a look, 1 for figures")
+    wanted = parser.parse_args()
+    unknown = set(wanted.names) - set(NAMES)
+    if unknown:
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    print(machine())
+    for name in wanted.names or NAMES:
+        progress(f"{name} ...")
+        show(import_module(f"bench.{name}").run(wanted.scale))
+
+
+main()
