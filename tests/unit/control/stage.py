@@ -15,13 +15,13 @@ from interlock.control.queries import Reading
 from interlock.control.table import Admin
 from interlock.control.tail import Recent
 from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Row, Success
-from interlock.core.event import Appended, Draft, Event, Shard
+from interlock.core.event import Draft, Event, Shard
 from interlock.core.ids import shard_of
 from interlock.core.limits import LEASE_TTL_US
 from interlock.core.requests import Answer, decode_request, encode_request
 from interlock.journal.memory import MemoryStore
 from interlock.journal.memory_views import MemoryViews
-from interlock.journal.ports import Assign, CellWrite, Lease, LeaseLost, Settlement
+from interlock.journal.ports import Assign, CellWrite, Committed, Lease, LeaseLost, Settlement, Store
 from interlock.spec.plan import (
     EventTypeSpec,
     HttpBinding,
@@ -166,69 +166,9 @@ class Stage:
     def _access(self, authorization: Sequence[str]) -> str | None:
         return "token[0]" if list(authorization) == [f"Bearer {TOKEN}"] else None
 
-    async def history(self) -> list[Appended]:
-        """Six events: 1 delivered, 2 and 3 dead by one cause, 4 held, 5 behind it, 6 new."""
-        await self.store.make_stream(STREAM, 2)
-        done: list[Appended] = []
-        for n in range(1, 7):
-            self.clock.jump(1_000)
-            draft = Draft(
-                STREAM,
-                "settled@1",
-                "/psp",
-                f"s{n}",
-                b'{"n":%d}' % n,
-                key=_key_on(0, n),
-                headers=(("cookie", "s3cret"),),
-            )
-            answer = await self.store.append([draft])
-            assert isinstance(answer, list)
-            done += answer
-        await self._settle()
-        return done
-
-    async def _settle(self) -> None:
-        lease = await self.store.renew("w1", LEASE_TTL_US)
-        assert isinstance(lease, Lease)
-        opened = await self.store.open(lease, [Assign(CURSOR, "beginning", frozenset({"settled@1"}))])
-        assert not isinstance(opened, LeaseLost)
-        at = self.clock.now()
-        dead = Row(
-            2,
-            "k2",
-            "dead",
-            since=at,
-            attempts=3,
-            attempts_total=3,
-            reason="exhausted",
-            error="http 503",
-            status=503,
-            system=LEDGER,
-            fingerprint="fp_aaaaaaaaaaaa",
-            first_failed_at=at,
-            died_at=at,
-            type="settled@1",
-        )
-        also = msgspec.structs.replace(dead, offset=3, key="k3")
-        held = msgspec.structs.replace(
-            dead, offset=4, key="k4", state="held", reason="ambiguous", fingerprint="fp_bbbbbbbbbbbb"
-        )
-        failed = Attempt("att_1", 2, 1, at, 5_000, "later", "http 503", "said no", 503, LEDGER, "fp_aaaaaaaaaaaa")
-        settlement = Settlement(
-            CURSOR,
-            "w1",
-            opened[0].cursor.epoch,
-            1,
-            floor=5,
-            above=0,
-            counters=Counters(delivered=1, dead=2),
-            put=[dead, also, held],
-            marks=[Mark("k4", 5, 5, 1)],
-            successes=[Success(1, at, 4_000, 201)],
-            attempts=[failed],
-        )
-        done = await self.store.commit([settlement])
-        assert done[0].number == 1  # type: ignore[union-attr]
+    async def history(self) -> None:
+        """See `write_history`."""
+        await write_history(self.store, self.clock)
 
     async def get(self, target: str, **headers: str) -> Answered:
         return await self.call("GET", target, headers=headers)
@@ -289,6 +229,66 @@ class Stage:
                 break
             await self.clock.advance(50_000)
         return await task
+
+
+async def write_history(store: Store, clock: FakeClock) -> None:
+    """Six events of one shard: 1 delivered, 2 and 3 dead by one cause, 4 held, 5 behind it, 6 not read yet."""
+    await store.make_stream(STREAM, 2)
+    for n in range(1, 7):
+        clock.jump(1_000)
+        draft = Draft(
+            STREAM,
+            "settled@1",
+            "/psp",
+            f"s{n}",
+            b'{"n":%d}' % n,
+            key=_key_on(0, n),
+            headers=(("cookie", "s3cret"),),
+        )
+        await store.append([draft])
+    lease = await store.renew("w1", LEASE_TTL_US)
+    assert isinstance(lease, Lease)
+    opened = await store.open(lease, [Assign(CURSOR, "beginning", frozenset({"settled@1"}))])
+    assert not isinstance(opened, LeaseLost)
+    (done,) = await store.commit([_settlement(opened[0].cursor.epoch, clock.now())])
+    assert isinstance(done, Committed)
+
+
+def _settlement(epoch: int, at: int) -> Settlement:
+    dead = Row(
+        2,
+        "k2",
+        "dead",
+        since=at,
+        attempts=3,
+        attempts_total=3,
+        reason="exhausted",
+        error="http 503",
+        status=503,
+        system=LEDGER,
+        fingerprint="fp_aaaaaaaaaaaa",
+        first_failed_at=at,
+        died_at=at,
+        type="settled@1",
+    )
+    also = msgspec.structs.replace(dead, offset=3, key="k3")
+    held = msgspec.structs.replace(
+        dead, offset=4, key="k4", state="held", reason="ambiguous", fingerprint="fp_bbbbbbbbbbbb"
+    )
+    failed = Attempt("att_1", 2, 1, at, 5_000, "later", "http 503", "said no", 503, LEDGER, "fp_aaaaaaaaaaaa")
+    return Settlement(
+        CURSOR,
+        "w1",
+        epoch,
+        1,
+        floor=5,
+        above=0,
+        counters=Counters(delivered=1, dead=2),
+        put=[dead, also, held],
+        marks=[Mark("k4", 5, 5, 1)],
+        successes=[Success(1, at, 4_000, 201)],
+        attempts=[failed],
+    )
 
 
 def staged(scenario: Callable[[Stage], Awaitable[None]]) -> None:

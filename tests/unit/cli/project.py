@@ -1,0 +1,59 @@
+"""A project in a folder, and the command line called on it in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tests.unit.control.stage import BOOK, write_history
+
+from interlock.cli.main import run
+from interlock.cli.offline import Silence
+from interlock.journal.sqlite.store import SqliteStore
+from interlock.runtime.compose import KNOWN_CELL
+from interlock.runtime.ports import ThreadOffload
+from interlock.testing.clock import FakeClock
+
+TOML = '[store]\nurl = "sqlite:///state/log.db"\n'
+
+
+class Said(NamedTuple):
+    """What one call came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Project:
+    """A folder with an interlock.toml, and what `interlock -C` says there."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+        (folder / "interlock.toml").write_text(TOML)
+
+    def interlock(self, *arguments: str) -> Said:
+        self._capsys.readouterr()
+        code = run(["-C", str(self.folder), *arguments])
+        captured = self._capsys.readouterr()
+        return Said(code, captured.out, captured.err)
+
+    def with_history(self) -> Project:
+        """Its store has the six events of `write_history`, as a stopped process left them."""
+        asyncio.run(self._write())
+        return self
+
+    async def _write(self) -> None:
+        (self.folder / "state").mkdir()
+        clock, thread = FakeClock(), ThreadOffload("store")
+        store = await SqliteStore.open_file(self.folder / "state" / "log.db", clock, Silence(), thread, Silence())
+        await write_history(store, clock)
+        await store.release("w1")
+        await store.close()
+        thread.close()
+
+
+__all__ = ["BOOK", "KNOWN_CELL", "Project", "Said"]
