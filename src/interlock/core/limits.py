@@ -42,14 +42,16 @@ READ_SCAN_OFFSETS_MAX = 10_000
 """Offsets that one `read` passes at most, so that a filter that matches nothing gives others their turn."""
 CELL_GRAVE_US = US_PER_DAY
 """How long the version of a deleted or expired cell is remembered, so that a late compare-and-set misses a new one."""
-TAIL_BYTES_MAX = 8 * 1024 * 1024
-"""The shared in-memory tail of a shard; a lane that lags further reads the store."""
+TAIL_BYTES_MAX = 16 * 1024 * 1024
+"""The newest events of all shards, in memory: a window for each lane of a stream. One that lags reads the store."""
 
 # A lane.
 WINDOW_OFFSETS = 1_024
 """Offsets over the floor that may be accounted for out of order: the bits of `Cursor.above`."""
 WINDOW_PATIENCE_US = 250 * US_PER_MS
 """How long the floor of a full window may stand still before its lowest events are passed."""
+FLOOR_PATIENCE_US = US_PER_MINUTE
+"""How long the floor may stand still at all before what waits behind stragglers is passed: they must not pin the log."""
 RUNNING_MAX = 32
 """Attempts of one lane under way at once, at most one a key."""
 PASSED_OFFSETS_PER_KEY = 1_000

@@ -16,22 +16,19 @@ _EVENT_BYTES = 600
 
 
 class Tail:
-    """A bounded suffix of one shard."""
+    """A suffix of one shard. It grows until it is halved."""
 
-    def __init__(self, bytes_max: int = TAIL_BYTES_MAX) -> None:
-        self._bytes_max = bytes_max
+    def __init__(self) -> None:
         self._events: list[Event] = []
-        self._bytes = 0
+        self.bytes = 0
 
     def extend(self, events: Sequence[Event]) -> None:
         """Take events that have just become durable."""
         if self._events and events[0].offset != self._events[-1].offset + 1:
-            self._events, self._bytes = [], 0
+            self._events, self.bytes = [], 0
         self._events.extend(events)
         for event in events:
-            self._bytes += len(event.draft.data) + _EVENT_BYTES
-        if self._bytes > self._bytes_max:
-            self._trim()
+            self.bytes += len(event.draft.data) + _EVENT_BYTES
 
     def read(self, after: int, upto: int, types: frozenset[str] | None) -> Batch | None:
         """Events of `types` in `(after, upto]`; None if the tail does not hold `after + 1`."""
@@ -44,29 +41,36 @@ class Tail:
         found = part if types is None else [event for event in part if event.draft.type in types]
         return Batch(found, part[-1].offset)
 
-    def _trim(self) -> None:
-        """Let the older half go, so that trimming costs little per event."""
-        drop, freed = 0, 0
-        while drop < len(self._events) and self._bytes - freed > self._bytes_max // 2:
-            freed += len(self._events[drop].draft.data) + _EVENT_BYTES
+    def halve(self) -> None:
+        """Let the older half go."""
+        half, drop = self.bytes // 2, 0
+        while drop < len(self._events) and self.bytes > half:
+            self.bytes -= len(self._events[drop].draft.data) + _EVENT_BYTES
             drop += 1
         del self._events[:drop]
-        self._bytes -= freed
 
 
 class Tails:
-    """One tail a shard."""
+    """One tail a shard, all of them within one bound: what a process holds must not grow with its streams."""
 
     def __init__(self, bytes_max: int = TAIL_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
+        self._bytes = 0
         self._tails: dict[Shard, Tail] = {}
 
     def extend(self, shard: Shard, events: Sequence[Event]) -> None:
         """Feed a shard's tail."""
         tail = self._tails.get(shard)
         if tail is None:
-            tail = self._tails[shard] = Tail(self._bytes_max)
+            tail = self._tails[shard] = Tail()
+        self._bytes -= tail.bytes
         tail.extend(events)
+        self._bytes += tail.bytes
+        if self._bytes > self._bytes_max:
+            # By halves, so that it is seldom, and costs little per event.
+            for other in self._tails.values():
+                other.halve()
+            self._bytes = sum(other.bytes for other in self._tails.values())
 
     def read(self, shard: Shard, after: int, upto: int, types: frozenset[str] | None) -> Batch | None:
         """As `Tail.read`; None for a shard that nothing was appended to yet."""
