@@ -6,7 +6,7 @@ A reader holds its position; nothing is kept for it here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -32,15 +32,25 @@ _SHOWN: Final = (
 
 
 class Recent:
-    """A telemetry sink: keeps the last records that are about an event, a subscription or a System."""
+    """A telemetry sink: keeps the last records that are about an event, a subscription or a System.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: for the instants.
+        skip: records that are too many to be followed one by one.
+    """
+
+    def __init__(self, clock: Clock, skip: Collection[str] = ()) -> None:
         self._clock = clock
+        self._skip = frozenset(skip)
         self._ring: deque[tuple[int, shapes.TailItem]] = deque(maxlen=RING_RECORDS)
         self.last = 0
 
+    def wants(self, record: str) -> bool:
+        """Whether the record can be followed."""
+        return record not in self._skip
+
     def __call__(self, record: str, /, **fields: object) -> None:
-        if not any(fields.get(name) for name in _SUBJECTS):
+        if record in self._skip or not any(fields.get(name) for name in _SUBJECTS):
             return
         says = " ".join(f"{name}={_text(fields[name])}" for name in _SHOWN if fields.get(name) not in (None, "", 0))
         if not says:  # a settlement that only moved a floor, or one that `attempt.failed` has told of

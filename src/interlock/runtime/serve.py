@@ -50,6 +50,7 @@ from interlock.telemetry.emit import Fan
 from interlock.telemetry.log import JsonLog, Lines
 from interlock.telemetry.metrics import Metrics
 from interlock.telemetry.metrics import Reading as Gauge
+from interlock.telemetry.records import QUIET
 from interlock.wire.server import Server, ServerLimits
 
 FUNCTION_THREADS = 8
@@ -100,7 +101,8 @@ class Process:
         self._folder = (settings.store_file() or settings.folder / ".interlock" / "memory").parent
         self._token, self._token_is_new = first_token(self._folder / TOKEN_FILE, os.urandom)  # noqa: TID251  # a secret
         self._lines = Lines(self._threads["log"], _write_stderr)
-        self._recent = Recent(self._clock)
+        # Calls are many; what a lane made of them is what a person follows.
+        self._recent = Recent(self._clock, QUIET - {"settlement.committed"})
         self._metrics = Metrics(self._readings, version("interlock"))
         self._emit: Emit = Fan([JsonLog(self._lines, self._clock.now), self._metrics, self._recent])
         self._access = bearers(lambda: (self._token,))

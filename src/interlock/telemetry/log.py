@@ -41,6 +41,10 @@ class JsonLog:
         least = LEVELS.index(level)
         self._quiet = frozenset(record.name for record in RECORDS.values() if LEVELS.index(record.level) < least)
 
+    def wants(self, record: str) -> bool:
+        """Whether the record is at or above the level."""
+        return record not in self._quiet
+
     def __call__(self, record: str, /, **fields: object) -> None:
         if record not in self._quiet:
             self._write(log_line(self._now(), level_of(record), record, fields))

@@ -6,11 +6,13 @@ shown is what is. HTTP durations follow the OpenTelemetry semantic conventions, 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -173,7 +175,7 @@ GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 
 
 class Metrics:
-    """A sink that keeps the metrics, and the page that shows them.
+    """A sink that keeps the metrics, and the page that shows them. It counts without a lock: call it on the loop.
 
     Args:
         readings: called at each scrape; gives the gauges' present values. One that is not declared is left out.
@@ -182,12 +184,18 @@ class Metrics:
     """
 
     def __init__(self, readings: Callable[[], Iterable[Reading]], version: str, rules: Sequence[Rule] = RULES) -> None:
-        self._registry = _Registry()
+        self._registry = CollectorRegistry()
         self._fed: dict[str, list[_Series]] = {}
         for rule in rules:
-            self._fed.setdefault(rule.record, []).append(_Series(rule, self._registry))
+            series = _Seconds(rule) if rule.kind == "seconds" else _Count(rule)
+            self._fed.setdefault(rule.record, []).append(series)
+            self._registry.register(series)
         self._registry.register(_Gauges(readings, version))
         ProcessCollector(registry=self._registry)
+
+    def wants(self, record: str) -> bool:
+        """Whether a metric is fed by this record."""
+        return record in self._fed
 
     def __call__(self, record: str, /, **fields: object) -> None:
         for series in self._fed.get(record, ()):
@@ -199,52 +207,79 @@ class Metrics:
         return encode(self._registry), media_type
 
 
-class _Registry(CollectorRegistry):
-    """Leaves out the `_created` samples: they double every series and nobody reads them."""
+class _Series(Collector):
+    """One rule's metric: a list of numbers for each combination of labels that was seen.
 
-    def collect(self) -> Iterator[Metric]:
-        for family in super().collect():
-            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-            yield family
+    The library's own counters take a lock for each step, which is more than a whole record may cost here.
+    """
 
-
-class _Series:
-    """One rule's metric, with the label combinations seen so far."""
-
-    def __init__(self, rule: Rule, registry: CollectorRegistry) -> None:
-        names = tuple(rule.labels)
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
         self._fields = tuple(rule.labels.values())
         self._amount = rule.amount
-        self._adders: dict[tuple[object, ...], Callable[[float], None]] = {}
-        self._scale = 1e-6 if rule.kind == "seconds" else 1.0
-        if rule.kind == "seconds":
-            self._metric: Counter | Histogram = Histogram(
-                rule.metric, rule.help, names, registry=registry, buckets=rule.buckets
-            )
-        else:
-            self._metric = Counter(rule.metric, rule.help, names, registry=registry)
+        self._cells: dict[tuple[object, ...], list[int]] = {}
+        self._shown: dict[tuple[str, ...], list[int]] = {}
 
     def add(self, fields: Mapping[str, object]) -> None:
+        """Count one record. What cannot be counted or cannot name a series is left out."""
         amount = 1 if self._amount is None else fields.get(self._amount)
-        if not isinstance(amount, int | float) or amount < 0:
+        if type(amount) is not int or amount < 0:
             return
         seen = tuple([fields.get(name) for name in self._fields])
         try:
-            adder = self._adders.get(seen)
+            cell = self._cells.get(seen)
         except TypeError:  # a list or a mapping names no series
             return
-        if adder is None:
-            adder = self._adder(seen)
-        adder(amount * self._scale)
+        self.count(self._cell(seen) if cell is None else cell, amount)
 
-    def _adder(self, seen: tuple[object, ...]) -> Callable[[float], None]:
-        full = len(self._adders) >= SERIES_MAX
-        values = [_OTHER] * len(seen) if full else [label(*pair) for pair in zip(self._fields, seen, strict=True)]
-        metric = self._metric.labels(*values) if values else self._metric
-        adder = metric.observe if isinstance(metric, Histogram) else metric.inc
+    def count(self, cell: list[int], amount: int) -> None:
+        """Add to one combination's numbers."""
+        raise NotImplementedError
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: names are unique by the table of rules."""
+        return ()
+
+    def _cell(self, seen: tuple[object, ...]) -> list[int]:
+        full = len(self._cells) >= SERIES_MAX
+        labels = tuple(_OTHER if full else label(*pair) for pair in zip(self._fields, seen, strict=True))
+        cell = self._shown.setdefault(labels, [0] * (len(self._rule.buckets) + 2))
         if not full:
-            self._adders[seen] = adder
-        return adder
+            self._cells[seen] = cell
+        return cell
+
+
+class _Count(_Series):
+    """A counter."""
+
+    def count(self, cell: list[int], amount: int) -> None:
+        cell[0] += amount
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(self._rule.metric, self._rule.help, labels=tuple(self._rule.labels))
+        for labels, cell in list(self._shown.items()):
+            family.add_metric(labels, cell[0])
+        yield family
+
+
+class _Seconds(_Series):
+    """A histogram of durations: a number for each bucket, for those above the last one, and the sum in µs."""
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__(rule)
+        self._bounds_us = [round(bound * 1_000_000) for bound in rule.buckets]
+
+    def count(self, cell: list[int], amount: int) -> None:
+        cell[bisect_left(self._bounds_us, amount)] += 1
+        cell[-1] += amount
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(self._rule.metric, self._rule.help, labels=tuple(self._rule.labels))
+        names = [*map(repr, self._rule.buckets), "+Inf"]
+        for labels, cell in list(self._shown.items()):
+            *counts, total_us = list(cell)
+            family.add_metric(labels, list(zip(names, accumulate(counts), strict=True)), total_us / 1_000_000)
+        yield family
 
 
 def label(field: str, value: object) -> str:

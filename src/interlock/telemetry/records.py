@@ -213,6 +213,9 @@ _ALL: Final[tuple[Record, ...]] = (
 
 RECORDS: Final[Mapping[str, Record]] = {record.name: record for record in _ALL}
 
+QUIET: Final[frozenset[str]] = frozenset(record.name for record in _ALL if record.level == "debug")
+"""Records of what goes well."""
+
 
 def level_of(record: str) -> Level:
     """The level of a record; one that nobody registered is shown rather than hidden."""

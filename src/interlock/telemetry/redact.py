@@ -6,6 +6,7 @@ Payload models, bytes and objects never appear with their content: only their ty
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
+from functools import lru_cache
 from typing import Final, cast
 
 from interlock.core.errors import InterlockError
@@ -18,11 +19,12 @@ ITEMS_MAX: Final = 50
 DEPTH_MAX: Final = 4
 
 _INT64 = 1 << 63
+_is_secret = lru_cache(1_024)(is_secret_name)
 
 
 def redacted(name: str, value: object, depth: int = 0) -> Plain:
     """`value` as it may be logged under `name`: plain JSON values only, bounded in length, count and depth."""
-    if value is not None and is_secret_name(name):
+    if value is not None and _is_secret(name):
         return REDACTED
     match value:
         case None | bool() | float():

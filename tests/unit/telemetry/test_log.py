@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interlock.core import redact
 from interlock.core.errors import InterlockError
 from interlock.telemetry.emit import Fan
 from interlock.telemetry.log import JsonLog, Lines, instant, log_line
@@ -150,14 +151,27 @@ def test_records_under_the_level_are_not_written_and_unknown_ones_are() -> None:
     assert len(written) == 1
 
 
-def test_a_fan_hands_each_record_to_every_sink() -> None:
-    seen: list[tuple[str, dict[str, object]]] = []
+class Picky:
+    """A sink that wants one record."""
 
-    def sink(record: str, /, **fields: object) -> None:
-        seen.append((record, fields))
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted
+        self.seen: list[tuple[str, dict[str, object]]] = []
 
-    Fan([sink, sink])("a.b", x=1)
-    assert seen == [("a.b", {"x": 1})] * 2
+    def wants(self, record: str) -> bool:
+        return record == self.wanted
+
+    def __call__(self, record: str, /, **fields: object) -> None:
+        self.seen.append((record, fields))
+
+
+def test_a_fan_hands_each_record_to_the_sinks_that_want_it() -> None:
+    one, two, other = Picky("a.b"), Picky("a.b"), Picky("c.d")
+    fan = Fan([one, two, other])
+    for x in (1, 2):
+        fan("a.b", x=x)
+    assert one.seen == two.seen == [("a.b", {"x": 1}), ("a.b", {"x": 2})]
+    assert other.seen == []
 
 
 class Held:
@@ -231,3 +245,29 @@ def test_a_closed_stream_loses_lines_and_nothing_else() -> None:
 def test_instants_sort_as_text() -> None:
     assert instant(0) == "1970-01-01T00:00:00.000000Z"
     assert instant(AT) < instant(AT + 1)
+
+
+_PIECES = [
+    "Bearer ",
+    "abc",
+    '"token": "x"',
+    "secret=1",
+    "https://u:p@h/",
+    "whsec_a",
+    "ilt_b",
+    " ",
+    "=",
+    "@",
+    '"',
+    "é",
+    "\u3000x",
+]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=6).map("".join))
+def test_the_quick_look_at_text_never_lets_pass_what_a_whole_look_would_redact(text: str) -> None:
+    whole = redact._JSON_MEMBER.sub(redact._member, text)
+    whole = redact._PARAMETER.sub(redact._parameter, whole)
+    whole = redact._SCHEME.sub(rf"\1 {REDACTED}", whole)
+    whole = redact._MINTED.sub(REDACTED, whole)
+    assert redact.redacted_text(text) == redact._USERINFO.sub(rf"\1{REDACTED}@", whole)
