@@ -102,7 +102,8 @@ def minted_id(prefix: str, now: int, random: bytes) -> str:
 
 def derived_id(*parts: str | int) -> str:
     """A stable id made of what it derives from, so that deriving it again after a crash gives the same event."""
-    text = "\x1f".join(str(part) for part in parts)
+    # Each part with its length, so that no choice of parts can read as another.
+    text = "".join([f"{len(str(part))}:{part}" for part in parts])
     packed = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest(), "big")
     return "".join([_PAIRS[packed >> shift & 1023] for shift in _SHIFTS_20_BYTES])
 

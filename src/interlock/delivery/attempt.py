@@ -171,6 +171,9 @@ class Run:
         scope = self._scope
         if scope is None:
             return Ended(outcome, 0, tuple(self._emits), b"", frozenset(), ())
+        if isinstance(outcome, Unavailable) and outcome.scope == "deadline":
+            # The function used up its time before its call: that is a failure of the attempt, and must end some day.
+            outcome = Later("deadline", detail="too little of the deadline was left for a call")
         if scope.in_doubt and not isinstance(outcome, Done | Unknown):
             outcome = Unknown("in-doubt", f"{_reason(outcome)}, while a call that may happen once only was under way")
         memo = b"" if isinstance(outcome, Done) else scope.encode_memo()

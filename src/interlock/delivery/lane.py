@@ -269,13 +269,27 @@ class Lane:
         seen = 0
         while at is not None and at <= end and seen < limits.SCAN_EVENTS_PER_TURN and turn.unremembered:
             types, until = turn.types_after(at - 1)
-            batch = await self.crew.journal.read(self.id.shard, at - 1, limits.WINDOW_OFFSETS, types)
+            batch = await self._log_from(at, types)
             if self.turn is not turn:
                 return
             last = batch.upto if until is None else min(batch.upto, until)
             turn.scanned(batch.events, at, last)
             seen += len(batch.events)
             at = last + 1
+
+    async def _log_from(self, at: int, types: frozenset[str] | None) -> Batch:
+        """A part of the log from `at` on; where that is retired, of what was kept of it (rule 4)."""
+        journal, shard = self.crew.journal, self.id.shard
+        while True:
+            oldest = journal.bounds(shard)[0]
+            if at < oldest:
+                kept = await journal.kept(shard, at - 1, limits.WINDOW_OFFSETS)
+                return Batch([event for event in kept.events if types is None or event.draft.type in types], kept.upto)
+            try:
+                return await journal.read(shard, at - 1, limits.WINDOW_OFFSETS, types)
+            except Retired:
+                if journal.bounds(shard)[0] == oldest:
+                    raise
 
     # Attempts.
 

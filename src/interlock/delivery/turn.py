@@ -445,53 +445,62 @@ class Turn:
     # The full window, and marks.
 
     def make_room(self, now: int) -> bool:
-        """Pass the lowest events of a full window as they are, if nothing can start and a slot is free.
+        """Pass events as they are when the floor stands still, nothing can start and a slot is free; true if it did.
 
-        True if it did.
+        A full window passes its lowest; one with room only what waits behind a straggler, so that a halted key with few
+        followers does not pin the log for ever.
         """
-        if self.room() > 0:
+        is_full = self.room() <= 0
+        may_not = self.paused or self.stopping or self.systemic or len(self.running) >= limits.RUNNING_MAX
+        if may_not or self.ready_now(now) or not (is_full or self.window):
             self.stuck_at = None
-            return False
-        if self.paused or self.stopping or self.systemic or self.ready_now(now):
-            return False
-        if len(self.running) >= limits.RUNNING_MAX:
             return False
         # A floor that still moves will make room by itself, without a row or a mark.
         if self.stuck_at is None or self.stuck_at[0] != self.floor:
             self.stuck_at = (self.floor, now)
-        if now - self.stuck_at[1] < limits.WINDOW_PATIENCE_US:
+        if now < self._stuck_until():
             return False
         self.stuck_at = None
-        floor, offset = self.floor, self.floor
-        while offset < min(self.read_to, floor + limits.WINDOW_OFFSETS // 4):
-            offset += 1
+        last = self.floor + limits.WINDOW_OFFSETS // 4 if is_full else self.read_to
+        floor, passed = self.floor, False
+        for offset in range(floor + 1, min(self.read_to, last) + 1):
             if not self.above >> (offset - floor - 1) & 1:
-                self._pass(offset, now)
+                passed |= self._pass(offset, now, is_full=is_full)
         self._advance()
-        return True
+        return passed
+
+    def _stuck_until(self) -> int:
+        """When the patience with a floor that stands still ends."""
+        assert self.stuck_at is not None, "asked only while it stands still"
+        patience_us = limits.FLOOR_PATIENCE_US if self.room() > 0 else limits.WINDOW_PATIENCE_US
+        return self.stuck_at[1] + patience_us
 
     def ready_now(self, now: int) -> bool:
         """Something in the ready queue would start if asked (or might: it may turn out to be blocked)."""
         return bool(self.ready) and self.may_start(now)
 
-    def _pass(self, offset: int, now: int) -> None:
+    def _pass(self, offset: int, now: int, *, is_full: bool) -> bool:
         start = self.running.get(offset)
         if start is not None:
-            row = replace(start.row or self._fresh(start), state="running", due_at=None, epoch=self.epoch)
-            self.place(start.line, row, accounted=False, now=now)
-            return
+            if is_full:
+                row = replace(start.row or self._fresh(start), state="running", due_at=None, epoch=self.epoch)
+                self.place(start.line, row, accounted=False, now=now)
+            return is_full
         event = self.window[offset]
         line = self.lines[event.draft.key if self.ordered and event.draft.key is not None else offset]
-        if line.running is None and not line.blocked:
+        if line.blocked or (line.running is not None and is_full):
+            while line.window:
+                follower = line.window.popleft()
+                del self.window[follower]
+                self._fold(line, follower)
+        elif is_full:
             line.window.popleft()
             del self.window[offset]
             row = Row(offset, event.draft.key, "due", due_at=now, epoch=self.epoch, type=event.draft.type)
             self.place(line, row, accounted=False, now=now)
-            return
-        while line.window:
-            follower = line.window.popleft()
-            del self.window[follower]
-            self._fold(line, follower)
+        else:
+            return False
+        return True
 
     def _fold(self, line: Line, offset: int) -> None:
         self.marked += line.count == 0
@@ -559,7 +568,7 @@ class Turn:
         """When `fire` or `next_start` next has something to do by itself."""
         times = [due_at for due_at, _ in self.timers[:1]]
         if self.stuck_at is not None:
-            times.append(self.stuck_at[1] + limits.WINDOW_PATIENCE_US)
+            times.append(self._stuck_until())
         times += [at for at in (self.gated_until, self.held_until) if at > 0 and (self.ready or self.rows)]
         if self.filtered_at is not None and self.in_flight is None:
             times.append(self.filtered_at + limits.FLOOR_IDLE_US)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from interlock import Draft, EventType, Integration, OnDead, Outcome, RetryPolicy
 from interlock.core.cursor import CursorId, Row
+from interlock.core.errors import StoreError
 from interlock.core.event import Event, Shard
 from interlock.core.limits import US_PER_SECOND
 from interlock.core.requests import LaneRequest, Verb, decode_request, encode_request, request_key
 from interlock.delivery.attempt import Ports
 from interlock.delivery.fleet import Fleet
 from interlock.journal.memory import Inline, MemoryDisk, MemoryStore
-from interlock.journal.ports import CellWrite
+from interlock.journal.ports import CellWrite, Settlement
 from interlock.spec.bindings import Bindings
 from interlock.spec.check import planned
 from interlock.testing.clock import FakeClock
@@ -44,9 +45,20 @@ Behaviour = Callable[[Order, int], Awaitable[Outcome | None]]
 class Bench:
     """One subscription `shop.book`, one shard."""
 
-    def __init__(self, *, on_dead: Any = "skip", retry: RetryPolicy | None = None, order: str = "key") -> None:
+    def __init__(
+        self,
+        *,
+        on_dead: Any = "skip",
+        retry: RetryPolicy | None = None,
+        order: str = "key",
+        segment_events: int = 10_000,
+    ) -> None:
         self.clock = FakeClock()
-        self.disk = MemoryDisk()
+        self.disk = MemoryDisk(segment_events=segment_events)
+        self.refuse_renewals = False
+        self.lose_answers = 0
+        self.settlements: list[Settlement] = []
+        self._asked = ""
         self.records: list[tuple[str, dict[str, object]]] = []
         self.calls: list[tuple[str, int]] = []
         self.behaviour: Behaviour = succeed
@@ -86,7 +98,7 @@ class Bench:
         self.store = MemoryStore(self.clock, self, emit=emit, disk=self.disk)
         await self.store.make_stream("shop", 1)
         ports = Ports(self.clock, Chance(), Inline(), emit, no_client)
-        self.fleet = Fleet(self.plan, self.store, ports, self)
+        self.fleet = Fleet(self.plan, cast(Any, BenchStore(self)), ports, self)
         await self.fleet.start()
         self.live = True
         await self.clock.settle()
@@ -110,11 +122,20 @@ class Bench:
         return list(await self.store.rows(self.id, range(1, 5_000)))
 
     async def ask(self, verb: Verb, *offsets: int) -> dict[int, str]:
-        key = request_key(self.id, f"job_{len(self.records)}")
+        await self.request(verb, *offsets)
+        await self.advance(1)
+        return await self.answers()
+
+    async def request(self, verb: Verb, *offsets: int) -> None:
+        """Write the cell of a request, and do not wait."""
+        key = self._asked = request_key(self.id, f"job_{len(self.records)}")
         request = LaneRequest(verb, offsets, "ann", "a test", self.clock.now())
         await self.store.put([CellWrite(key, encode_request(request))])
-        await self.advance(1)
-        return dict(decode_request((await self.store.get([key]))[key].value).results)
+
+    async def answers(self) -> dict[int, str]:
+        """What the lane has said to the last request so far."""
+        found = await self.store.get([self._asked])
+        return dict(decode_request(found[self._asked].value).results)
 
     def balance(self) -> None:
         """The books of every open lane."""
@@ -122,6 +143,29 @@ class Bench:
             if lane.turn is not None:
                 left, right = lane.turn.equation()
                 assert left == right
+
+
+class BenchStore:
+    """The store, with a fault where the bench asks for one."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bench.store, name)
+
+    async def renew(self, worker: str, ttl_us: int) -> Any:
+        if self._bench.refuse_renewals:
+            raise StoreError("store.unusable", "the store does not answer", "wait")
+        return await self._bench.store.renew(worker, ttl_us)
+
+    async def commit(self, settlements: Sequence[Settlement]) -> Any:
+        self._bench.settlements.extend(settlements)
+        answers = await self._bench.store.commit(settlements)
+        if self._bench.lose_answers:
+            self._bench.lose_answers -= 1
+            raise StoreError("store.in-doubt", "the answer was lost", "open anew")
+        return answers
 
 
 async def succeed(order: Order, attempt: int) -> Outcome | None:

@@ -99,7 +99,7 @@ class LedgerModel:
 
 
 class Driver:
-    """Runs one turn against the model with a seeded choice of everything, and keeps who was started and settled when."""
+    """Runs one turn against the model, with a seeded choice of everything, and keeps what was settled."""
 
     def __init__(self, log: Log, seed: int, on_dead: OnDead, ordered: bool = True) -> None:
         self.log, self.chance = log, Random(seed)
