@@ -59,7 +59,9 @@ class Client:
     def __init__(self, base: str, token: str) -> None:
         parts = urlsplit(base)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname or "127.0.0.1", parts.port, timeout=TIMEOUT_SECONDS)
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nothing is bound here, only asked
+        host = everywhere.get(parts.hostname or "", parts.hostname)
+        self._connection = kind(host or "", parts.port, timeout=TIMEOUT_SECONDS)
         self._base = base
         self._token = token
 

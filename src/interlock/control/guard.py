@@ -34,7 +34,8 @@ class Guard:
     Args:
         app: what is guarded.
         access: decides who calls.
-        hosts: names that the port may be asked under, in lower case, without a port (against DNS rebinding).
+        hosts: names that the port may be asked under besides loopback ones, in lower case, without a port. No page of
+            another site can ask under one of them (DNS rebinding).
         clock: for the duration in the record.
         emit: gets `control.request` and `control.refused`.
     """
@@ -42,7 +43,7 @@ class Guard:
     def __init__(self, app: ASGIApp, access: Access, hosts: Collection[str], clock: Clock, emit: Emit) -> None:
         self._app = app
         self._access = access
-        self._hosts = frozenset(hosts)
+        self._hosts = LOOPBACK_HOSTS.union(hosts)
         self._clock = clock
         self._emit = emit
 
@@ -61,16 +62,21 @@ class Guard:
             await send(message)
 
         try:
+            await self._answer(scope, receive, answered)
+        finally:
+            route = scope.get(ROUTE, "")
+            took = self._clock.monotonic() - started
+            self._emit("control.request", method=scope["method"], route=route, status=status, duration_us=took)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
             self._admit(scope)
         except Refused as refused:
             peer = (scope.get("client") or ("", 0))[0]
             self._emit("control.refused", code=refused.code, status=refused.status, peer=peer)
-            await problem_response(refused)(scope, receive, answered)
+            await problem_response(refused)(scope, receive, send)
         else:
-            await self._app(scope, receive, answered)
-        route = scope.get(ROUTE, "")
-        took = self._clock.monotonic() - started
-        self._emit("control.request", method=scope["method"], route=route, status=status, duration_us=took)
+            await self._app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
         hosts = _values(scope, b"host")

@@ -270,6 +270,8 @@ def test_a_bug_of_ours_is_answered_without_its_stack_and_reported() -> None:
         with pytest.raises(RuntimeError):  # the server logs it; the answer has been sent before
             await stage.get("/api/v1/doctor")
         assert ("control.failed", {"route": "/api/v1/doctor", "error": "RuntimeError"}) in stage.records.all
+        name, fields = stage.records.all[-1]
+        assert (name, fields["status"]) == ("control.request", 500)
 
     staged(scenario)
 
