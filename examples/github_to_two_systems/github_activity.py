@@ -22,6 +22,7 @@ chat = activity.http("chat", honours_keys=True)
 class Received:
     """A delivery as GitHub sent it, with what every kind of delivery has."""
 
+    delivery: str
     kind: str
     action: str
     repository: str
@@ -33,6 +34,7 @@ class Received:
 class Activity:
     """The canonical form: what happened where, by whom, in one line."""
 
+    delivery: str
     repository: str
     kind: str
     actor: str
@@ -44,19 +46,22 @@ received = activity.event("github.received", Received, version=1, key=lambda it:
 happened = activity.event("activity.happened", Activity, version=1, key=lambda it: it.repository)
 
 
-@activity.webhook("POST /hooks/github", verify=github(secret="github.webhook"), keep_headers=("x-github-event",))
+@activity.webhook(
+    "POST /hooks/github", verify=github(secret="github.webhook"), keep_headers=("x-github-event", "x-github-delivery")
+)
 def accept(hook: Hook) -> Iterable[Draft]:
     """One event a delivery. GitHub names it with a UUID, which stays the same when it sends again."""
     body = hook.json()
     place = body.get("repository") or body.get("installation", {}).get("account") or body["sender"]
     delivery = Received(
+        delivery=hook.headers["x-github-delivery"],
         kind=hook.headers["x-github-event"],
         action=body.get("action", ""),
         repository=place.get("full_name") or place["login"],
         sender=body["sender"]["login"],
         body=body,
     )
-    return [received.draft(delivery, id=hook.id)]
+    return [received.draft(delivery, id=delivery.delivery)]
 
 
 @activity.translate(received, into=happened, freshness=timedelta(minutes=1))
@@ -72,18 +77,20 @@ def to_activity(raw: Received) -> Activity | None:
             summary, url = f"{raw.action} issue #{issue['number']}: {issue['title']}", issue["html_url"]
         case kind:
             summary, url = f"{kind} {raw.action}".strip(), body.get("repository", {}).get("html_url", "")
-    return Activity(raw.repository, raw.kind, raw.sender, summary, url)
+    return Activity(raw.delivery, raw.repository, raw.kind, raw.sender, summary, url)
 
 
 @activity.subscribe(happened, freshness=timedelta(minutes=1), start="beginning")
 async def file_in_tracker(event: Event[Activity], context: Context) -> None:
     it = event.payload
-    entry = {"project": it.repository, "text": f"{it.actor} {it.summary}", "link": it.url, "ref": event.id}
+    text = f"{it.actor} {it.summary}"
+    entry = {"project": it.repository, "text": text, "link": it.url, "delivery": it.delivery, "ref": event.id}
     await context.use(tracker).post("/entries", json=entry)
 
 
 @activity.subscribe(happened, freshness=timedelta(minutes=1), on_dead="skip", start="beginning")
 async def tell_chat(event: Event[Activity], context: Context) -> None:
     it = event.payload
-    line = {"channel": it.repository, "text": f"{it.actor} {it.summary}", "ref": event.id}
+    text = f"{it.actor} {it.summary}"
+    line = {"channel": it.repository, "text": text, "delivery": it.delivery, "ref": event.id}
     await context.use(chat).post("/messages", json=line)

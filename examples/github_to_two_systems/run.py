@@ -1,209 +1,180 @@
 """The story of this example, told in the terminal on real processes: `python run.py`. Exits 1 if a promise breaks.
 
-Everything happens in a folder of its own that is removed at the end (`--keep` keeps it): GitHub's payloads go in by HTTP, and
-come out at a flaky tracker and at a chat that limits its callers, each once and in the order of its repository.
+It happens in a folder of its own, which is removed at the end (`--keep` keeps it): GitHub's payloads go in by HTTP, and
+come out at a flaky tracker and at a chat that limits its callers. Every figure is counted, at the sender, at the
+Systems or by `interlock dead ls`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
+import textwrap
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
+from stage import SYSTEMS, BrokenPromise, Sent, Stage
+
 HERE = Path(__file__).parent
-INTERLOCK = Path(sys.executable).with_name("interlock")
-BUG = ('kind=hook.headers["x-github-event"],', 'kind=hook.headers["x-github-evnt"],')
-PATIENCE_SECONDS = 60
+BUG = ('hook.headers["x-github-event"]', 'hook.headers["x-github-evnt"]')
+SUBSCRIPTIONS = {"tracker": "github.file_in_tracker", "chat": "github.tell_chat"}
+COLORS = {"*": "32", ">": "36", "!": "31;1", "$": "1", "=": "32;1"}
+IS_PLAIN = not sys.stdout.isatty() or "NO_COLOR" in os.environ
 
 
-class Story:
-    """One run: where it happens, and who takes part."""
+class Teller:
+    """Prints the story: a mark for who acts, and the time since it began."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {**os.environ, "GITHUB_WEBHOOK_SECRET": "example-only-not-a-secret", "NO_COLOR": "1"}
-        self.began = time.monotonic()
-        self.data = ""
-        self.sides: dict[str, int] = {}
+    def __init__(self) -> None:
+        self._began = time.monotonic()
 
-    def tell(self, mark: str, line: str) -> None:
-        """One line of the story, with the time since its beginning."""
-        seconds = time.monotonic() - self.began
-        print(f"  {int(seconds // 60)}:{seconds % 60:04.1f}  {mark} {line}", flush=True)
+    def title(self, text: str) -> None:
+        """A new chapter."""
+        print(f"\n  {text}", flush=True)
 
-    @contextmanager
-    def side(self, name: str) -> Iterator[None]:
-        """One of the other systems, as a process."""
-        with subprocess.Popen(
-            [sys.executable, "systems.py", name, "0"], cwd=self.folder, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            self.sides[name] = int(process.stdout.readline())
-            try:
-                yield
-            finally:
-                process.kill()
+    def line(self, mark: str, text: str) -> None:
+        """One line: `>` is sent, `*` is seen, `$` is typed, `!` is wrong, `=` is counted."""
+        shown = mark if IS_PLAIN else f"\033[{COLORS[mark]}m{mark}\033[0m"
+        print(f"  {time.monotonic() - self._began:5.1f} s  {shown}  {text}", flush=True)
 
-    def bind(self) -> None:
-        """Write the addresses of the other systems, and ports that are free."""
-        file = self.folder / "interlock.toml"
-        text = file.read_text().replace("port = 8080", "port = 0").replace("port = 8081", "port = 0")
-        for port, name in (("9101", "tracker"), ("9102", "chat")):
-            text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{self.sides[name]}")
-        file.write_text(text)
-
-    @contextmanager
-    def interlock(self) -> Iterator[None]:
-        """`interlock run`, until the block ends: then SIGTERM, and it drains."""
-        address = self.folder / ".interlock" / "process.json"
-        address.unlink(missing_ok=True)
-        with (self.folder / "log.jsonl").open("ab") as log:
-            process = subprocess.Popen([INTERLOCK, "run"], cwd=self.folder, env=self.environment, stderr=log, stdout=log)
-        try:
-            self.until("interlock is ready", lambda: address.exists() or process.poll() is not None)
-            if process.poll() is not None:
-                raise SystemExit((self.folder / "log.jsonl").read_text()[-4000:])
-            self.data = json.loads(address.read_text())["data"]
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
-
-    def send(self, *arguments: str) -> str:
-        """Let the independent sender post; gives the statuses that it got."""
-        done = subprocess.run(
-            [sys.executable, "sender.py", self.data, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        return done.stdout.strip()
-
-    def cli(self, *arguments: str) -> str:
-        """Run the command line as an operator would."""
-        done = subprocess.run(
-            [INTERLOCK, *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise SystemExit(f"interlock {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
-
-    def accepted(self, name: str) -> list[dict[str, str]]:
-        """What a system took, in its order."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.sides[name]}/accepted") as answer:
-            return json.load(answer)["accepted"]
-
-    def counts(self, name: str) -> dict[str, int]:
-        """How often a system was called, refused, and saw a key again."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.sides[name]}/accepted") as answer:
-            found = json.load(answer)
-        return {key: found[key] for key in ("calls", "refused", "repeated")}
-
-    def until(self, what: str, is_true: object) -> None:
-        """Wait for something, with an end to patience."""
-        end = time.monotonic() + PATIENCE_SECONDS
-        while not is_true():  # type: ignore[operator]
-            if time.monotonic() > end:
-                raise SystemExit(f"FAILED: waited {PATIENCE_SECONDS} s for: {what}")
-            time.sleep(0.05)
-
-    def until_both_have(self, count: int) -> None:
-        """Wait until both systems accepted so many, then see that it was each once and in order."""
-        for name in self.sides:
-            self.until(f"{name} has {count}", lambda name=name: len(self.accepted(name)) >= count)
-            taken = self.accepted(name)
-            refs = [entry["ref"] for entry in taken]
-            check(len(refs) == len(set(refs)) == count, f"{name} has each of {count} once")
-            per_place: dict[str, list[str]] = {}
-            for entry in taken:
-                per_place.setdefault(entry.get("project") or entry["channel"], []).append(entry["ref"])
-            # Ids sort by the time of acceptance, and one repository is in one shard.
-            check(all(refs == sorted(refs) for refs in per_place.values()), f"{name} has every repository in order")
+    def output(self, text: str) -> None:
+        """What a command printed, set apart, in lines that fit."""
+        for line in text.rstrip().splitlines():
+            print(textwrap.fill(line, 79, initial_indent=" " * 13, subsequent_indent=" " * 17), flush=True)
 
 
-def check(holds: bool, promise: str) -> None:
+def tell(stage: Stage, teller: Teller) -> None:
+    """From the first delivery to the last count."""
+    teller.title("Real GitHub webhooks: signed and posted, to reach a tracker and a chat")
+    with stage.interlock():
+        teller.line("*", f"interlock run   listens at {stage.data}")
+        teller.line("*", "chat            takes 20 messages a second")
+        teller.line("*", "tracker         refuses 1 call in 12, and loses 1 answer in 20")
+        first = stage.send()
+        teller.line(">", f"{told(first)}   80 deliveries, 4 of them pings")
+        arrived(stage, teller, first.accepted, in_turn=first.accepted)
+        again = stage.send()
+        teller.line(">", f"{told(again)}   the same ones, sent again")
+        forged = stage.send("--flip")
+        teller.line(">", f"{told(forged)}            the same ones, one bit flipped in each")
+        require(again == first, "a delivery that is sent again is answered as before")
+        require(set(forged.statuses) == {401}, "a forged delivery is refused")
+        settled(stage)
+        counted(stage, teller, first.accepted)
+    mended(stage, teller, first.accepted, with_a_bug(stage, teller, first.accepted))
+    with stage.interlock():
+        teller.line("$", "interlock doctor")
+        teller.output(stage.cli("doctor"))
+
+
+def with_a_bug(stage: Stage, teller: Teller, before: Sequence[str]) -> list[str]:
+    """A typing error is deployed; gives the ids that were accepted meanwhile."""
+    teller.title(f"A bug is deployed in accept(): {BUG[1]}")
+    code = stage.folder / "github_activity.py"
+    sound = code.read_text()
+    require(BUG[0] in sound, "the place for the bug is there")
+    code.write_text(sound.replace(*BUG))
+    with stage.interlock():
+        sent = stage.send("--round", "2")
+        teller.line(">", f"{told(sent)}   80 new deliveries")
+        settled(stage)
+        for group in stage.cli_json("dead", "ls")["groups"]:
+            teller.line("!", f"{group['count']} dead letters   {group['error']}")
+        counted(stage, teller, [*before, *sent.accepted])
+    code.write_text(sound)
+    return sent.accepted
+
+
+def mended(stage: Stage, teller: Teller, before: Sequence[str], dead: Sequence[str]) -> None:
+    """The code is put right, and what died of it is retried."""
+    teller.title("The bug is mended, and the dead letters are retried")
+    with stage.interlock():
+        for group in stage.cli_json("dead", "ls")["groups"]:
+            command = ("dead", "retry", group["fingerprint"], "--yes")
+            teller.line("$", f"interlock {' '.join(command)}")
+            teller.output(stage.cli(*command))
+        arrived(stage, teller, [*before, *dead], in_turn=before)
+        counted(stage, teller, [*before, *dead])
+
+
+def told(sent: Sent) -> str:
+    """What the sender was answered."""
+    return "  ".join(f"{count} x {status}" for status, count in sorted(sent.statuses.items(), reverse=True))
+
+
+def settled(stage: Stage) -> None:
+    """Wait until every subscription has done all that it can."""
+
+    def nothing_is_due() -> bool:
+        found = stage.cli_json("subscriptions", "ls")["subscriptions"]
+        return not any(one["lag"] or one["stragglers"].get("due") or one["stragglers"].get("running") for one in found)
+
+    stage.until("nothing is due", nothing_is_due)
+
+
+def arrived(stage: Stage, teller: Teller, accepted: Sequence[str], in_turn: Sequence[str]) -> None:
+    """Wait until both Systems have all of these, then see that each came once and in the order of its repository.
+
+    Those that were accepted without a fault (`in_turn`) have to come in the order in which the sender sent them.
+    """
+    for name in SYSTEMS:
+        stage.until(f"{name} has {len(accepted)}", lambda name=name: len(stage.seen_by(name).taken) >= len(accepted))
+        seen = stage.seen_by(name)
+        deliveries = [entry["delivery"] for entry in seen.taken]
+        require(sorted(deliveries) == sorted(accepted), f"{name} took what was accepted, and nothing twice")
+        places: dict[str, list[dict[str, str]]] = {}
+        for entry in seen.taken:
+            places.setdefault(entry.get("project") or entry["channel"], []).append(entry)
+        for place, entries in places.items():
+            # Ids of events of one repository sort in the order of their acceptance.
+            refs = [entry["ref"] for entry in entries]
+            require(refs == sorted(refs), f"{name} has {place} in the order of its acceptance")
+            arrivals = [entry["delivery"] for entry in entries if entry["delivery"] in in_turn]
+            require(arrivals == sorted(arrivals, key=in_turn.index), f"{name} has {place} in the sender's order")
+        faults = f"{seen.refused} refused, {seen.repeated} answers lost"
+        teller.line("*", f"{name:<8}{len(deliveries):>4} once each, in order   {faults}")
+
+
+def counted(stage: Stage, teller: Teller, accepted: Sequence[str]) -> None:
+    """The books: what the sender was told against what the Systems took and what waits for a person."""
+    groups = stage.cli_json("dead", "ls")["groups"]
+    for name in SYSTEMS:
+        others = {subscription for system, subscription in SUBSCRIPTIONS.items() if system != name}
+        dead = sum(group["count"] for group in groups if group["subscription"] not in others)
+        delivered = len({entry["delivery"] for entry in stage.seen_by(name).taken} & set(accepted))
+        lost = len(set(accepted)) - delivered - dead
+        teller.line("=", f"{name:<8}{len(accepted):>4} accepted = {delivered} delivered + {dead} dead + {lost} lost")
+        require(lost == 0, f"nothing is lost on the way to {name}")
+
+
+def require(holds: bool, promise: str) -> None:
     """A promise of this story."""
     if not holds:
-        raise SystemExit(f"FAILED: {promise}")
-
-
-def tell(story: Story) -> None:
-    """From the first delivery to the last count."""
-    payloads = len(list((story.folder / "payloads").glob("*.json")))
-    pings = len(list((story.folder / "payloads").glob("ping.*.json")))
-    real = payloads - pings
-    with ExitStack() as sides:
-        for name in ("tracker", "chat"):
-            sides.enter_context(story.side(name))
-        story.bind()
-        with story.interlock():
-            story.tell("*", f"interlock answers at {story.data}; tracker (flaky) and chat (rate limited) are up")
-            story.tell(">", f"{payloads} signed GitHub payloads sent: {story.send()} ({pings} are pings)")
-            story.until_both_have(real)
-            for name in story.sides:
-                counts = story.counts(name)
-                story.tell(
-                    "*",
-                    f"{name:<8} has {real}, each once and in order per repository "
-                    f"({counts['calls']} calls, {counts['refused']} refused, {counts['repeated']} answers lost and asked again)",
-                )
-            story.tell(">", f"all of them sent again: {story.send()}")
-            story.tell(">", f"one byte flipped in each: {story.send('--flip')}")
-            check(set(story.send("--flip").split()) == {f"401x{payloads}"}, "a flipped byte is refused")
-            story.until_both_have(real)
-            story.tell("*", "neither changed anything")
-        a_bug_and_its_mending(story, real)
-
-
-def a_bug_and_its_mending(story: Story, real: int) -> None:
-    """A typing error is deployed. Nothing is lost: a person mends it and retries."""
-    code = story.folder / "github_activity.py"
-    sound = code.read_text()
-    check(BUG[0] in sound, "the place for the bug is there")
-    code.write_text(sound.replace(*BUG))
-    with story.interlock():
-        story.tell("!", f"a bug is deployed in accept(); a second round is sent: {story.send('--round', '2')}")
-        story.until("the round is dead", lambda: "poison_decode" in story.cli("dead", "ls", "-o", "json"))
-        print(indented(story.cli("dead", "ls")))
-        check(len(story.accepted("tracker")) == real, "nothing of the second round came out")
-    code.write_text(sound)
-    with story.interlock():
-        story.tell("*", "the bug is mended and deployed; the dead letters are retried")
-        groups = json.loads(story.cli("dead", "ls", "-o", "json"))
-        for group in groups:
-            story.cli("dead", "retry", group["fingerprint"], "--yes", "--reason", "accept() is mended")
-        story.until_both_have(2 * real)
-        story.tell("*", "both systems have the second round as well, each once and in order per repository")
-        doctor = story.cli("doctor")
-        print(indented(doctor))
-    story.tell("=", f"{2 * real} accepted = {2 * real} delivered to each of 2 systems + 0 dead + 0 lost")
-
-
-def indented(text: str) -> str:
-    """What the command line printed, set apart."""
-    return "\n".join(f"           {line}" for line in text.rstrip().splitlines())
+        raise BrokenPromise(promise)
 
 
 def main() -> None:
+    # SIGTERM ends the story as Ctrl-C does: with everything put away.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="interlock-github-"))
-    shutil.copytree(HERE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".interlock"))
-    print(f"\n  Interlock: GitHub -> tracker + chat        storage {folder / '.interlock'}\n", flush=True)
     try:
-        tell(Story(folder))
+        shutil.copytree(HERE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".interlock"))
+        with Stage(folder) as stage:
+            tell(stage, Teller())
+    except BrokenPromise as broken:
+        sys.exit(f"\n  FAILED: {broken}")
+    except KeyboardInterrupt:
+        print("\n  interrupted")
+        sys.exit(130)
     finally:
-        if "--keep" not in sys.argv:
-            shutil.rmtree(folder)
+        if "--keep" in sys.argv:
+            print(f"\n  kept in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,72 +1,106 @@
 """The other sides, each a process of its own: a tracker that is flaky and a chat that limits its callers.
 
-Both honour idempotency keys, as good receivers do, and keep what they accepted: `GET /accepted`, in order.
-Usage: python systems.py tracker|chat PORT
+Both honour idempotency keys, as good receivers do, and keep what they took: `GET /taken`, in its order.
+Usage: python systems.py tracker|chat PORT     (ends when its standard input does)
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
 
-LOCK = threading.Lock()
-ACCEPTED: list[dict[str, object]] = []
-ANSWERS: dict[str, int] = {}
-CALLS = {"calls": 0, "refused": 0, "repeated": 0}
-CHANCE = random.Random(7)
-RATE_PER_SECOND = 40
-WINDOW = {"second": 0, "calls": 0}
+Answer = Literal["take", "refuse", "take and lose the answer"]
+CHAT_CALLS_PER_SECOND = 20
 
 
-def tracker() -> tuple[int, bool]:
-    """15 in 100 are refused; 3 in 100 take effect and lose their answer, which is why keys matter."""
-    roll = CHANCE.random()
-    return (503, False) if roll < 0.15 else (201, roll < 0.18)
+@dataclass
+class Tracker:
+    """1 call in 12 is refused; 1 in 20 takes effect and loses its answer, which is why idempotency keys matter."""
+
+    chance: random.Random = field(default_factory=lambda: random.Random(10))
+    refusal: int = 503
+
+    def decide(self) -> Answer:
+        roll = self.chance.random()
+        if roll < 1 / 12:
+            return "refuse"
+        return "take and lose the answer" if roll < 1 / 12 + 1 / 20 else "take"
 
 
-def chat() -> tuple[int, bool]:
-    """So many calls a second, then 429 until the next."""
-    second = int(time.time())
-    if WINDOW["second"] != second:
-        WINDOW.update(second=second, calls=0)
-    WINDOW["calls"] += 1
-    return (429, False) if WINDOW["calls"] > RATE_PER_SECOND else (200, False)
+@dataclass
+class Chat:
+    """So many calls a second; the others of that second are refused."""
+
+    second: int = 0
+    calls: int = 0
+    refusal: int = 429
+
+    def decide(self) -> Answer:
+        now = int(time.time())
+        self.calls = self.calls + 1 if now == self.second else 1
+        self.second = now
+        return "refuse" if self.calls > CHAT_CALLS_PER_SECOND else "take"
+
+
+class Books:
+    """What a System did, by idempotency key: the same key again gets the same answer and does nothing."""
+
+    def __init__(self, decide: Callable[[], Answer]) -> None:
+        self.decide = decide
+        self.lock = threading.Lock()
+        self.keys: set[str] = set()
+        self.taken: list[object] = []
+        self.counts: Counter[str] = Counter(calls=0, refused=0, repeated=0)
+
+    def receive(self, key: str, content: object) -> Answer:
+        """Decide about a call, and write it down."""
+        with self.lock:
+            self.counts["calls"] += 1
+            if key in self.keys:
+                self.counts["repeated"] += 1
+                return "take"
+            answer = self.decide()
+            if answer == "refuse":
+                self.counts["refused"] += 1
+            else:
+                self.keys.add(key)
+                self.taken.append(content)
+            return answer
+
+    def page(self) -> bytes:
+        """Everything, as JSON."""
+        with self.lock:
+            return json.dumps({"taken": self.taken, "counts": self.counts}).encode()
 
 
 class Side(BaseHTTPRequestHandler):
-    """One System's HTTP."""
+    """A System's HTTP; `books` and `refusal` are set by `main`."""
 
     protocol_version = "HTTP/1.1"
-    decide = staticmethod(tracker)
+    books: Books
+    refusal: int
 
     def do_GET(self) -> None:
-        with LOCK:
-            body = json.dumps({"accepted": ACCEPTED, **CALLS}).encode()
-        self.answer(200, body)
+        self.answer(200, self.books.page())
 
     def do_POST(self) -> None:
         content = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        key = self.headers["idempotency-key"]
-        with LOCK:
-            CALLS["calls"] += 1
-            if key in ANSWERS:
-                CALLS["repeated"] += 1
-                status, is_lost = ANSWERS[key], False
-            else:
-                status, is_lost = self.decide()
-                if status < 300:
-                    ANSWERS[key] = status
-                    ACCEPTED.append(content)
-                else:
-                    CALLS["refused"] += 1
-        if is_lost:
-            self.close_connection = True
-            return
-        self.answer(status, b"{}", retry_after="1" if status in (429, 503) else None)
+        match self.books.receive(self.headers["idempotency-key"], content):
+            case "take":
+                self.answer(201, b"{}")
+            case "refuse":
+                self.answer(self.refusal, b"{}", retry_after="1")
+            case "take and lose the answer":
+                self.close_connection = True
 
     def answer(self, status: int, body: bytes, retry_after: str | None = None) -> None:
         self.send_response(status)
@@ -77,14 +111,21 @@ class Side(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
-        """It tells what it accepted when asked."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
+        """Says nothing; what it took can be asked for."""
+
+
+def end_with_input() -> None:
+    """Whoever started this process may be killed; its end of the pipe closes then."""
+    sys.stdin.buffer.read()
+    os._exit(0)
 
 
 def main() -> None:
-    name, port = sys.argv[1], int(sys.argv[2])
-    Side.decide = staticmethod({"tracker": tracker, "chat": chat}[name])
-    server = ThreadingHTTPServer(("127.0.0.1", port), Side)
+    system = {"tracker": Tracker, "chat": Chat}[sys.argv[1]]()
+    Side.books, Side.refusal = Books(system.decide), system.refusal
+    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Side)
+    threading.Thread(target=end_with_input, daemon=True).start()
     print(server.server_address[1], flush=True)
     server.serve_forever()
 
