@@ -377,7 +377,7 @@ class TailAsked(msgspec.Struct, frozen=True):
     """What came after `after` (a position that an earlier answer gave; None: from now), waiting for it if need be."""
 
     after: str | None = None
-    wait_us: int = 10_000_000
+    wait_us: int = 2_000_000
     limit: int = 200
 
 

@@ -23,7 +23,8 @@ from interlock.journal.ports import Retired
 RING_RECORDS: Final = 1_000
 """Records kept for readers: some seconds of a bad minute. A slower reader is told how many it missed."""
 _POLL_US: Final = 100 * limits.US_PER_MS
-_WAIT_US_MAX: Final = 20 * limits.US_PER_SECOND
+_WAIT_US_MAX: Final = 5 * limits.US_PER_SECOND
+"""Short, because a process that stops waits for answers that are under way."""
 _SUBJECTS: Final = ("event", "subscription", "system")
 _SHOWN: Final = (
     *("successes", "dead", "outcome", "status", "error", "detail", "message", "reason", "why", "code"),

@@ -46,7 +46,7 @@ def test_it_waits_for_what_comes_and_no_longer_than_asked() -> None:
         assert (await ask(stage, start, wait_us=US_PER_SECOND))["items"] == []
         assert stage.clock.monotonic() - before == US_PER_SECOND
         stage.clock.call_at(stage.clock.monotonic() + 300_000, lambda: stage.recent("x.y", system="s"))
-        came = await ask(stage, start, wait_us=10 * US_PER_SECOND)
+        came = await ask(stage, start, wait_us=5 * US_PER_SECOND)
         assert [item["what"] for item in came["items"]] == ["x.y"]
 
     staged(scenario)
