@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.contract.store_contract import Recorder, StoreContract
+from tests.contract.views_contract import ViewsContract
 
 from interlock.journal.memory import MemoryDisk, MemoryStore
 from interlock.testing.clock import FakeClock
@@ -32,5 +33,10 @@ class MemoryWorld:
 
 
 class TestMemoryStore(StoreContract):
+    def make_world(self, folder: Path) -> MemoryWorld:
+        return MemoryWorld()
+
+
+class TestMemoryViews(ViewsContract):
     def make_world(self, folder: Path) -> MemoryWorld:
         return MemoryWorld()

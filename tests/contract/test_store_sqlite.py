@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.contract.store_contract import Recorder, StoreContract
+from tests.contract.views_contract import ViewsContract
 
 from interlock.journal.memory import Inline
 from interlock.journal.sqlite import SqliteOptions, SqliteStore
@@ -34,5 +35,10 @@ class SqliteWorld:
 
 
 class TestSqliteStore(StoreContract):
+    def make_world(self, folder: Path) -> SqliteWorld:
+        return SqliteWorld(folder)
+
+
+class TestSqliteViews(ViewsContract):
     def make_world(self, folder: Path) -> SqliteWorld:
         return SqliteWorld(folder)

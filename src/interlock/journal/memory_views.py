@@ -156,7 +156,8 @@ class MemoryViews:
         if ledger is None:
             return None
         log = self._disk.shard(cursor.shard)
-        rows, marks = list(ledger.rows.values()), list(ledger.marks.values())
+        rows = [row for _, row in sorted(ledger.rows.items())]
+        marks = [mark for _, mark in sorted(ledger.marks.items())]
         bounds = (log.gone + 1, log.head)
         return conserved(Accounts(ledger.held.cursor, rows, marks, bounds, len(log.events)))
 

@@ -235,7 +235,6 @@ class SqliteBackend:
                     batch = read_events(connection, after, shard, head, 1_000, None)
                     self._found.appended.setdefault(shard, []).extend(batch.events)
                     head = batch.upto
-                after.full = before.full
         self._tables = tables
 
     def _count_pages(self, connection: Connection, database: str, pages: int) -> int:

@@ -29,8 +29,8 @@ from interlock.journal.sqlite.stream import (
 )
 from interlock.journal.store import stream_full, stream_unknown
 
-WINDOW_SLICE = 4_096
-"""Identities that leave the window together, sorted: neighbours share pages of the table that they go to."""
+WINDOW_SLICES = 12
+"""A twelfth of the window leaves it at once, sorted: neighbours share pages of the table that they go to."""
 POSITION_BITS = 48
 POSITION_MASK = (1 << POSITION_BITS) - 1
 
@@ -47,6 +47,7 @@ class Log:
         self.by_number: dict[int, StreamState] = {}
         self.window: dict[int, int] = {}
         self.window_events = window_events
+        self.slice_events = window_events // WINDOW_SLICES + 1
         self.segment_events = segment_events
 
     def load(self, connection: Connection) -> None:
@@ -294,9 +295,10 @@ class LogTx:
     def _evict(self) -> None:
         """Move the oldest identities from the window to the tables of their days once there is a slice too many."""
         window = self._log.window
-        if len(window) < self._log.window_events + WINDOW_SLICE:
+        surplus = len(window) - self._log.window_events
+        if surplus < self._log.slice_events:
             return
-        self._evicted = list(islice(window.items(), WINDOW_SLICE))
+        self._evicted = list(islice(window.items(), surplus))
         by_day: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for key, packed in self._evicted:
             number, n = packed >> POSITION_BITS, packed & POSITION_MASK

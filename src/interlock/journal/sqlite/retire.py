@@ -51,7 +51,6 @@ def retire(
         raise stream_unknown(stream)
     floors = _floors(ledger, stream)
     after = StreamState.load(there.number, there.made, there.checkpoint())
-    after.full = False
     events = 0
     while may_retire(after.segments, retention, floors, now):
         events += after.segments[0].events
@@ -59,12 +58,13 @@ def retire(
     for day in [day for day in after.id_days if day < decide.first_known_day(now)]:
         connection.execute(f"DROP TABLE {after.ids_table(day)}")
         after.id_days.remove(day)
+    after.full = over(after.segments, retention)
     _forget(connection, after, now)
     connection.execute("UPDATE streams SET checkpoint = ? WHERE id = ?", (after.checkpoint(), after.number))
 
     def apply() -> None:
         there.segments, there.gone, there.id_days = after.segments, after.gone, after.id_days
-        there.full = over(after.segments, retention)
+        there.full = after.full
 
     return events, apply
 

@@ -53,6 +53,7 @@ class Checkpoint(msgspec.Struct):
     counts: list[dict[str, int]] = []
     segments: list[Segment] = []
     id_days: list[int] = []
+    full: bool = False
 
 
 _encode_checkpoint = msgspec.msgpack.Encoder().encode
@@ -88,7 +89,7 @@ class StreamState:
         self.id_days = checkpoint.id_days
         self.indexed = [-PLACE_STRIDE] * made.shards
         """By shard, the position that its last entry in the sparse index has."""
-        self.full = False
+        self.full = checkpoint.full
 
     @classmethod
     def new(cls, number: int, made: StreamInfo) -> StreamState:
@@ -110,6 +111,7 @@ class StreamState:
                 self.counts,
                 self.segments,
                 self.id_days,
+                self.full,
             )
         )
 
