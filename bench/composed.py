@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.orders import TOKEN
+from interlock.control.tail import Recent
 from interlock.core.event import Appended, Draft, Shard
 from interlock.core.ids import shard_of
+from interlock.core.limits import US_PER_SECOND
 from interlock.core.ports import Emit, Wakeup
 from interlock.edge.problem import rendered
 from interlock.journal.memory import MemoryStore
@@ -18,6 +20,7 @@ from interlock.journal.ports import Store
 from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
 from interlock.runtime.compose import Engine, World
 from interlock.runtime.ports import SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.serve import FUNCTION_THREADS, SWITCH_INTERVAL_SECONDS
 from interlock.security.access import bearers
 from interlock.spec.plan import Plan
 from interlock.systems.registry import Transport
@@ -25,9 +28,6 @@ from interlock.telemetry.emit import Fan
 from interlock.telemetry.log import JsonLog, Lines
 from interlock.telemetry.metrics import Metrics
 from interlock.wire.server import Server
-
-FUNCTION_THREADS = 8
-SWITCH_INTERVAL_SECONDS = 0.0005
 
 
 class Composed:
@@ -38,7 +38,12 @@ class Composed:
         folder: where the SQLite file is made; None for no store at all: what is appended is answered and forgotten.
         transport: what carries calls instead of our own client.
         listener: a further sink for telemetry.
+
+    Attributes:
+        grace_us: how long what runs may go on at the end.
     """
+
+    grace_us = 10 * US_PER_SECOND
 
     def __init__(
         self, plan: Plan, folder: Path | None, transport: Transport | None = None, listener: Emit | None = None
@@ -55,7 +60,7 @@ class Composed:
         }
         self._log = Path(os.devnull).open("wb", buffering=0)
         self._lines = Lines(self._threads["log"], self._log.write)
-        sinks: list[Emit] = [JsonLog(self._lines, self.clock.now), Metrics(tuple, "bench")]
+        sinks: list[Emit] = [JsonLog(self._lines, self.clock.now), Metrics(tuple, "bench"), Recent(self.clock)]
         self.emit: Emit = Fan([*sinks, listener] if listener else sinks)
         world = World(
             self.clock,
@@ -74,7 +79,7 @@ class Composed:
         return self
 
     async def __aexit__(self, *raised: object) -> None:
-        await self.engine.stop()
+        await self.engine.stop(self.grace_us)
         self.close()
 
     def close(self) -> None:

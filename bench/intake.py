@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.composed import Composed
 from bench.load import CONNECTIONS, generator, load
-from bench.measure import Row, Table, cpu_seconds, progress, ratios, take_turns
+from bench.measure import Extent, Row, Table, cpu_seconds, progress, ratios, take_turns
 from bench.orders import plan, shop
 from bench.servers import Running, running
 
@@ -22,7 +22,7 @@ SECONDS = 2.0
 CONTENDERS = ("interlock", "starlette", "no-store")
 
 
-def run(scale: float = 1.0) -> Table:
+def run(extent: Extent) -> Table:
     """Measure."""
     used: dict[str, float] = dict.fromkeys(CONTENDERS, 0.0)
     taken: dict[str, int] = dict.fromkeys(CONTENDERS, 0)
@@ -30,7 +30,7 @@ def run(scale: float = 1.0) -> Table:
 
     def one(name: str, server: Running) -> float:
         before = cpu_seconds(server.pid)
-        made = load(server.port, SECONDS * scale)
+        made = load(server.port, SECONDS * extent.scale)
         used[name] += cpu_seconds(server.pid) - before
         taken[name] += made.accepted
         slowest[name] = max(slowest[name], made.p99_ms)

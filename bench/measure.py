@@ -16,6 +16,13 @@ from typing import NamedTuple
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
+class Extent(NamedTuple):
+    """How much is measured: `scale` lengthens the rounds; `backlog` is how many events pile up, where some do."""
+
+    scale: float = 1.0
+    backlog: int | None = None
+
+
 class Row(NamedTuple):
     """One line of a table: a ratio, from the lowest to the highest of its rounds, and what it should reach."""
 
@@ -87,7 +94,9 @@ def machine() -> str:
 
 def _model() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown processor")
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown processor"
+    )
 
 
 def cpu_seconds(pid: int) -> float:

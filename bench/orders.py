@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +14,6 @@ from interlock.spec.declare import EventType, Integration
 from interlock.spec.plan import HttpBinding, Plan
 
 KEYS = 5_000
-SINK = "shop.sink"
 TOKEN = "benchmark-token-of-no-value"
 _NOTE = "Leave it with the neighbours at number 12 if nobody answers, and never at the door when it rains. " * 3
 
@@ -53,13 +51,14 @@ def shop() -> Shop:
     return Shop(integration, integration.event("order", Order, key=lambda order: order.id))
 
 
-def subscribed(own: Shop, name: str, function: Callable[[Any, Any], Awaitable[Any]] | Callable[[Any, Any], Any], **how: Any) -> None:
+def subscribed(
+    own: Shop, name: str, function: Callable[[Any, Any], Awaitable[Any]] | Callable[[Any, Any], Any], **how: Any
+) -> None:
     """Subscribe a function under a name; benchmarks make several of one."""
     function.__name__ = function.__qualname__ = name
     own.integration.subscribe(own.order, **how)(function)
 
 
-def plan(own: Shop, sink: str | None = None) -> Plan:
-    """The plan; `sink` is the address of the System `shop.sink`, if it is used."""
-    systems = {} if sink is None else {SINK: HttpBinding(url=sink, concurrency=64)}
-    return planned([own.integration], Bindings(systems=systems))
+def plan(own: Shop, systems: Mapping[str, HttpBinding] | None = None) -> Plan:
+    """The plan, with the addresses of its Systems."""
+    return planned([own.integration], Bindings(systems=systems or {}))

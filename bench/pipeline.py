@@ -15,7 +15,7 @@ import uvloop
 
 from bench.composed import Composed
 from bench.feed import Settled, feed
-from bench.measure import Row, Table, ratios, take_turns
+from bench.measure import Extent, Row, Table, ratios, take_turns
 from bench.orders import Shop, plan, shop, subscribed
 from bench.servers import Deaf
 
@@ -24,9 +24,9 @@ EVENTS = 40_000
 PRODUCERS = (64, 1024)
 
 
-def run(scale: float = 1.0) -> Table:
+def run(extent: Extent) -> Table:
     """Measure."""
-    count = int(EVENTS * scale)
+    count = int(EVENTS * extent.scale)
     rows: list[Row] = []
     notes: list[str] = []
     for producers in PRODUCERS:
@@ -39,7 +39,9 @@ def run(scale: float = 1.0) -> Table:
         )
         reached = ratios(figures["pipeline"], figures["bare append"])
         rows.append(Row(f"pipeline / bare append, {producers} producers", reached, 0.6))
-        notes += [f"{name}, {producers} producers: {max(rates):,.0f} events/s at best" for name, rates in figures.items()]
+        notes += [
+            f"{name}, {producers} producers: {max(rates):,.0f} events/s at best" for name, rates in figures.items()
+        ]
     return Table(f"Pipeline in process: {count:,} events of 500 bytes, SQLite FULL", rows, notes)
 
 

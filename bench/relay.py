@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from bench.load import CONNECTIONS, LOAD_CORE, generator, load
-from bench.measure import Row, Table, cpu_seconds, ratios, take_turns
+from bench.measure import Extent, Row, Table, cpu_seconds, ratios, take_turns
 from bench.servers import Running, running
 
 ROUNDS = 5
@@ -22,14 +22,14 @@ DRAIN_SECONDS_MAX = 120
 CONTENDERS = ("relay", "relay-aiohttp")
 
 
-def run(scale: float = 1.0) -> Table:
+def run(extent: Extent) -> Table:
     """Measure."""
     used: dict[str, float] = dict.fromkeys(CONTENDERS, 0.0)
     delivered: dict[str, int] = dict.fromkeys(CONTENDERS, 0)
 
     def one(name: str, server: Running, sink: Running) -> float:
         cpu, before, begun = cpu_seconds(server.pid), _taken(sink), time.perf_counter()
-        accepted = load(server.port, SECONDS * scale).accepted
+        accepted = load(server.port, SECONDS * extent.scale).accepted
         _drained(sink, before + accepted)
         seconds = time.perf_counter() - begun
         used[name] += cpu_seconds(server.pid) - cpu
@@ -56,7 +56,10 @@ def run(scale: float = 1.0) -> Table:
             Row("CPU an event: aiohttp / our client", [each["relay-aiohttp"] / each["relay"]]),
         ],
         [
-            *(f"{name}: {max(figures[name]):,.0f}/s at best, {each[name]:.0f} µs of CPU an event" for name in CONTENDERS),
+            *(
+                f"{name}: {max(figures[name]):,.0f}/s at best, {each[name]:.0f} µs of CPU an event"
+                for name in CONTENDERS
+            ),
             generator(),
         ],
     )

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -23,12 +24,14 @@ from starlette.routing import Route
 
 from bench.composed import Composed
 from bench.measure import pin
-from bench.orders import SINK, Shop, plan, shop, subscribed
+from bench.orders import Shop, plan, shop, subscribed
 from bench.peers import aiohttp_transport
 from interlock.core.event import Draft
 from interlock.journal.ports import Store
+from interlock.spec.plan import HttpBinding
 
 SERVER_CORE = 1
+BURN_SECONDS = 1.0
 
 
 class Running(NamedTuple):
@@ -39,10 +42,10 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def running(name: str, folder: Path, *, core: int = SERVER_CORE, argument: str = "") -> Iterator[Running]:
-    """Start a program of this module and end it."""
+def running(name: str, folder: Path, *, core: int | None = SERVER_CORE, argument: str = "") -> Iterator[Running]:
+    """Start a program of this module and end it. `core` None: it may use all of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "bench.servers", name, str(folder), str(core), argument]
+    command = [sys.executable, "-m", "bench.servers", name, str(folder), "" if core is None else str(core), argument]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None, "piped"
         assert process.stdout is not None, "piped"
@@ -66,6 +69,23 @@ async def interlock(folder: Path, argument: str) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
+async def burning(folder: Path, argument: str) -> AsyncIterator[int]:
+    """Intake beside a subscriber whose plain function computes without end, on one event after the other."""
+    own = shop()
+
+    def burn(event, context) -> None:
+        until = time.monotonic() + BURN_SECONDS
+        while time.monotonic() < until:
+            sum(range(1_000))
+
+    subscribed(own, "burn", burn)
+    async with Composed(plan(own), folder) as composed:
+        await composed.engine.store.append([own.draft(number, "one-key") for number in range(10_000)])
+        composed.grace_us = 0
+        yield await composed.listen()
+
+
+@asynccontextmanager
 async def no_store(folder: Path, argument: str) -> AsyncIterator[int]:
     """The same server, which answers 202 and keeps nothing: the ceiling."""
     async with Composed(plan(shop()), None) as composed:
@@ -83,7 +103,9 @@ async def starlette(folder: Path, argument: str) -> AsyncIterator[int]:
         stack.push_async_callback(store.close)
         await store.make_stream("shop", 8)
         app = Starlette(routes=[Route("/events", _accepting(own, store), methods=["POST"])])
-        config = uvicorn.Config(app, port=0, loop="none", http="httptools", log_config=None, access_log=False, lifespan="off")
+        config = uvicorn.Config(
+            app, port=0, loop="none", http="httptools", log_config=None, access_log=False, lifespan="off"
+        )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve())
         while not server.started:
@@ -120,7 +142,7 @@ class Deaf:
 async def relay(folder: Path, argument: str) -> AsyncIterator[int]:
     """HTTP in, durable, one lane a shard, HTTP out with our own client; `argument` is the sink's port."""
     own = _relaying()
-    async with Composed(plan(own, f"http://127.0.0.1:{argument}"), folder) as composed:
+    async with Composed(plan(own, _sink(argument)), folder) as composed:
         yield await composed.listen()
 
 
@@ -129,13 +151,17 @@ async def relay_aiohttp(folder: Path, argument: str) -> AsyncIterator[int]:
     """The same engine, with aiohttp at the far end of its layers."""
     own = _relaying()
     async with aiohttp_transport(f"http://127.0.0.1:{argument}") as transport:
-        async with Composed(plan(own, f"http://127.0.0.1:{argument}"), folder, transport) as composed:
+        async with Composed(plan(own, _sink(argument)), folder, transport) as composed:
             yield await composed.listen()
+
+
+def _sink(port: str) -> dict[str, HttpBinding]:
+    return {"shop.sink": HttpBinding(url=f"http://127.0.0.1:{port}", concurrency=64)}
 
 
 def _relaying() -> Shop:
     own = shop()
-    sink = own.integration.http(SINK.partition(".")[2])
+    sink = own.integration.http("sink")
 
     async def relay(event, context) -> None:
         await context.use(sink).post("/in", json=event.payload)
@@ -182,6 +208,7 @@ class _Sink(asyncio.Protocol):
 
 PROGRAMS = {
     "interlock": interlock,
+    "burning": burning,
     "no-store": no_store,
     "starlette": starlette,
     "relay": relay,
@@ -203,5 +230,6 @@ async def _serve(name: str, folder: Path, argument: str) -> None:
 
 if __name__ == "__main__":
     name, folder, core, argument = sys.argv[1:]
-    pin(int(core))
+    if core:
+        pin(int(core))
     uvloop.run(_serve(name, Path(folder), argument))
