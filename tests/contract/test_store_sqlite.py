@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
-from tests.contract.store_contract import Recorder, StoreContract
+from tests.contract.store_contract import Recorder, StoreContract, draft
 from tests.contract.views_contract import ViewsContract
 
+from interlock.core.event import Shard
 from interlock.journal.memory import Inline
+from interlock.journal.ports import Retention, Retired
 from interlock.journal.sqlite import SqliteOptions, SqliteStore
+from interlock.journal.views import EventsQuery
+from interlock.runtime.ports import SystemClock, ThreadOffload
 from interlock.testing.clock import FakeClock
 
 
@@ -42,3 +47,52 @@ class TestSqliteStore(StoreContract):
 class TestSqliteViews(ViewsContract):
     def make_world(self, folder: Path) -> SqliteWorld:
         return SqliteWorld(folder)
+
+
+def test_readers_on_threads_see_a_prefix_while_the_writer_writes_and_retires(tmp_path: Path) -> None:
+    async def scenario(writes: ThreadOffload, reads: ThreadOffload) -> None:
+        wakeup = Recorder()
+        options = SqliteOptions(reads, window_events=16, segment_events=50)
+        store = await SqliteStore.open_file(
+            tmp_path / "store.db", SystemClock(), wakeup, writes, lambda *_, **__: None, options
+        )
+        await store.make_stream("s", 2)
+        done = False
+
+        async def produce(name: int) -> None:
+            for number in range(60):
+                await store.append([draft(f"{name}-{number}-{k}", f"{k}") for k in range(4)])
+
+        async def follow(shard: Shard) -> int:
+            after = seen = 0
+            while not done or after < store.bounds(shard)[1]:
+                try:
+                    batch = await store.read(shard, after, 40)
+                except Retired:
+                    after = store.bounds(shard)[0] - 1
+                    continue
+                assert [event.offset for event in batch.events] == list(range(after + 1, batch.upto + 1))
+                seen += len(batch.events)
+                after = batch.upto
+                await store.views().events(EventsQuery(limit=20))
+                await store.views().streams()
+            return seen
+
+        followers = [asyncio.create_task(follow(Shard("s", number))) for number in range(2)]
+        for turn in range(4):
+            await asyncio.gather(*map(produce, range(turn * 4, turn * 4 + 4)))
+            await store.retire("s", Retention(10**15, 30_000))
+        done = True
+        assert sum(await asyncio.gather(*followers)) > 0
+        assert sum(store.bounds(Shard("s", number))[1] for number in range(2)) == 3_840
+        assert {shard: [event.offset for event in events] for shard, events in wakeup.events.items()} == {
+            shard: list(range(1, store.bounds(shard)[1] + 1)) for shard in wakeup.events
+        }
+        await store.close()
+
+    writes, reads = ThreadOffload("writes"), ThreadOffload("reads", threads=3)
+    try:
+        asyncio.run(scenario(writes, reads))
+    finally:
+        writes.close()
+        reads.close()

@@ -24,6 +24,7 @@ class Lifecycle(Protocol):
 
 
 def unknown(name: str) -> StoreError:
+    """The refusal for a subscription that the store does not know."""
     return StoreError(
         "store.subscription-unknown",
         f"the store knows no subscription {name!r}",
@@ -32,6 +33,7 @@ def unknown(name: str) -> StoreError:
 
 
 def taken(name: str) -> StoreError:
+    """The refusal for a new name that is in use."""
     return StoreError(
         "store.subscription-exists",
         f"the store already knows a subscription {name!r}",
@@ -40,6 +42,7 @@ def taken(name: str) -> StoreError:
 
 
 def held(name: str, worker: str) -> StoreError:
+    """The refusal while a live lease holds one of the cursors."""
     return StoreError(
         "store.subscription-held",
         f"worker {worker} holds cursors of subscription {name!r}",

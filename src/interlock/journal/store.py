@@ -232,6 +232,7 @@ class GroupStore:
 
 
 def stream_unknown(name: str) -> StoreError:
+    """The refusal for a stream or a shard that was not made."""
     return StoreError(
         "store.stream-unknown",
         f"the store has no such stream or shard of {name!r}",
@@ -240,6 +241,7 @@ def stream_unknown(name: str) -> StoreError:
 
 
 def stream_full(name: str) -> StoreFull:
+    """The refusal of intake for a stream at its bound."""
     return StoreFull(
         "store.stream-full",
         f"stream {name!r} is at its bound of bytes and a subscription has not yet read its oldest events",

@@ -51,7 +51,7 @@ class Ledger:
         self.last_number = 0
 
     def load(self, connection: Connection, log: Log) -> None:
-        for row in connection.execute(f"SELECT {CURSOR_COLUMNS} FROM cursors"):  # noqa: S608  (ours)
+        for row in connection.execute(f"SELECT {CURSOR_COLUMNS} FROM cursors"):
             held = held_from(row, log)
             self.cursors[held.cursor.id] = row[0], held
             self.last_number = max(self.last_number, row[0])
@@ -177,7 +177,7 @@ class LedgerTx:
         for segment in stream.segments:
             if segment.last_at >= assign.start and shard in segment.last:
                 query = (
-                    f"SELECT place FROM {stream.table(segment)} WHERE at >= ? AND place >> 48 = ? ORDER BY n LIMIT 1"  # noqa: S608  (ours)
+                    f"SELECT place FROM {stream.table(segment)} WHERE at >= ? AND place >> 48 = ? ORDER BY n LIMIT 1"
                 )
                 for (place,) in self._connection.execute(query, (assign.start, shard)):
                     return (place & ((1 << 48) - 1)) - 1
@@ -271,10 +271,11 @@ def read_rows(
 ) -> Iterable[Row]:
     """Rows of a cursor in offset order; `where` begins with AND."""
     columns = ", ".join(name if memo or name != "memo" else "x''" for name in ROW_FIELDS)
-    query = f"SELECT {columns} FROM rows WHERE cursor = ? {where} ORDER BY offset"  # noqa: S608  (ours)
+    query = f"SELECT {columns} FROM rows WHERE cursor = ? {where} ORDER BY offset"
     return (Row(*row) for row in connection.execute(query, (cursor, *values)))
 
 
 def read_marks(connection: Connection, cursor: int) -> Iterable[Mark]:
+    """Marks of a cursor, by key."""
     query = "SELECT key, first, last, count FROM marks WHERE cursor = ? ORDER BY key"
     return (Mark(*row) for row in connection.execute(query, (cursor,)))

@@ -74,7 +74,7 @@ class Log:
         counted = stream.position
         for segment in stream.segments:
             columns = "n, place, at, type, source, id, length(data)"
-            query = f"SELECT {columns} FROM {stream.table(segment)} WHERE n > ? ORDER BY n"  # noqa: S608  (ours)
+            query = f"SELECT {columns} FROM {stream.table(segment)} WHERE n > ? ORDER BY n"
             for n, place, at, type, source, id, size in connection.execute(query, (min(counted, stream.hashed),)):
                 if n > counted:
                     stream.replay(segment, n, place, at, type, size)
@@ -236,7 +236,7 @@ class LogTx:
                 continue
             wanted = "[" + ",".join([str(key ^ stream.salt) for key in hashes]) + "]"
             among = "WHERE hash IN (SELECT value FROM json_each(?1))"
-            query = " UNION ALL ".join(f"SELECT hash, n FROM {table} {among}" for table in tables)  # noqa: S608  (ours)
+            query = " UNION ALL ".join(f"SELECT hash, n FROM {table} {among}" for table in tables)
             for hashed, n in self._connection.execute(query, (wanted,)):
                 found.setdefault(hashed ^ stream.salt, []).append(n)
         return found
@@ -252,7 +252,7 @@ class LogTx:
         elif stream.holds(n):
             segment = stream.segment_of(n)
             if segment.day >= first_known_day(self._now):
-                query = f"SELECT {COLUMNS} FROM {stream.table(segment)} WHERE n = ?"  # noqa: S608  (ours)
+                query = f"SELECT {COLUMNS} FROM {stream.table(segment)} WHERE n = ?"
                 event = next((stream.event(row) for row in self._connection.execute(query, (n,))), None)
         return event if event is not None and same_identity(event.draft, draft) else None
 

@@ -47,7 +47,7 @@ def find_event(connection: Connection, stream: StreamState, shard: int, offset: 
     if stream.gone[shard] < offset <= stream.heads[shard]:
         found = _between(connection, stream, Stretch(shard, offset, offset), 1, None)
     else:
-        query = f"SELECT {COLUMNS} FROM kept WHERE stream = ? AND place = ?"  # noqa: S608  (ours)
+        query = f"SELECT {COLUMNS} FROM kept WHERE stream = ? AND place = ?"
         found = connection.execute(query, (stream.number, shard << OFFSET_BITS | offset))
     return next(((row[0], stream.event(row)) for row in found), None)
 
@@ -71,7 +71,7 @@ def read_counts(connection: Connection, stream: StreamState, shard: int, after: 
 def kept_events(connection: Connection, stream: StreamState, shard: Shard, after: int, limit: int) -> Batch:
     """As `Journal.kept`."""
     low, high = shard.number << OFFSET_BITS | after, shard.number << OFFSET_BITS | OFFSET_MASK
-    query = f"SELECT {COLUMNS} FROM kept WHERE stream = ? AND place > ? AND place <= ? ORDER BY place LIMIT ?"  # noqa: S608
+    query = f"SELECT {COLUMNS} FROM kept WHERE stream = ? AND place > ? AND place <= ? ORDER BY place LIMIT ?"
     found = [stream.event(row) for row in connection.execute(query, (stream.number, low, high, limit + 1))]
     if len(found) > limit:
         return Batch(found[:limit], found[limit - 1].offset)
@@ -108,7 +108,7 @@ def _between(
             WHERE p.stream = ?1 AND p.shard = ?2 AND p.offset <= ?4 AND p.offset >= ifnull((
                 SELECT max(offset) FROM places WHERE stream = ?1 AND shard = ?2 AND offset <= ?3), 0)
             AND e.place BETWEEN ?2 << {OFFSET_BITS} | ?3 AND ?2 << {OFFSET_BITS} | ?4 {wanted}
-            ORDER BY p.offset, e.n LIMIT ?5"""  # noqa: S608  (ours)
+            ORDER BY p.offset, e.n LIMIT ?5"""
         for row in connection.execute(query, (stream.number, shard, first, end, limit, *(types or ()))):
             yield row
             limit -= 1

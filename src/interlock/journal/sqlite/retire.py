@@ -34,6 +34,7 @@ WANTED = """
 
 
 def make_stream(connection: Connection, log: Log, made: StreamInfo) -> tuple[StreamInfo, Apply]:
+    """As `Journal.make_stream`."""
     known = log.streams.get(made.name)
     if known is not None:
         return known.made, _nothing
@@ -46,6 +47,7 @@ def make_stream(connection: Connection, log: Log, made: StreamInfo) -> tuple[Str
 def retire(
     connection: Connection, log: Log, ledger: Ledger, stream: str, retention: Retention, now: int
 ) -> tuple[int, Apply]:
+    """As `Journal.retire`."""
     there = log.streams.get(stream)
     if there is None:
         raise stream_unknown(stream)
@@ -83,7 +85,7 @@ def _retire_segment(connection: Connection, stream: StreamState) -> None:
     segment = stream.segments.pop(0)
     table = stream.table(segment)
     # `kept` has a copy of each event that is still wanted before its table goes, in the same commit.
-    query = f"INSERT OR IGNORE INTO kept SELECT ?1, {COLUMNS} FROM {table} e WHERE {WANTED}"  # noqa: S608  (ours)
+    query = f"INSERT OR IGNORE INTO kept SELECT ?1, {COLUMNS} FROM {table} e WHERE {WANTED}"
     connection.execute(query, (stream.number,))
     connection.execute(f"DROP TABLE {table}")
     for shard, last in segment.last.items():
@@ -94,19 +96,19 @@ def _retire_segment(connection: Connection, stream: StreamState) -> None:
 def _forget_places(connection: Connection, stream: StreamState, segment: Segment) -> None:
     for shard, last in segment.last.items():
         for table in ("places", "tallies"):
-            query = f"DELETE FROM {table} WHERE stream = ? AND shard = ? AND offset <= ?"  # noqa: S608  (ours)
+            query = f"DELETE FROM {table} WHERE stream = ? AND shard = ? AND offset <= ?"
             connection.execute(query, (stream.number, shard, last))
 
 
 def _forget(connection: Connection, stream: StreamState, now: int) -> None:
     """Drop kept events that nothing is about any more, attempts of events that are gone, and old cells."""
-    query = f"DELETE FROM kept AS e WHERE e.stream = ?1 AND NOT {WANTED}"  # noqa: S608  (ours)
+    query = f"DELETE FROM kept AS e WHERE e.stream = ?1 AND NOT {WANTED}"
     connection.execute(query, (stream.number,))
     for shard, gone in enumerate(stream.gone):
         mine = "cursor IN (SELECT id FROM cursors WHERE stream = ?1 AND shard = ?2)"
-        connection.execute(f"DELETE FROM successes WHERE {mine} AND last <= ?3", (stream.number, shard, gone))  # noqa: S608
+        connection.execute(f"DELETE FROM successes WHERE {mine} AND last <= ?3", (stream.number, shard, gone))
         connection.execute(
-            f"DELETE FROM attempts WHERE {mine} AND offset <= ?3 AND NOT EXISTS"  # noqa: S608  (ours)
+            f"DELETE FROM attempts WHERE {mine} AND offset <= ?3 AND NOT EXISTS"
             " (SELECT 1 FROM rows r WHERE r.cursor = attempts.cursor AND r.offset = attempts.offset)",
             (stream.number, shard, gone),
         )
@@ -114,6 +116,7 @@ def _forget(connection: Connection, stream: StreamState, now: int) -> None:
 
 
 def rename_subscription(connection: Connection, ledger: Ledger, old: str, new: str, now: int) -> tuple[int, Apply]:
+    """As `Lifecycle.rename_subscription`."""
     mine = _not_held(ledger, old, now)
     if any(id.subscription == new for id in ledger.cursors):
         raise lifecycle.taken(new)
@@ -130,11 +133,12 @@ def rename_subscription(connection: Connection, ledger: Ledger, old: str, new: s
 
 
 def retire_subscription(connection: Connection, ledger: Ledger, name: str, now: int) -> tuple[int, Apply]:
+    """As `Lifecycle.retire_subscription`."""
     mine = _not_held(ledger, name, now)
     for id in mine:
         number = ledger.cursors[id][0]
         for table in ("rows", "marks", "attempts", "successes"):
-            connection.execute(f"DELETE FROM {table} WHERE cursor = ?", (number,))  # noqa: S608  (ours)
+            connection.execute(f"DELETE FROM {table} WHERE cursor = ?", (number,))
         connection.execute("DELETE FROM cursors WHERE id = ?", (number,))
 
     def apply() -> None:

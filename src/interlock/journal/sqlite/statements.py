@@ -37,4 +37,4 @@ def delete_rows(connection: Connection, table: str, columns: str, values: Sequen
     for start in range(0, len(values), step):
         part = values[start : start + step]
         listed = rows_of(2, len(part) // 2)
-        connection.execute(f"DELETE FROM {table} WHERE ({columns}) IN (VALUES {listed})", part)  # noqa: S608  (ours)
+        connection.execute(f"DELETE FROM {table} WHERE ({columns}) IN (VALUES {listed})", part)

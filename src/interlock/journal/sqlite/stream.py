@@ -199,6 +199,7 @@ _NOTHING_RARE = (None, None, "application/json", None, (), (), None, None)
 
 
 def encode_tally(counts: dict[str, int]) -> bytes:
+    """Counts by type, as `decode_tally` reads them."""
     return _encode(counts)
 
 

@@ -143,7 +143,7 @@ def _filtered(
     order = "DESC" if newest_first else "ASC"
     for segment in reversed(stream.segments) if newest_first else stream.segments:
         sql = (
-            f"SELECT {COLUMNS} FROM {stream.table(segment)} WHERE n BETWEEN ? AND ? {where} ORDER BY n {order} LIMIT ?"  # noqa: S608  (ours)
+            f"SELECT {COLUMNS} FROM {stream.table(segment)} WHERE n BETWEEN ? AND ? {where} ORDER BY n {order} LIMIT ?"
         )
         for row in connection.execute(sql, (*bounds, *values, left)):
             left -= 1
@@ -160,7 +160,7 @@ def _first_at(connection: Connection, stream: StreamState, instant: int) -> int:
     while low < high:
         middle = (low + high) // 2
         table = stream.table(stream.segment_of(middle))
-        (at,) = next(iter(connection.execute(f"SELECT at FROM {table} WHERE n = ?", (middle,))))  # noqa: S608  (ours)
+        (at,) = next(iter(connection.execute(f"SELECT at FROM {table} WHERE n = ?", (middle,))))
         low, high = (middle + 1, high) if at < instant else (low, middle)
     return low
 
@@ -205,7 +205,7 @@ def _by_prefix(prefix: str, limit: int, snapshot: Snapshot) -> Sequence[Event]:
 
 def _held(snapshot: Snapshot, where: str = "", values: Sequence[Any] = ()) -> list[tuple[int, Held]]:
     """Cursors with their numbers, by name and shard; `where` begins with AND."""
-    query = f"SELECT {CURSOR_COLUMNS} FROM cursors WHERE 1 {where}"  # noqa: S608  (ours)
+    query = f"SELECT {CURSOR_COLUMNS} FROM cursors WHERE 1 {where}"
     found = [(row[0], held_from(row, snapshot.log)) for row in snapshot.connection.execute(query, values)]
     return sorted(found, key=lambda entry: entry[1].cursor.id)
 
@@ -247,7 +247,7 @@ def _rows(query: RowsQuery, snapshot: Snapshot) -> Sequence[RowLine]:
     sql = f"""
         SELECT c.subscription, s.name, c.shard, {ROW_COLUMNS}
         FROM rows r JOIN cursors c ON c.id = r.cursor JOIN streams s ON s.id = c.stream
-        WHERE {where} ORDER BY c.subscription, s.name, c.shard, r.offset LIMIT ?"""  # noqa: S608  (ours)
+        WHERE {where} ORDER BY c.subscription, s.name, c.shard, r.offset LIMIT ?"""
     found = snapshot.connection.execute(sql, (*values, query.limit))
     return [RowLine(_cursor_id(snapshot.log, *row[:3]), Row(*row[3:])) for row in found]
 
@@ -326,7 +326,7 @@ def _streams(snapshot: Snapshot) -> Sequence[StreamLine]:
             counts.update(dict(each))
         oldest_at = None
         if stream.segments:
-            query = f"SELECT at FROM {stream.table(stream.segments[0])} ORDER BY n LIMIT 1"  # noqa: S608  (ours)
+            query = f"SELECT at FROM {stream.table(stream.segments[0])} ORDER BY n LIMIT 1"
             oldest_at = next((at for (at,) in snapshot.connection.execute(query)), None)
         lines.append(
             StreamLine(
@@ -348,17 +348,18 @@ def _conservation(id: CursorId, snapshot: Snapshot) -> Conservation | None:
     if stream is None:
         return None
     where = "AND subscription = ? AND stream = ? AND shard = ?"
-    found = _held(snapshot, where, (id.subscription, stream.number, id.shard.number))
-    if not found:
+    mine = _held(snapshot, where, (id.subscription, stream.number, id.shard.number))
+    if not mine:
         return None
-    number, held = found[0]
+    number, held = mine[0]
     shard = id.shard.number
     low, high = shard << OFFSET_BITS, shard << OFFSET_BITS | OFFSET_MASK
     oldest = newest = stream.gone[shard]
     events = 0
     for segment in stream.segments:
         # Bounds from this snapshot too: memory may already know of more.
-        query = f"SELECT count(DISTINCT place), min(place), max(place) FROM {stream.table(segment)} WHERE place BETWEEN ? AND ?"  # noqa: S608, E501  (ours)
+        found = "count(DISTINCT place), min(place), max(place)"
+        query = f"SELECT {found} FROM {stream.table(segment)} WHERE place BETWEEN ? AND ?"
         count, first, last = next(iter(snapshot.connection.execute(query, (low, high))))
         if count:
             oldest = (first & OFFSET_MASK) - 1 if not events else oldest
