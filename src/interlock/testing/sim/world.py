@@ -37,7 +37,7 @@ QUIET_MAX_US = 3 * US_PER_HOUR
 """Within this, everything must be settled once nothing is broken any more: beyond every backoff, budget and lease."""
 LOOK_US = 5 * US_PER_SECOND
 PROMPT_US = 30 * US_PER_SECOND
-STEPS_MAX = 5_000_000
+STEPS_MAX = 1_500_000
 
 
 class Verdict(NamedTuple):
