@@ -88,6 +88,7 @@ class Fleet:
         self._stopping = False
         self._closed = False
         self._known: dict[CursorId, None] = {}
+        self._acted_on: dict[str, int] = {}
         self._crew = Crew(
             journal=store,
             ledger=store,
@@ -196,6 +197,10 @@ class Fleet:
             if key.startswith((REQUEST_PREFIX, SUBSCRIPTION_CONTROL_PREFIX)):
                 self._spawn(self._take_cell(key))
 
+    def acted_on(self, cell: str) -> int:
+        """The version of a subscription's control cell that the lanes act on; 0 before the first."""
+        return self._acted_on.get(cell, 0)
+
     def system_changed(self, system: str) -> None:
         """A System may have become available, or is not any more."""
         for lane in self._lanes.values():
@@ -208,10 +213,16 @@ class Fleet:
             if key in found:
                 self._take_request(key, found[key].value)
             return
-        paused = key in found and decode_control(found[key].value).paused
+        cell = found.get(key)
+        version = cell.version if cell else 0
+        if 0 < version < self._acted_on.get(key, 0):
+            # Two reads of one cell may end in the other order.
+            return
+        paused = cell is not None and decode_control(cell.value).paused
         for lane in self._lanes.values():
             if SUBSCRIPTION_CONTROL_PREFIX + lane.id.subscription == key:
                 lane.pause(paused)
+        self._acted_on[key] = version
 
     def _take_request(self, key: str, value: bytes) -> None:
         subscription, stream, number = key.removeprefix(REQUEST_PREFIX).rsplit("/", 3)[:3]

@@ -86,9 +86,9 @@ class Line:
 
     def fold(self, offset: int, room: bool) -> bool:
         """Count one more follower behind the mark; true if its offset is remembered (only while `room`)."""
-        complete = self.count == 0 or self.known_to >= self.last
         if self.count == 0:
-            self.first = offset
+            self.first, self.last, self.known_to = offset, offset - 1, offset - 1
+        complete = self.known_to >= self.last
         self.last = offset
         self.count += 1
         if not (complete and room):

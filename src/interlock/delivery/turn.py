@@ -533,7 +533,8 @@ class Turn:
             self.remembered += line.remember(event.offset)
         for line in self.claims.values():
             if line.count and line.known_to >= first - 1 and not line.full:
-                line.known_to = max(line.known_to, last)
+                # Not beyond the mark: what is folded into it later has not been looked for.
+                line.known_to = max(line.known_to, min(last, line.last))
                 assert line.passed or line.known_to < line.last, (
                     f"the mark of {line.key!r} counts events that are not there"
                 )
