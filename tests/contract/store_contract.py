@@ -941,6 +941,10 @@ class StoreContract:
         with pytest.raises(StoreFull) as refused:
             await store.append([draft("4")])
         assert refused.value.code == "store.stream-full"
+        await store.make_stream("_audit", 1)
+        await store.append([draft("1", stream="_audit")])
+        await store.retire("_audit", full)
+        assert isinstance(await store.append([draft("2", stream="_audit")]), list)
         assert isinstance(await lane.settle(floor=3, emit=[draft("derived")]), Committed)
         await lane.settle(floor=4)
         assert await store.retire("s", full) == 4

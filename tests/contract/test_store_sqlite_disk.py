@@ -168,6 +168,29 @@ def test_an_error_at_any_write_gives_no_false_answer_and_leaves_no_half_group(
     assert asyncio.run(attempts()) > 40
 
 
+def test_the_last_of_the_disk_is_kept_for_settlements_and_commands(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock, path = FakeClock(), tmp_path / "store.db"
+        store = await open_store(path, clock)
+        await store.make_stream("s", 1)
+        await store.append([draft("1")])
+        await store.close()
+        options = SqliteOptions(reserve_bytes=1 << 60)
+        store = await SqliteStore.open_file(path, clock, Recorder(), Inline(), lambda *_, **__: None, options)
+        with pytest.raises(StoreFull) as refused:
+            await store.append([draft("2")], [CellWrite("c", b"1")])
+        assert refused.value.code == "store.full"
+        assert await store.get(["c"]) == {}
+        lane = await Lane.open(store)
+        assert isinstance(await lane.settle(floor=1, emit=[draft("emitted")]), Committed)
+        await store.make_stream("_audit", 1)
+        (audited,) = await store.append([draft("1", stream="_audit")], [CellWrite("paused", b"1")])
+        assert audited.offset == 1
+        assert store.bounds(ONE) == (1, 2)
+
+    asyncio.run(scenario())
+
+
 def test_events_in_doubt_that_are_there_after_all_reach_the_tail(tmp_path: Path) -> None:
     async def scenario() -> None:
         clock = FakeClock()

@@ -34,10 +34,14 @@ WRITER_QUEUE_ITEMS_MAX = 10_000
 """As the next, in items: small events fill memory by their number."""
 WRITER_QUEUE_BYTES_MAX = 256 * 1024 * 1024
 """What may wait for the writer. Above it intake answers 503: an unbounded queue is a loss that has not happened yet."""
+WRITER_RESERVE_ITEMS = 1_000
+"""What waits for the writer on behalf of people may be this much more: backpressure never refuses a command."""
 WRITER_GROUP_ITEMS_MAX = 4_096
 """As the next, in items."""
 WRITER_GROUP_BYTES_MAX = 16 * 1024 * 1024
 """What one commit takes from the queue at most, so that no commit is long and none needs much memory."""
+STORE_RESERVE_BYTES = 64 * 1024 * 1024
+"""Free space below which intake is refused, so that settlements, dead letters and commands still have room."""
 READ_SCAN_OFFSETS_MAX = 10_000
 """Offsets that one `read` passes at most, so that a filter that matches nothing gives others their turn."""
 CELL_GRAVE_US = US_PER_DAY
@@ -92,6 +96,10 @@ RETRY_AFTER_MAX_US = 1 * US_PER_HOUR
 """A Retry-After beyond this is clamped: a receiver may slow us down, not stop us for good."""
 UNEXPECTED_ATTEMPTS_MAX = 5
 """Attempts after an exception that nothing classifies: bugs should reach the dead letters quickly."""
+CRASHES_TOGETHER_MAX = 2
+"""Deaths of the process that an event may share with whatever else ran then; after them it runs alone."""
+CRASHES_ALONE_MAX = 3
+"""Deaths of the process while an event ran alone before it is held for a person: one or two can be chance."""
 BLOCK_THEN_SKIP_US = 1 * US_PER_HOUR
 """How long a key waits for its failing head unless the subscription says otherwise."""
 MEMO_BYTES_MAX = 256 * 1024
@@ -146,6 +154,8 @@ REQUEST_ASKED_US = 1 * US_PER_DAY
 """A request that no lane took within this is dropped: what a person meant yesterday may be wrong today."""
 REQUEST_ANSWERED_US = 1 * US_PER_HOUR
 """How long the answers of a lane stay readable; the audit keeps the request for good."""
+BALANCE_EVERY_US = 1 * US_PER_MINUTE
+"""How often each lane's books are checked in memory: a fault of the engine is known before anybody asks."""
 
 # What a declaration or a binding may ask for; `interlock check` refuses the rest.
 DEADLINE_MIN_US = 10 * US_PER_MS
@@ -218,6 +228,8 @@ WAIT_FOR_A_PERSON_US = 1 * US_PER_HOUR
 """The same where only a person ends the wait."""
 THROTTLED_US = 1 * US_PER_SECOND
 """How long a System rests after a 429 that does not say how long."""
+BREAKER_CELL_US = 30 * US_PER_MINUTE
+"""How long others may go by what a breaker found: an open one is probed, and told of again, well within this."""
 LABEL_CHARS_MAX = 64
 """The name of a call within an attempt."""
 CALL_RECORDS_MAX = 1_000

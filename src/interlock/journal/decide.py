@@ -123,6 +123,11 @@ def cell_forgotten_before(now: int) -> int:
     return now - CELL_GRAVE_US
 
 
+def has_reserve(stream: str) -> bool:
+    """Whether a stream is our own: what people ask for goes there, and is taken while there is any room at all."""
+    return stream.startswith("_")
+
+
 def first_known_day(now: int) -> int:
     """The first day (since the epoch) whose identities dedupe still knows."""
     return (now - DEDUPE_WINDOW_US) // US_PER_DAY

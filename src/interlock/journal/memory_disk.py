@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from interlock.core.cursor import Attempt, Cursor, CursorId, Mark, Row, Success
-from interlock.core.errors import StoreFull
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.ids import shard_of
 from interlock.core.limits import SEGMENT_EVENTS, US_PER_DAY
@@ -32,7 +31,7 @@ from interlock.journal.ports import (
     StreamInfo,
 )
 from interlock.journal.segments import Segment, may_retire, over, segment_for, size_of
-from interlock.journal.store import stream_full, stream_unknown
+from interlock.journal.store import store_full, stream_full, stream_unknown
 
 
 class Settled(NamedTuple):
@@ -131,12 +130,12 @@ class MemoryTx:
             stream = self.disk.streams.get(draft.stream)
             if stream is None:
                 raise stream_unknown(draft.stream)
-            if stream.full:
+            if stream.full and not decide.has_reserve(draft.stream):
                 raise stream_full(draft.stream)
         if self.disk.events_max is not None:
             there = sum(len(shard.events) for stream in self.disk.streams.values() for shard in stream.shards)
             if there + len(drafts) > self.disk.events_max:
-                raise StoreFull("store.full", "the store has no room left", "free space; nothing was written")
+                raise store_full()
         appended = [self._append(draft) for draft in drafts]
         self._write_cells(written)
         return appended

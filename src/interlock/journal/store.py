@@ -122,7 +122,7 @@ class GroupStore:
         self._reads = reads or offload
         self._upkeep: asyncio.Future[None] | None = None
         self._emit = emit
-        self._writer: Writer[Tx] = Writer(offload, backend.commit, self._answered, emit)
+        self._writer: Writer[Tx] = Writer(offload, backend.commit, self._answered, emit, clock)
         self._closed = False
 
     def _answered(self, committed: Any) -> None:
@@ -175,7 +175,9 @@ class GroupStore:
         self, drafts: Sequence[Draft], cells: Sequence[CellWrite] = ()
     ) -> Sequence[Appended] | AppendRefused:
         size = sum(size_of(draft) for draft in drafts)
-        return await self._writer.append(lambda tx: tx.append(drafts, cells), len(drafts), size)
+        # Streams of our own hold what people ask for: nobody else may write to a name that begins so.
+        reserved = any(draft.stream.startswith("_") for draft in drafts)
+        return await self._writer.append(lambda tx: tx.append(drafts, cells), len(drafts), size, reserved=reserved)
 
     async def read(self, shard: Shard, after: int, limit: int, types: frozenset[str] | None = None) -> Batch:
         return await self._reads.run(partial(self._backend.read, shard, after, limit, types))
@@ -237,6 +239,13 @@ def stream_unknown(name: str) -> StoreError:
         "store.stream-unknown",
         f"the store has no such stream or shard of {name!r}",
         "make the stream first; nothing was written",
+    )
+
+
+def store_full() -> StoreFull:
+    """The refusal of a write that has no room on the disk."""
+    return StoreFull(
+        "store.full", "the disk of the store is full; nothing was written", "free space on it, or move the store"
     )
 
 

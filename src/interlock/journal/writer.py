@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from interlock.core import limits
 from interlock.core.errors import InterlockError, StoreBusy, StoreError
-from interlock.core.ports import Emit, Offload
+from interlock.core.ports import Clock, Emit, Offload
 
 Tx = TypeVar("Tx")
 
@@ -35,6 +35,7 @@ class Writer(Generic[Tx]):
         commit: takes the requests' `run`s, makes them durable together and gives an answer or an exception for each,
             after which `answered` is called with whatever else it gives.
         answered: called on the loop before the answers of a group are given; with the exception if the group failed.
+        clock: for how long commits take.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class Writer(Generic[Tx]):
         commit: Callable[[Sequence[Callable[[Tx], Any]]], tuple[Sequence[Any], Any]],
         answered: Callable[[Any], None],
         emit: Emit,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._offload = offload
         self._commit = commit
         self._answered = answered
@@ -55,9 +58,20 @@ class Writer(Generic[Tx]):
         self._closed = False
         self._idle: asyncio.Future[None] | None = None
 
-    def submit(self, run: Callable[[Tx], Any], done: Callable[[Any], None], items: int, size: int) -> None:
-        """Queue a request; it is refused with `StoreBusy` while the queue is at its bound."""
-        full = self._items + items > limits.WRITER_QUEUE_ITEMS_MAX or self._bytes + size > limits.WRITER_QUEUE_BYTES_MAX
+    def submit(
+        self, run: Callable[[Tx], Any], done: Callable[[Any], None], items: int, size: int, *, reserved: bool = False
+    ) -> None:
+        """Queue a request; it is refused with `StoreBusy` while the queue is at its bound.
+
+        `reserved` is for what people ask for: it may use the reserve, which intake cannot fill.
+        """
+        if reserved:
+            full = self._items + items > limits.WRITER_QUEUE_ITEMS_MAX + limits.WRITER_RESERVE_ITEMS
+        else:
+            full = (
+                self._items + items > limits.WRITER_QUEUE_ITEMS_MAX
+                or self._bytes + size > limits.WRITER_QUEUE_BYTES_MAX
+            )
         # A request larger than the bound still passes when nothing waits: it is refused at the edge or never.
         if full and self._queue:
             self._emit("store.writer-busy", items=self._items, bytes=self._bytes)
@@ -68,10 +82,10 @@ class Writer(Generic[Tx]):
         else:
             self._put(Request(run, done, items, size))
 
-    def append(self, run: Callable[[Tx], Any], items: int, size: int) -> asyncio.Future[Any]:
+    def append(self, run: Callable[[Tx], Any], items: int, size: int, *, reserved: bool = False) -> asyncio.Future[Any]:
         """As `submit`, awaited."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.submit(run, partial(settle_future, future), items, size)
+        self.submit(run, partial(settle_future, future), items, size, reserved=reserved)
         return future
 
     def call(self, run: Callable[[Tx], Any]) -> asyncio.Future[Any]:
@@ -121,15 +135,16 @@ class Writer(Generic[Tx]):
     def _start(self) -> None:
         group = self._take()
         future = asyncio.ensure_future(self._offload.run(partial(self._commit, [request.run for request in group])))
-        future.add_done_callback(partial(self._ended, group))
+        future.add_done_callback(partial(self._ended, group, self._clock.monotonic()))
 
-    def _ended(self, group: list[Request[Tx]], future: asyncio.Future[tuple[Sequence[Any], Any]]) -> None:
+    def _ended(self, group: list[Request[Tx]], began: int, future: asyncio.Future[tuple[Sequence[Any], Any]]) -> None:
         if future.cancelled():
             error: BaseException | None = asyncio.CancelledError()
         else:
             error = future.exception()
         if error is None:
             answers, rest = future.result()
+            self._tell(group, self._clock.monotonic() - began)
         else:
             rest = error if isinstance(error, StoreError) else in_doubt(error)
             answers = [rest] * len(group)
@@ -142,6 +157,13 @@ class Writer(Generic[Tx]):
             self._answered(rest)
         finally:
             self._deliver(zip(group, answers, strict=True))
+
+    def _tell(self, group: Sequence[Request[Tx]], duration_us: int) -> None:
+        items = size = 0
+        for request in group:
+            items += request.items
+            size += request.size
+        self._emit("store.committed", duration_us=duration_us, requests=len(group), items=items, bytes=size)
 
     def _deliver(self, pairs: Iterator[tuple[Request[Tx], Any]]) -> None:
         """Give the answers. A callback that raises goes to the loop's handler and does not cost others theirs."""

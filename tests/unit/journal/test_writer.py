@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from interlock.core.errors import StoreBusy, StoreError
-from interlock.core.limits import WRITER_GROUP_ITEMS_MAX, WRITER_QUEUE_ITEMS_MAX
+from interlock.core.limits import WRITER_GROUP_ITEMS_MAX, WRITER_QUEUE_ITEMS_MAX, WRITER_RESERVE_ITEMS
 from interlock.journal.writer import Writer
+from interlock.testing.clock import FakeClock
 
 
 class Slow:
@@ -41,15 +42,20 @@ class Table:
         self.groups: list[int] = []
         self.told: list[Any] = []
         self.records: list[str] = []
+        self.committed: list[dict[str, object]] = []
         self.offload = Slow()
-        self.writer: Writer[Table] = Writer(self.offload, self.commit, self.told.append, self.emit)
+        self.clock = FakeClock()
+        self.writer: Writer[Table] = Writer(self.offload, self.commit, self.told.append, self.emit, self.clock)
 
     def commit(self, runs: Sequence[Callable[[Table], Any]]) -> tuple[Sequence[Any], Any]:
         self.groups.append(len(runs))
         return [run(self) for run in runs], len(self.groups)
 
     def emit(self, record: str, /, **fields: object) -> None:
-        self.records.append(record)
+        if record != "store.committed":
+            self.records.append(record)
+        else:
+            self.committed.append(fields)
 
 
 def test_what_is_queued_during_a_commit_shares_the_next_one() -> None:
@@ -117,6 +123,40 @@ def test_a_full_queue_refuses_intake_and_takes_everything_else() -> None:
         await asyncio.sleep(0)
         await table.offload.end()
         assert answers[-1] == "room again"
+
+    asyncio.run(scenario())
+
+
+def test_what_people_ask_for_has_a_reserve_that_intake_cannot_fill() -> None:
+    async def scenario() -> None:
+        table = Table()
+        answers: list[Any] = []
+        for _ in range(WRITER_QUEUE_ITEMS_MAX + 1):
+            table.writer.submit(lambda _: 0, answers.append, 1, 1)
+        command = table.writer.append(lambda _: "command", 1, 1, reserved=True)
+        rest = table.writer.append(lambda _: "the rest of the reserve", WRITER_RESERVE_ITEMS - 1, 1, reserved=True)
+        over = table.writer.append(lambda _: "too much", 1, 1, reserved=True)
+        await asyncio.sleep(0)
+        assert [type(answer) for answer in answers] == [StoreBusy]
+        with pytest.raises(StoreBusy):
+            await over
+        while table.offload.calls:
+            await table.offload.end()
+        assert await command == "command"
+        assert await rest == "the rest of the reserve"
+
+    asyncio.run(scenario())
+
+
+def test_a_commit_tells_how_long_it_took_and_what_was_in_it() -> None:
+    async def scenario() -> None:
+        table = Table()
+        table.writer.submit(lambda _: 0, lambda _: None, 3, 100)
+        table.writer.submit(lambda _: 0, lambda _: None, 2, 50)
+        await asyncio.sleep(0)
+        await table.clock.advance(4_000)
+        await table.offload.end()
+        assert table.committed == [{"duration_us": 4_000, "requests": 2, "items": 5, "bytes": 150}]
 
     asyncio.run(scenario())
 

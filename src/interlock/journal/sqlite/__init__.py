@@ -1,5 +1,6 @@
 """The embedded store: one SQLite file, one writing process."""
 
-from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
+from interlock.journal.sqlite.backend import SqliteOptions
+from interlock.journal.sqlite.store import SqliteStore
 
 __all__ = ["SqliteOptions", "SqliteStore"]

@@ -6,6 +6,7 @@ until the file has been opened and read again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,8 @@ import apsw
 from interlock.core.cursor import CursorId, Row
 from interlock.core.errors import StoreError, StoreFull
 from interlock.core.event import Appended, Draft, Event, Shard
-from interlock.core.ports import Clock
+from interlock.core.limits import DEDUPE_WINDOW_EVENTS, SEGMENT_EVENTS, STORE_RESERVE_BYTES
+from interlock.core.ports import Clock, Offload
 from interlock.journal.ports import (
     AppendRefused,
     Assign,
@@ -51,7 +53,7 @@ from interlock.journal.sqlite.connection import (
 from interlock.journal.sqlite.ledger import Ledger, LedgerTx, read_rows
 from interlock.journal.sqlite.log import Log, LogTx
 from interlock.journal.sqlite.reads import fetch_events, kept_events, read_events
-from interlock.journal.store import News, Solo, Tx, run_each
+from interlock.journal.store import News, Solo, Tx, run_each, store_full
 from interlock.journal.writer import in_doubt
 
 T = TypeVar("T")
@@ -60,8 +62,8 @@ QUICK_CHECK_BYTES_MAX = 256 * 1024 * 1024
 """A file up to this size is checked when it is opened after a crash; a larger one would take minutes."""
 CHECKPOINT_PAGES = 4_000
 """Pages in the WAL from which on a checkpoint is asked for: 16 MB."""
-SNAPSHOT_TRIES = 3
-"""Segments come and go once a day or a million events: a second try always finds them in place."""
+SNAPSHOT_TRIES = 1_000
+"""Between the commit that drops a table and memory knowing it, a reader looks in vain: for the writer's next step."""
 UNWRITABLE = (
     TypeError,
     ValueError,
@@ -72,6 +74,24 @@ UNWRITABLE = (
     apsw.RangeError,
 )
 """What a value that SQLite cannot keep raises: a fault of its request, not of the file."""
+
+
+class SqliteOptions(NamedTuple):
+    """What an installation need not set.
+
+    Attributes:
+        reads: where reads and checkpoints run, so that they do not wait for commits; with the commits if None.
+        vfs: the name of the SQLite VFS, for simulated disks.
+        window_events: identities kept in memory.
+        segment_events: events after which a segment is full.
+        reserve_bytes: free space of the disk that intake does not get.
+    """
+
+    reads: Offload | None = None
+    vfs: str | None = None
+    window_events: int = DEDUPE_WINDOW_EVENTS
+    segment_events: int = SEGMENT_EVENTS
+    reserve_bytes: int = STORE_RESERVE_BYTES
 
 
 class Tables(NamedTuple):
@@ -179,18 +199,21 @@ class SqliteBackend:
         clustered=False,
     )
 
-    def __init__(self, path: Path, clock: Clock, new_log: Callable[[], Log], vfs: str | None) -> None:
+    def __init__(self, path: Path, clock: Clock, options: SqliteOptions) -> None:
         self._path = path
+        self._options = options
         self._clock = clock
         self._lock = FileLock(path)
-        self._new_log = new_log
-        self._vfs = vfs
         self._found = Found({}, {})
         self._connection: Connection | None = None
-        self._tables = Tables(new_log(), Ledger())
-        self.readers = Readers(lambda: connect_reader(path, vfs))
+        self._tables = Tables(self._new_log(), Ledger())
+        self.readers = Readers(lambda: connect_reader(path, options.vfs))
+        self._gone = False
         self._wal_pages = 0
         self._checkpointed = False
+
+    def _new_log(self) -> Log:
+        return Log(self._options.window_events, self._options.segment_events)
 
     def open(self) -> list[str]:
         """Open the file, migrate it, check it after a crash, read its state; the names of migrations that ran.
@@ -200,7 +223,7 @@ class SqliteBackend:
                 `store.schema-newer`, `store.schema-changed`.
         """
         try:
-            connection = connect_writer(self._path, self._vfs)
+            connection = connect_writer(self._path, self._options.vfs)
         except apsw.Error as error:
             raise _unusable(self._path, error) from error
         try:
@@ -242,8 +265,12 @@ class SqliteBackend:
         return apsw.SQLITE_OK
 
     def commit(self, runs: Sequence[Callable[[Any], Any]]) -> tuple[Sequence[Any], None]:
+        if self._gone:
+            raise StoreError("store.closed", "the store is closed; nothing was written", "open it again")
         if self._connection is None:
             self._reopen()
+        disk = os.statvfs(self._path.parent)
+        self._tables.log.short = disk.f_bavail * disk.f_frsize < self._options.reserve_bytes
         answers: list[Any] = []
         shared: list[Callable[[Any], Any]] = []
         for run in runs:
@@ -278,9 +305,7 @@ class SqliteBackend:
         except UNWRITABLE:
             raise
         except apsw.FullError as error:
-            raise StoreFull(
-                "store.full", "the disk is full; nothing was written", "free space on the disk of the store"
-            ) from error
+            raise store_full() from error
         except apsw.Error as error:
             self._give_up()
             raise in_doubt(error) from error
@@ -334,7 +359,7 @@ class SqliteBackend:
 
     def _checkpoint(self) -> None:
         """Copy the WAL into the file beside the writer; what is added meanwhile is left to its next commit."""
-        connection = connect_checkpointer(self._path, self._vfs)
+        connection = connect_checkpointer(self._path, self._options.vfs)
         try:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         finally:
@@ -373,7 +398,7 @@ class SqliteBackend:
                     raise
 
     def snapshot(self, read: Callable[[Log, Connection], T]) -> T:
-        """Read with what memory says of the segments. A table may come or go before the snapshot: then once more."""
+        """Read with what memory says of the segments. A table may come or go meanwhile: then again."""
         for _ in range(SNAPSHOT_TRIES):
             try:
                 return self.reading(partial(read, self._tables.log))
@@ -415,16 +440,27 @@ class SqliteBackend:
         return self.reading(lambda connection: list_cells(connection, prefix, limit, self._clock.now()))
 
     def close(self) -> None:
-        """Close the file so that the next opening finds nothing to recover."""
+        """Close the file so that the next opening finds nothing to recover.
+
+        Raises:
+            StoreError: `store.in-doubt`, if the disk fails; what was acknowledged is durable all the same.
+        """
+        self._gone = True
         self.readers.close()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.execute("UPDATE facts SET value = 1 WHERE name = 'closed'")
-            connection.close()
-        self._lock.release()
+        try:
+            if self._connection is not None:
+                self._connection.execute("UPDATE facts SET value = 1 WHERE name = 'closed'")
+                self._connection.close()
+                self._connection = None
+        except apsw.Error as error:
+            self._give_up()
+            raise in_doubt(error) from error
+        finally:
+            self._lock.release()
 
     def abandon(self) -> None:
         """Let go of the file as a process that dies does: nothing is finished."""
+        self._gone = True
         self._give_up()
         self._lock.release()
 

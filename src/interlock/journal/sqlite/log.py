@@ -9,7 +9,7 @@ from itertools import islice
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.ids import identity_hash, shard_of
 from interlock.core.limits import DEDUPE_WINDOW_EVENTS, SEGMENT_EVENTS
-from interlock.journal.decide import first_known_day, same_identity
+from interlock.journal.decide import first_known_day, has_reserve, same_identity
 from interlock.journal.ports import StreamInfo
 from interlock.journal.segments import Segment, segment_for
 from interlock.journal.sqlite.connection import Connection
@@ -27,7 +27,7 @@ from interlock.journal.sqlite.stream import (
     encode_tally,
     event_row,
 )
-from interlock.journal.store import stream_full, stream_unknown
+from interlock.journal.store import store_full, stream_full, stream_unknown
 
 WINDOW_SLICES = 12
 """A twelfth of the window leaves it at once, sorted: neighbours share pages of the table that they go to."""
@@ -46,6 +46,8 @@ class Log:
         self.streams: dict[str, StreamState] = {}
         self.by_number: dict[int, StreamState] = {}
         self.window: dict[int, int] = {}
+        self.short = False
+        """Whether the disk has only the reserve left, which intake does not get."""
         self.window_events = window_events
         self.slice_events = window_events // WINDOW_SLICES + 1
         self.segment_events = segment_events
@@ -185,14 +187,14 @@ class LogTx:
         return answers
 
     def check(self, drafts: Sequence[Draft], *, intake: bool) -> None:
-        """Refuse drafts for a stream that does not exist or, at intake, that is at its bound."""
+        """Refuse drafts for a stream that does not exist; at intake also what there is no room for."""
         streams = self._log.streams
         for draft in drafts:
             stream = streams.get(draft.stream)
             if stream is None:
                 raise stream_unknown(draft.stream)
-            if stream.full and intake:
-                raise stream_full(draft.stream)
+            if intake and (stream.full or self._log.short) and not has_reserve(draft.stream):
+                raise stream_full(draft.stream) if stream.full else store_full()
 
     def write(self) -> None:
         """Give places to what was noted, and write it."""

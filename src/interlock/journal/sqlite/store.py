@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from interlock.core.limits import DEDUPE_WINDOW_EVENTS, SEGMENT_EVENTS
 from interlock.core.ports import Clock, Emit, Offload, Wakeup
-from interlock.journal.sqlite.backend import SqliteBackend
-from interlock.journal.sqlite.log import Log
+from interlock.journal.sqlite.backend import SqliteBackend, SqliteOptions
 from interlock.journal.sqlite.views import SqliteViews
 from interlock.journal.store import GroupStore
-
-
-class SqliteOptions(NamedTuple):
-    """What an installation need not set.
-
-    Attributes:
-        reads: where reads and checkpoints run, so that they do not wait for commits; with the commits if None.
-        vfs: the name of the SQLite VFS, for simulated disks.
-        window_events: identities kept in memory.
-        segment_events: events after which a segment is full.
-    """
-
-    reads: Offload | None = None
-    vfs: str | None = None
-    window_events: int = DEDUPE_WINDOW_EVENTS
-    segment_events: int = SEGMENT_EVENTS
-
 
 DEFAULTS = SqliteOptions()
 
@@ -59,8 +38,7 @@ class SqliteStore(GroupStore):
             StoreError: `store.in-use`, `store.unusable`, `store.not-wal`, `store.corrupt`, `store.schema-newer`,
                 `store.schema-changed`.
         """
-        new_log = partial(Log, options.window_events, options.segment_events)
-        backend = await offload.run(lambda: SqliteBackend(path, clock, new_log, options.vfs))
+        backend = await offload.run(lambda: SqliteBackend(path, clock, options))
         try:
             applied = await offload.run(backend.open)
         except BaseException:
