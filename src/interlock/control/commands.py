@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from interlock.control.audit import Audit, Change, Who
-from interlock.control.ports import Live
+from interlock.control.ports import ActsOn
 from interlock.core import limits
 from interlock.core.controls import (
     Control,
@@ -58,7 +58,7 @@ class Asked(NamedTuple):
 class Commands:
     """What a person may do. Whether they may is decided before; whether the subject exists is the caller's to check."""
 
-    def __init__(self, journal: Journal, cells: Cells, live: Live, clock: Clock, random: Random, emit: Emit) -> None:
+    def __init__(self, journal: Journal, cells: Cells, live: ActsOn, clock: Clock, random: Random, emit: Emit) -> None:
         self._audit = Audit(journal, cells, clock, random)
         self._cells = cells
         self._live = live

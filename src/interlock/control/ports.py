@@ -37,15 +37,19 @@ class LiveLane(NamedTuple):
     paused: bool = False
 
 
-class Live(Protocol):
+class ActsOn(Protocol):
+    """Who acts on control cells."""
+
+    def acted_on(self, cell: str) -> int:
+        """The version of a control cell that this process acts on; 0 before the first."""
+        ...
+
+
+class Live(ActsOn, Protocol):
     """The running process. Everything is answered from memory."""
 
     def systems(self) -> Sequence[LiveSystem]: ...
     def lanes(self) -> Sequence[LiveLane]: ...
     def parts(self) -> Mapping[str, str]:
         """Each part that readiness depends on (`engine`, `store`, `lease`): `ok`, or why not in a few words."""
-        ...
-
-    def acted_on(self, cell: str) -> int:
-        """The version of a control cell that this process acts on; 0 before the first."""
         ...

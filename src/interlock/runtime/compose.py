@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from interlock.core import limits
-from interlock.core.controls import SYSTEM_CONTROL_PREFIX, Control, decode_control
+from interlock.core.controls import SUBSCRIPTION_CONTROL_PREFIX
 from interlock.core.errors import SpecError
 from interlock.core.event import Event, Shard
 from interlock.core.ports import Access, Clock, Emit, Net, Offload, Random, Secrets, Wakeup
@@ -22,6 +22,7 @@ from interlock.delivery.poll import PollContext
 from interlock.edge.app import DataPlane
 from interlock.edge.poller import Poller, PollPorts
 from interlock.journal.ports import CellConflict, CellWrite, Store
+from interlock.runtime.cells import SystemCells
 from interlock.security.signatures import verifier
 from interlock.spec.findings import Known
 from interlock.spec.plan import Plan, PollSpec
@@ -67,7 +68,8 @@ class Engine:
         self._systems: Systems | None = None
         self._app: DataPlane | None = None
         self._tasks: dict[asyncio.Task[None], None] = {}
-        self._acted_on: dict[str, int] = {}
+        self._cells: SystemCells | None = None
+        self._over = False
 
     @property
     def store(self) -> Store:
@@ -110,9 +112,11 @@ class Engine:
         self._ports = Ports(world.clock, world.random, world.offload, world.emit, self._systems.client)
         self._fleet = Fleet(self.plan, self.store, self._ports, self._systems)
         self._systems.watch(self._fleet.system_changed)
-        for cell in await self.store.list(SYSTEM_CONTROL_PREFIX):
-            self._control(cell.key, cell.version, decode_control(cell.value))
+        ports = (world.clock, world.random, world.emit)
+        self._cells = SystemCells(list(self.plan.systems), self._systems, self.store, ports, self._spawn)
+        await self._cells.start()
         await self._fleet.start()
+        self._spawn(self._balance())
         self._app = DataPlane(
             self.plan,
             self.store,
@@ -122,6 +126,22 @@ class Engine:
         )
         for spec in self.plan.polls:
             self._spawn(self._poller(spec, self._app).run())
+
+    async def _balance(self) -> None:
+        """The books of every lane, once a minute, from memory; `doctor` counts them in full."""
+        clock = self.world.clock
+        while True:
+            await clock.sleep_until(clock.monotonic() + limits.BALANCE_EVERY_US)
+            for lane in self.fleet.lanes():
+                accounted, explained = lane.turn.equation() if lane.turn else (0, 0)
+                if accounted != explained:
+                    self.world.emit(
+                        "conservation.broken",
+                        subscription=lane.id.subscription,
+                        shard=lane.id.shard.number,
+                        accounted=accounted,
+                        explained=explained,
+                    )
 
     def _poller(self, spec: PollSpec, app: DataPlane) -> Poller:
         """A poll under the fleet's lease; its function sees Systems and log as an attempt's does."""
@@ -156,6 +176,7 @@ class Engine:
 
     def abandon(self) -> None:
         """Stop as a killed process does: nothing is committed, nothing is given back."""
+        self._over = True
         if self._fleet is not None:
             self._fleet.abandon()
         for task in list(self._tasks):
@@ -170,15 +191,16 @@ class Engine:
 
     def changed(self, cells: Iterable[str]) -> None:
         """Cells have a new version."""
-        if self._fleet is None:
-            return
         keys = list(cells)
-        self._fleet.changed(keys)
-        systems = [key for key in keys if key.startswith(SYSTEM_CONTROL_PREFIX)]
-        if systems:
-            self._spawn(self._reread(systems))
+        if self._fleet is not None:
+            self._fleet.changed(keys)
+        if self._cells is not None:
+            self._cells.changed(keys)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._over:
+            work.close()
+            return
         task = asyncio.get_running_loop().create_task(work)
         self._tasks[task] = None
         task.add_done_callback(self._task_ended)
@@ -190,19 +212,9 @@ class Engine:
 
     def acted_on(self, cell: str) -> int:
         """The version of a control cell that this process acts on; 0 before the first."""
-        return self._acted_on.get(cell, 0)
-
-    async def _reread(self, keys: Sequence[str]) -> None:
-        found = await self.store.get(keys)
-        for key in keys:
-            cell = found.get(key)
-            self._control(key, cell.version if cell else 0, decode_control(cell.value) if cell else Control())
-
-    def _control(self, key: str, version: int, control: Control) -> None:
-        name = key.removeprefix(SYSTEM_CONTROL_PREFIX)
-        self._acted_on[key] = version
-        if name in self.plan.systems:
-            self.systems.control(name, control)
+        if cell.startswith(SUBSCRIPTION_CONTROL_PREFIX):
+            return self.fleet.acted_on(cell)
+        return self._cells.acted_on(cell) if self._cells is not None else 0
 
     # What the store remembers of former plans.
 

@@ -146,6 +146,20 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("control.command", "interlock_commands", "Commands of people that were committed.", {"verb": "verb"}),
     Rule("poll.page", "interlock_poll_events", "Events that polls brought.", {"poll": "poll"}, "events"),
     Rule("poll.failed", "interlock_polls_failed", "Polls that failed.", {"poll": "poll"}),
+    Rule(
+        "conservation.broken", "interlock_conservation_broken", "Minutes in which a lane's books did not balance.", {}
+    ),
+    Rule(
+        "store.committed",
+        "interlock_store_commit_duration_seconds",
+        "How long group commits took, the way to the writer's thread and back included.",
+        {},
+        "duration_us",
+        "seconds",
+        COMMIT_BUCKETS,
+    ),
+    Rule("store.committed", "interlock_store_items", "Events and other writes that commits made durable.", {}, "items"),
+    Rule("store.committed", "interlock_store_bytes", "Bytes of the events among them.", {}, "bytes"),
     Rule("store.commit-failed", "interlock_store_commits_failed", "Commits that failed.", {"code": "code"}),
     Rule("store.writer-busy", "interlock_store_writer_busy", "Writes refused because the queue was full.", {}),
     Rule(

@@ -48,10 +48,22 @@ _ALL: Final[tuple[Record, ...]] = (
         ("system", "was", "state", "trips", "calls", "failures", "slow", "retry_at", "own"),
     ),
     Record(
+        "breaker.untold",
+        "warning",
+        "A breaker's transition could not be written: other processes do not know of it.",
+        ("system", "code"),
+    ),
+    Record(
         "call.ended",
         "debug",
         "A call that was sent has ended; `status` 0 and `error` where there was no answer.",
         ("system", "method", "status", "duration_us", "error"),
+    ),
+    Record(
+        "conservation.broken",
+        "error",
+        "The books of a lane do not balance in memory: a bug of Interlock; see `interlock doctor`.",
+        ("subscription", "shard", "accounted", "explained"),
     ),
     Record(
         "control.command",
@@ -161,6 +173,12 @@ _ALL: Final[tuple[Record, ...]] = (
     Record(
         "store.commit-failed", "error", "A commit failed; nothing in it was acknowledged.", ("code", "cause", "detail")
     ),
+    Record(
+        "store.committed",
+        "debug",
+        "A group of writes is durable; `items` are events, or one for each write of another kind.",
+        ("duration_us", "requests", "items", "bytes"),
+    ),
     Record("store.opened", "info", "The store was opened.", ("path", "migrations")),
     Record(
         "store.upkeep-failed", "warning", "A checkpoint or another upkeep of the store failed.", ("cause", "detail")
@@ -176,6 +194,12 @@ _ALL: Final[tuple[Record, ...]] = (
         "error",
         "A System answered 410 to a POST: it is paused until a person resumes it.",
         ("system", "method", "target"),
+    ),
+    Record(
+        "system.pause-unwritten",
+        "warning",
+        "The pause of a System that is gone could not be written: it holds in this process only.",
+        ("system", "code"),
     ),
     Record(
         "system.secret-missing",

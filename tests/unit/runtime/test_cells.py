@@ -1,0 +1,235 @@
+"""Control state and breakers as cells: acted on at once, audited, told to others, and there again after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import msgspec
+
+from interlock import Context, Event, Integration
+from interlock.call.breaker import Published, decode, encode
+from interlock.control.audit import STREAM, AuditEntry, Who
+from interlock.control.commands import Commands
+from interlock.core.controls import decode_control, system_control_key
+from interlock.core.event import Draft, Shard
+from interlock.core.handler import Call, Handler
+from interlock.core.limits import WRITER_QUEUE_ITEMS_MAX
+from interlock.core.outcome import Answer, Done, Later, Outcome
+from interlock.core.ports import Wakeup
+from interlock.journal.memory import Inline, MemoryDisk, MemoryStore
+from interlock.journal.ports import CellWrite, Store
+from interlock.runtime.compose import Engine, World
+from interlock.runtime.ports import SystemNet, SystemRandom
+from interlock.spec.bindings import nowhere
+from interlock.spec.check import planned
+from interlock.testing.clock import FakeClock
+from interlock.testing.fakes import FakeSecrets, anyone
+
+LEDGER, BOOK = "shop.ledger", "shop.book"
+CELL = "breaker/shop.ledger"
+ANN = Who("ann", "moving")
+GONE = Later("http 410", status=410)
+DOWN = Later("http 503", status=503)
+
+
+@dataclass
+class Order:
+    number: int
+
+
+def shop() -> tuple[Integration, Callable[[int], Draft]]:
+    integration = Integration("shop", owner="shop-team", purpose="Orders reach the ledger")
+    ledger = integration.http("ledger", honours_keys=True)
+    placed = integration.event("order", Order, key=lambda order: str(order.number))
+
+    @integration.subscribe(placed, on_dead="skip", start="beginning")
+    async def book(event: Event[Order], context: Context) -> None:
+        await context.use(ledger).post("/entries", json={"number": event.payload.number})
+
+    return integration, lambda number: placed.draft(Order(number), id=f"o-{number}")
+
+
+class Shop:
+    """Processes, one after the other or side by side, over one disk; the ledger answers as `answer` says."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.disk = MemoryDisk()
+        self.answer: Outcome = Done(Answer(201))
+        self.sent: list[Call] = []
+        self.records: list[tuple[str, dict[str, object]]] = []
+
+    async def start(self) -> Engine:
+        integration, self.draft = shop()
+        world = World(self.clock, SystemRandom(), SystemNet(), Inline(), self._emit, FakeSecrets(), anyone)
+        engine = Engine(planned([integration], nowhere([integration])), world, self._open_store, self._transport)
+        await engine.start()
+        await self.clock.settle()
+        return engine
+
+    async def place(self, engine: Engine, numbers: Sequence[int]) -> None:
+        await engine.store.append([self.draft(number) for number in numbers])
+        await self.clock.advance(timedelta(seconds=2))
+
+    async def stop(self, engine: Engine) -> None:
+        stopping = asyncio.ensure_future(engine.stop())
+        await self.clock.advance(timedelta(seconds=20))
+        await stopping
+
+    def told(self, record: str) -> list[dict[str, object]]:
+        return [fields for name, fields in self.records if name == record]
+
+    def _open_store(self, wakeup: Wakeup) -> Awaitable[Store]:
+        async def opened() -> Store:
+            return MemoryStore(self.clock, wakeup, emit=self._emit, disk=self.disk)
+
+        return opened()
+
+    def _emit(self, record: str, /, **fields: object) -> None:
+        self.records.append((record, fields))
+
+    def _transport(self, name: str) -> Handler:
+        async def handler(call: Call) -> Outcome:
+            self.sent.append(call)
+            return self.answer
+
+        return handler
+
+
+def run(story: Callable[[Shop], Awaitable[None]]) -> None:
+    async def played() -> None:
+        await story(Shop())
+
+    asyncio.run(played())
+
+
+def commands(engine: Engine) -> Commands:
+    world = engine.world
+    return Commands(engine.store, engine.store, engine, world.clock, world.random, world.emit)
+
+
+def test_a_subscription_that_is_paused_says_so_within_the_second_and_starts_nothing() -> None:
+    async def story(shop: Shop) -> None:
+        engine = await shop.start()
+        pausing = asyncio.ensure_future(commands(engine).pause_subscription(BOOK, ANN, paused=True))
+        await shop.clock.advance(timedelta(seconds=1))
+        done = await pausing
+        assert (done.applied, done.of) == (1, 1)
+        await shop.place(engine, [1])
+        assert shop.sent == []
+        await shop.stop(engine)
+
+    run(story)
+
+
+def test_a_system_that_is_gone_is_paused_by_a_cell_with_its_audit_and_stays_so_over_a_restart() -> None:
+    async def story(shop: Shop) -> None:
+        engine, shop.answer = await shop.start(), GONE
+        await shop.place(engine, [1])
+        assert len(shop.sent) == 1
+        key = system_control_key(LEDGER)
+        control = decode_control((await engine.store.get([key]))[key].value)
+        assert (control.paused, control.by, control.reason) == (True, "interlock", "it answered 410 Gone to a POST")
+        batch = await engine.store.read(Shard(STREAM, 0), 0, 10)
+        (entry,) = [msgspec.json.decode(event.draft.data, type=AuditEntry) for event in batch.events]
+        assert (entry.action, entry.subject, entry.role) == ("system.pause", LEDGER, "engine")
+        await shop.stop(engine)
+
+        again, shop.answer = await shop.start(), Done(Answer(201))
+        await shop.place(again, [2])
+        assert len(shop.sent) == 1
+        assert again.acted_on(key) == 1
+        await shop.stop(again)
+
+    run(story)
+
+
+def test_what_a_breaker_found_is_known_to_the_process_beside_it_and_after_a_restart() -> None:
+    async def story(shop: Shop) -> None:
+        first = await shop.start()
+        beside = await shop.start()
+        shop.answer = DOWN
+        await shop.place(first, range(8))
+        assert first.systems.state(LEDGER).breaker == "open"
+        assert beside.systems.state(LEDGER).breaker == "open"
+        cell = (await first.store.get([CELL]))[CELL]
+        found = decode(cell.value)
+        assert found is not None
+        assert found.state == "open"
+        assert cell.expires_at is not None
+        first.abandon()
+        beside.abandon()
+        sent = len(shop.sent)
+        third = await shop.start()
+        assert third.systems.state(LEDGER).breaker == "open"
+        await shop.place(third, [100])
+        assert len(shop.sent) == sent
+        third.abandon()
+
+    run(story)
+
+
+def test_what_this_process_told_itself_is_not_taken_for_news_when_the_wall_clock_jumps() -> None:
+    async def story(shop: Shop) -> None:
+        engine = await shop.start()
+        shop.answer = DOWN
+        await shop.place(engine, range(8))
+        turns = len(shop.told("breaker.transition"))
+        shop.clock.jump(-timedelta(seconds=5))
+        engine.changed([CELL])
+        await shop.clock.settle()
+        assert len(shop.told("breaker.transition")) == turns
+        engine.abandon()
+
+    run(story)
+
+
+def test_a_breaker_cell_of_a_system_that_the_plan_lacks_is_left_alone() -> None:
+    async def story(shop: Shop) -> None:
+        engine = await shop.start()
+        value = encode(Published("open", 1, shop.clock.now() + 60_000_000, shop.clock.now()))
+        await engine.store.put(
+            [CellWrite("breaker/shop.former", value), CellWrite("control/system/shop.former", b"{}")]
+        )
+        await shop.clock.settle()
+        assert shop.told("engine.failed") == []
+        assert engine.systems.state(LEDGER).breaker == "closed"
+        engine.abandon()
+
+    run(story)
+
+
+def test_a_command_is_taken_while_the_queue_refuses_intake() -> None:
+    async def story(shop: Shop) -> None:
+        engine = await shop.start()
+        refused: list[object] = []
+        for number in range(WRITER_QUEUE_ITEMS_MAX + 1):
+            engine.store.submit([shop.draft(number)], [], refused.append)
+        pausing = asyncio.ensure_future(commands(engine).pause_system(LEDGER, ANN, paused=True))
+        await shop.clock.advance(timedelta(seconds=1))
+        assert (await pausing).applied == 1
+        assert "store.writer-busy" in dict(shop.records)
+        engine.abandon()
+
+    run(story)
+
+
+def test_books_that_do_not_balance_are_told_of_within_the_minute() -> None:
+    async def story(shop: Shop) -> None:
+        engine = await shop.start()
+        await shop.place(engine, range(3))
+        await shop.clock.advance(timedelta(minutes=2))
+        assert shop.told("conservation.broken") == []
+        turn = engine.fleet.lanes()[0].turn
+        assert turn is not None
+        turn.delivered += 1
+        await shop.clock.advance(timedelta(minutes=1))
+        (told,) = shop.told("conservation.broken")
+        assert told["subscription"] == BOOK
+        assert told["explained"] == turn.equation()[1]
+        engine.abandon()
+
+    run(story)
