@@ -102,6 +102,7 @@ class Fleet:
             lease_until=lambda: self._lease_until,
             began=self._watch_deadline,
             over=self._run_ended,
+            alone=asyncio.Lock(),
         )
 
     # Life.

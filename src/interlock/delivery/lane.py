@@ -21,7 +21,7 @@ from interlock.core.ports import Timer
 from interlock.core.requests import Answer, LaneRequest, encode_request
 from interlock.delivery import deadletter
 from interlock.delivery.attempt import Ended, Ports, Program, Run, Work
-from interlock.delivery.schedule import Terms
+from interlock.delivery.schedule import Terms, is_suspect
 from interlock.delivery.tail import Tails
 from interlock.delivery.turn import Failed, Start, Turn
 from interlock.journal.ports import (
@@ -46,7 +46,8 @@ class Crew(NamedTuple):
 
     `dirty(lane)`: it has something to commit. `lost(lane, why)`: it has dropped its memory and can be opened again once
     `lane.ended()` returns. `lease_until()`: monotonic µs, counted from the sending of the renewal. `began`, `over`: an
-    attempt runs, and whoever watches deadlines may cancel its task after setting `run.expired`.
+    attempt runs, and whoever watches deadlines may cancel its task after setting `run.expired`. `alone` is for the one
+    suspect that may run in the whole process (rule 12).
     """
 
     journal: Journal
@@ -61,6 +62,7 @@ class Crew(NamedTuple):
     lease_until: Callable[[], int]
     began: Callable[[Run, asyncio.Task[Any]], None]
     over: Callable[[Run], None]
+    alone: asyncio.Lock
 
 
 class Lane:
@@ -331,7 +333,10 @@ class Lane:
             start = turn.next_start(clock.now())
             if start is None:
                 break
-            await self._attempt(turn, start, task)
+            if start.row is not None and is_suspect(start.row):
+                await self._attempt_alone(turn, start, task)
+            else:
+                await self._attempt(turn, start, task)
             if clock.monotonic() > burst_until:
                 await clock.sleep_until(0)
                 burst_until = clock.monotonic() + limits.FUNCTION_BURST_US
@@ -352,6 +357,18 @@ class Lane:
     def _lease_lasts(self) -> bool:
         """Rule 2: no attempt starts that could outlive the lease."""
         return self.crew.ports.clock.monotonic() + self.spec.deadline_us <= self.crew.lease_until()
+
+    async def _attempt_alone(self, turn: Turn, start: Start, task: asyncio.Task[Any]) -> None:
+        """Of all suspects one runs at a time, until it is settled: the next death of the process names it (rule 12)."""
+        async with self.crew.alone:
+            if self.turn is not turn:
+                return
+            if turn.stopping or turn.paused or not self._lease_lasts():
+                turn.unstart(start, 1, self.crew.ports.clock.now())
+                return
+            await self._attempt(turn, start, task)
+            if self.turn is turn and turn.changes.any:
+                await self._until_durable(turn.number + 1)
 
     async def _attempt(self, turn: Turn, start: Start, task: asyncio.Task[Any]) -> None:
         crew, clock = self.crew, self.crew.ports.clock

@@ -9,6 +9,7 @@ from typing import NamedTuple, assert_never, get_args
 
 from msgspec.structs import replace
 
+from interlock.core import limits
 from interlock.core.cursor import DeadReason, Row, RowState
 from interlock.core.outcome import Later, Reject, Unknown
 from interlock.spec.plan import OnDead, RetryPolicy
@@ -78,6 +79,16 @@ def after_failure(row: Row, failure: Failure, started_at: int, now: int, terms: 
             return _needs_a_person(row, "ambiguous", now, terms.on_dead)
         case _:
             assert_never(failure)
+
+
+def is_suspect(row: Row) -> bool:
+    """It ran at so many deaths of the process that it may be their cause: from now on it runs alone (rule 12)."""
+    return row.crashes >= limits.CRASHES_TOGETHER_MAX
+
+
+def is_culprit(row: Row) -> bool:
+    """The process died too often while of all suspects only this one ran (rule 12)."""
+    return row.crashes >= limits.CRASHES_TOGETHER_MAX + limits.CRASHES_ALONE_MAX
 
 
 def after_crash(row: Row, now: int, terms: Terms) -> Row:

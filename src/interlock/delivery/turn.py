@@ -140,7 +140,7 @@ class Turn:
             self.place(line, schedule.ambiguous_after_crash(row, now, self.terms), accounted=True, now=now)
             return
         row = replace(row, state="due", due_at=now, crashes=row.crashes + crashed, epoch=self.epoch)
-        if row.crashes > 2:
+        if schedule.is_culprit(row):
             row = schedule.after_crash(row, now, self.terms)
         self.place(line, row, accounted=True, now=now)
 
@@ -259,7 +259,7 @@ class Turn:
             row = self.rows[head]
             if row.state != "due" or (row.due_at is not None and row.due_at > now):
                 return None
-            if row.crashes >= 2 and self.solo is None:
+            if schedule.is_suspect(row) and self.solo is None:
                 self.solo = line
                 return None
             return Start(head, line, "row", None, row, now)
@@ -272,7 +272,7 @@ class Turn:
         return Start(line.claimed[0].offset, line, "mark", line.claimed[0], None, now)
 
     def _start_alone(self, now: int) -> Start | None:
-        """An event that ran when the process died twice runs alone, so that the next death names it (rule 12)."""
+        """A suspect runs alone, so that the next death of the process names it (rule 12)."""
         line = self.solo
         if line is None or self.running:
             return None
@@ -335,7 +335,7 @@ class Turn:
             self._take_back(start, outcome, now)
             return None
         row = self.rows.get(start.offset) or start.row or self._fresh(start)
-        row = replace(row, memo=failed.memo, epoch=self.epoch)
+        row = replace(row, memo=failed.memo, epoch=self.epoch, crashes=0)
         if isinstance(outcome, Unavailable):
             row = replace(row, state="due", due_at=now + (outcome.after_us or 0), call=None)
         else:

@@ -92,11 +92,12 @@ class Bench:
         self.released = (name, event)
 
     live = False
+    shards = 1
 
     async def start(self) -> None:
         emit = lambda record, /, **fields: self.records.append((record, fields))  # noqa: E731
         self.store = MemoryStore(self.clock, self, emit=emit, disk=self.disk)
-        await self.store.make_stream("shop", 1)
+        await self.store.make_stream("shop", self.shards)
         ports = Ports(self.clock, Chance(), Inline(), emit, no_client)
         self.fleet = Fleet(self.plan, cast(Any, BenchStore(self)), ports, self)
         await self.fleet.start()

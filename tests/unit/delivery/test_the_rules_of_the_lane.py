@@ -13,7 +13,7 @@ from interlock.core import limits
 from interlock.core.cursor import Counters, Row, TypesFrom
 from interlock.core.event import Shard
 from interlock.core.limits import LEASE_TTL_US, US_PER_HOUR, US_PER_SECOND
-from interlock.delivery.turn import Turn
+from interlock.delivery.turn import Failed, Turn
 from interlock.journal.ports import Assign, Lease, LeaseLost, Opened, Retention
 
 
@@ -252,7 +252,7 @@ def test_rule_11_an_outcome_that_comes_at_once_starts_the_next_event_of_its_key_
     run(story())
 
 
-def test_rule_12_an_event_that_was_running_at_two_deaths_runs_alone_and_is_then_held() -> None:
+def test_rule_12_an_event_that_was_running_at_two_deaths_runs_alone() -> None:
     rows = [Row(1, "bad", "running", epoch=1, crashes=1, type="order@1"), Row(2, "good", "due", due_at=0)]
     driver = Driver(Log([]), 1, OnDead("halt"))
     cursor = driver.ledger.cursor
@@ -265,9 +265,71 @@ def test_rule_12_an_event_that_was_running_at_two_deaths_runs_alone_and_is_then_
         first = turn.next_start(300)
     assert first is not None
     assert (first.offset, turn.next_start(300)) == (1, None), "and nothing starts beside it"
-    third = Turn(Opened(cursor, [Row(1, "bad", "running", epoch=1, crashes=2)], []), driver.terms, True, 100, True)
-    assert third.rows[1].state == "held"
-    assert third.rows[1].reason == "crashed"
+
+
+def test_rule_12_an_event_is_held_when_the_process_has_died_three_times_while_it_ran_alone() -> None:
+    driver = Driver(Log([]), 1, OnDead("halt"))
+    before = [Row(1, "a", "running", epoch=1, crashes=3), Row(2, "b", "running", epoch=1, crashes=4)]
+    turn = Turn(Opened(driver.ledger.cursor, before, []), driver.terms, True, 100, True)
+    after = turn.rows
+    assert [(after[n].state, after[n].crashes, after[n].reason) for n in (1, 2)] == [
+        ("due", 4, None),
+        ("held", 5, "crashed"),
+    ]
+
+
+def test_rule_12_an_attempt_that_ends_proves_that_the_event_does_not_kill_the_process() -> None:
+    driver = Driver(Log([]), 1, OnDead("halt"))
+    suspect = Row(1, "a", "running", epoch=1, crashes=1, type="order@1")
+    turn = Turn(Opened(driver.ledger.cursor, [suspect], []), driver.terms, True, 100, True)
+    start = turn.next_start(200)
+    assert start is not None
+    row = turn.failed(start, Failed(Later("http 503"), None), 300, 0.5)
+    assert row is not None
+    assert (row.state, row.crashes) == ("due", 0)
+
+
+def test_rule_12_of_the_suspects_of_all_lanes_one_runs_at_a_time() -> None:
+    async def story() -> None:
+        bench = Bench()
+        bench.shards = 8
+        for _ in range(2):
+            await bench.start()
+            await bench.kill()
+            await bench.advance(61)
+
+        async def never_ends(order: Order, attempt: int) -> Outcome | None:
+            await asyncio.get_running_loop().create_future()
+
+        bench.behaviour = never_ends
+        await bench.start()
+        await bench.put(*[(f"k{n}", n) for n in range(20)])
+        for _ in range(2):
+            await bench.advance(1)
+            assert len(bench.calls) == 20, "all that have not been suspects run side by side"
+            await bench.kill()
+            await bench.advance(61)
+            bench.calls.clear()
+            await bench.start()
+        side_by_side: list[int] = []
+        running = 0
+
+        async def takes_a_while(order: Order, attempt: int) -> Outcome | None:
+            nonlocal running
+            running += 1
+            side_by_side.append(running)
+            await bench.clock.sleep_until(bench.clock.monotonic() + 10_000)
+            running -= 1
+
+        bench.behaviour = takes_a_while
+        await bench.kill()
+        await bench.advance(61)
+        await bench.start()
+        await bench.advance(5)
+        assert side_by_side == [1] * 20
+        assert await bench.rows() == []
+
+    run(story())
 
 
 def test_rule_12_after_two_unclean_openings_running_rows_are_written_before_starting() -> None:
