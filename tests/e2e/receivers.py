@@ -1,0 +1,70 @@
+"""A receiver that knows nothing of Interlock: it honours idempotency keys and keeps what took effect, in its order."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Decide = Callable[[dict[str, Any]], int]
+"""The status for a content that was not seen before; 2xx lets it take effect."""
+
+
+class Quiet(ThreadingHTTPServer):
+    """A client that was killed in the middle of a call is what these tests are about, and no news."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None: ...
+
+
+class Receiver:
+    """An HTTP server on a free port, in a thread.
+
+    Attributes:
+        effects: the contents that took effect.
+        calls: how often it was called.
+        decide: what it answers; may be replaced at any time.
+    """
+
+    def __init__(self, decide: Decide = lambda _: 201) -> None:
+        self.decide = decide
+        self.effects: list[dict[str, Any]] = []
+        self.calls = 0
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+        handler = type("Side", (_Side,), {"receive": staticmethod(self._receive)})
+        self._server = Quiet(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _receive(self, key: str, content: dict[str, Any]) -> int:
+        with self._lock:
+            self.calls += 1
+            if key in self._seen:
+                return 200
+            status = self.decide(content)
+            if status < 300:
+                self._seen.add(key)
+                self.effects.append(content)
+            return status
+
+
+class _Side(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    receive: Callable[[str, dict[str, Any]], int]
+
+    def do_POST(self) -> None:
+        content = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(self.receive(self.headers["idempotency-key"], content))
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002  # the base class names it so
