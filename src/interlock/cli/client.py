@@ -6,7 +6,9 @@ The product's one client for Systems is `systems/http`; this is the other end of
 from __future__ import annotations
 
 import http.client
+import ssl
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -54,14 +56,20 @@ class Client:
     Args:
         base: its base URL.
         token: the bearer token.
+        certificate: what the process serves over TLS; None in the clear.
     """
 
-    def __init__(self, base: str, token: str) -> None:
+    def __init__(self, base: str, token: str, certificate: Path | None = None) -> None:
         parts = urlsplit(base)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nothing is bound here, only asked
         host = everywhere.get(parts.hostname or "", parts.hostname)
-        self._connection = kind(host or "", parts.port, timeout=TIMEOUT_SECONDS)
+        self._connection = (
+            http.client.HTTPConnection(host or "", parts.port, timeout=TIMEOUT_SECONDS)
+            if certificate is None
+            else http.client.HTTPSConnection(
+                host or "", parts.port, timeout=TIMEOUT_SECONDS, context=_trusting(certificate)
+            )
+        )
         self._base = base
         self._token = token
 
@@ -116,6 +124,21 @@ def decode(reply: Reply, gives: type[T]) -> T:
         ) from None
     faults = "; ".join(f"{fault.pointer}: {fault.message}" for fault in told.errors if fault.pointer)
     raise InterlockError(told.code, f"{told.detail} ({faults})" if faults else told.detail, told.remedy)
+
+
+def _trusting(certificate: Path) -> ssl.SSLContext:
+    """Trust in this one certificate, for any name: it is the process's own file, and it is asked by its address."""
+    try:
+        context = ssl.create_default_context(cafile=certificate)
+    except OSError as error:
+        raise InterlockError(
+            "cli.certificate-unreadable",
+            f"{certificate}, which the process serves, cannot be read: {error.strerror or error}",
+            "run the command as a user who may read it",
+        ) from None
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return context
 
 
 def _query_text(value: object) -> str:

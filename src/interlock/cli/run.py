@@ -22,11 +22,12 @@ def command(session: Session, port: int | None, control_port: int | None) -> Non
     """Run until SIGTERM or Ctrl-C, then drain: nothing new is taken, what is under way ends, leases go back."""
     given = {"data.port": port, "control.port": control_port}
     flags = {key: str(value) for key, value in given.items() if value is not None}
-    loaded = load(session.setup._replace(flags=flags))
+    setup = session.setup._replace(flags=flags)
+    loaded = load(setup)
     refuse_findings(loaded.findings)
     if loaded.plan is None:
         raise Exit(FINDINGS)
-    serve(loaded.settings, loaded.plan, session.setup.environment, lambda ready: _banner(session, ready))
+    serve(setup, loaded.settings, loaded.plan, lambda ready: _banner(session, ready))
 
 
 def _banner(session: Session, ready: Ready) -> None:

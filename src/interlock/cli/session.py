@@ -19,7 +19,7 @@ from interlock.cli.exits import UNREACHABLE, Exit
 from interlock.cli.say import say
 from interlock.control.address import Address, announced
 from interlock.control.endpoint import Endpoint
-from interlock.runtime.settings import Settings, Setup, process_environment, read_settings
+from interlock.runtime.settings import ListenSettings, Settings, Setup, process_environment, read_settings
 from interlock.security.tokens import read_token
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Session:
         address = self.address
         if address is not None:
             try:
-                return self._client(address.control).call(endpoint, taken)
+                return self._client(address.control, self.settings.control).call(endpoint, taken)
             except Unreachable:
                 pass
         if not endpoint.offline or not self._has_store():
@@ -73,7 +73,7 @@ class Session:
         address = self.address
         if address is None:
             self.unreachable()
-        return self._client(address.data)
+        return self._client(address.data, self.settings.data)
 
     def is_running(self) -> bool:
         """Whether a process answers at the announced address."""
@@ -81,7 +81,7 @@ class Session:
         if address is None:
             return False
         try:
-            return self._client(address.control).send("GET", "/healthz").status == 200
+            return self._client(address.control, self.settings.control).send("GET", "/healthz").status == 200
         except Unreachable:
             return False
 
@@ -97,8 +97,10 @@ class Session:
         """Run something that awaits, on a loop of its own."""
         return asyncio.run(_awaited(work))
 
-    def _client(self, base: str) -> Client:
-        return Client(base, read_token(self.state / TOKEN_FILE))
+    def _client(self, base: str, listen: ListenSettings) -> Client:
+        served = listen.tls_certificate if base.startswith("https:") else None
+        certificate = None if served is None else self.settings.folder / served
+        return Client(base, read_token(self.state / TOKEN_FILE), certificate)
 
     def _has_store(self) -> bool:
         file = self.settings.store_file()

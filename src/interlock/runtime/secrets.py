@@ -19,16 +19,19 @@ class SourcedSecrets:
         self._folder = settings.folder
         self._environment = environment
         self._active: dict[str, tuple[bytes, ...]] = {}
+        self.empty: Sequence[str] = ()
         self.reload()
 
     def active(self, name: str) -> Sequence[bytes]:
         """Every active secret of that name, the current first; empty if it is unknown or its source holds nothing."""
         return self._active.get(name, ())
 
-    def reload(self) -> Sequence[str]:
-        """Look at the sources again; names of secrets whose source holds nothing."""
+    def reload(self, sources: Mapping[str, str] | None = None) -> Sequence[str]:
+        """Look at the sources again, or at others; names of secrets whose source holds nothing (also in `empty`)."""
+        self._sources = self._sources if sources is None else sources
         self._active = {name: tuple(self._read(source).split()) for name, source in self._sources.items()}
-        return [name for name, secrets in self._active.items() if not secrets]
+        self.empty = [name for name, secrets in self._active.items() if not secrets]
+        return self.empty
 
     def _read(self, source: str) -> bytes:
         kind, _, place = source.partition(":")

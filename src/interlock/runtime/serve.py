@@ -10,23 +10,16 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, cast
+from socket import socket  # noqa: TID251  # its type only: `listen` makes them
+from typing import NamedTuple
 
-import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
 from interlock.control.address import Address, announce, withdraw
-from interlock.control.api import Ports as ControlPorts
-from interlock.control.api import control_app
-from interlock.control.commands import Commands
-from interlock.control.ports import BreakerState, LiveLane, LiveSystem
-from interlock.control.queries import Reading
-from interlock.control.table import Admin
 from interlock.control.tail import Recent
 from interlock.core import limits
 from interlock.core.errors import InterlockError
@@ -36,12 +29,14 @@ from interlock.journal.memory import MemoryStore
 from interlock.journal.ports import Retention, Store
 from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
 from interlock.journal.views import Views
+from interlock.runtime.admin import Parts, admin_app, admin_server
 from interlock.runtime.compose import Engine, World
 from interlock.runtime.gauges import readings
-from interlock.runtime.listen import bound
-from interlock.runtime.ports import SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.listen import base_url, bound, tls_of
+from interlock.runtime.ports import LISTEN_BACKLOG, SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.reload import Reload
 from interlock.runtime.secrets import SourcedSecrets
-from interlock.runtime.settings import ListenSettings, Settings
+from interlock.runtime.settings import ListenSettings, Settings, Setup
 from interlock.runtime.watchdog import Watchdog
 from interlock.security.access import bearers
 from interlock.security.tokens import first_token
@@ -71,14 +66,18 @@ class Ready(NamedTuple):
     store: str
 
 
-def serve(settings: Settings, plan: Plan, environment: Mapping[str, str], told: Callable[[Ready], None]) -> None:
-    """Run until SIGTERM or SIGINT, then drain. `told` is called once both ports answer.
+def serve(setup: Setup, settings: Settings, plan: Plan, told: Callable[[Ready], None]) -> None:
+    """Run until SIGTERM or SIGINT, then drain; SIGHUP reads the settings again (`runtime.reload`).
+
+    Args:
+        setup: where `settings` and `plan` were loaded from.
+        told: called once both ports answer.
 
     Raises:
-        InterlockError: if the store, a port or the token cannot be had.
+        InterlockError: if the store, a port, a certificate or the token cannot be had.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    process = Process(settings, plan, environment)
+    process = Process(setup, settings, plan)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(process.run(told))
 
@@ -86,7 +85,8 @@ def serve(settings: Settings, plan: Plan, environment: Mapping[str, str], told: 
 class Process:
     """Everything that one process holds, from its start to its end."""
 
-    def __init__(self, settings: Settings, plan: Plan, environment: Mapping[str, str]) -> None:
+    def __init__(self, setup: Setup, settings: Settings, plan: Plan) -> None:
+        self._setup = setup
         self._settings = settings
         self._plan = plan
         self._clock = SystemClock()
@@ -107,33 +107,35 @@ class Process:
         self._emit: Emit = Fan([JsonLog(self._lines, self._clock.now), self._metrics, self._recent])
         self._access = bearers(lambda: (self._token,))
         self._views: Views | None = None
-        secrets = SourcedSecrets(settings, environment)
+        self._secrets = SourcedSecrets(settings, setup.environment)
         world = World(
-            self._clock, self._random, self._net, self._threads["functions"], self._emit, secrets, self._access
+            self._clock, self._random, self._net, self._threads["functions"], self._emit, self._secrets, self._access
         )
         self.engine = Engine(plan, world, self._open_store)
 
     async def run(self, told: Callable[[Ready], None]) -> None:
         """From start to the end of the drain."""
-        stop = asyncio.Event()
+        stop, hang_up = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, hang_up.set)
         try:
             await self.engine.start()
             # What lives from here on is what the requests make; the rest need not be looked at again and again.
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)
-            await self._serve(stop, told)
+            await self._serve(stop, hang_up, told)
         finally:
             await self.engine.stop(self._settings.data.drain_timeout_us)
             self._lines.flush()
             for thread in self._threads.values():
                 thread.close()
 
-    async def _serve(self, stop: asyncio.Event, told: Callable[[Ready], None]) -> None:
+    async def _serve(self, stop: asyncio.Event, hang_up: asyncio.Event, told: Callable[[Ready], None]) -> None:
         data, control = self._settings.data, self._settings.control
+        data_tls, control_tls = tls_of(data, self._settings.folder), tls_of(control, self._settings.folder)
         server = Server(
             self.engine.app,
             clock=self._clock,
@@ -143,20 +145,19 @@ class Process:
             hosts=_hosts(data),
         )
         data_socket, control_socket = bound(data.host, data.port), bound(control.host, control.port)
-        data_port, control_port = data_socket.getsockname()[1], control_socket.getsockname()[1]
-        listening = await asyncio.get_running_loop().create_server(server.protocol, sock=data_socket)
-        ui = _QuietServer(uvicorn.Config(self._control_app(), lifespan="off", log_config=None, access_log=False))
-        serving = asyncio.create_task(ui.serve(sockets=[control_socket]))
-        retiring = asyncio.create_task(self._retire())
-        ready = Ready(
-            f"http://{data.host}:{data_port}",
-            f"http://{control.host}:{control_port}",
-            self._folder / TOKEN_FILE,
-            self._token_is_new,
-            self._settings.store.url,
+        listening = await asyncio.get_running_loop().create_server(
+            server.protocol, sock=data_socket, ssl=data_tls and data_tls.context, backlog=LISTEN_BACKLOG
         )
+        ui = admin_server(self._control_app(), control_tls and control_tls.context)
+        serving = asyncio.create_task(ui.serve(sockets=[control_socket]))
+        reload = Reload(
+            self._setup, self._settings, self._secrets, [tls for tls in (data_tls, control_tls) if tls], self._emit
+        )
+        duties = [asyncio.create_task(self._retire()), asyncio.create_task(self._reload_on(hang_up, reload))]
+        ready = self._ready(data_socket, control_socket)
         announce(self._folder, Address(ready.control, ready.data, os.getpid()))
         self._emit("process.ready", data=ready.data, control=ready.control, plan=self._plan.digest)
+        reload.tell_empty()
         told(ready)
         try:
             with Watchdog(asyncio.get_running_loop(), self._clock, self._emit):
@@ -166,10 +167,29 @@ class Process:
             listening.close()
             self.engine.app.drain()
             await server.drain(self._clock.monotonic() + data.drain_timeout_us)
-            retiring.cancel()
+            for duty in duties:
+                duty.cancel()
             ui.should_exit = True
             await serving
             withdraw(self._folder, os.getpid())
+
+    def _ready(self, data: socket, control: socket) -> Ready:
+        def url(listen: ListenSettings, listening: socket) -> str:
+            return base_url(listen.host, listening.getsockname()[1], is_tls=listen.tls_certificate is not None)
+
+        return Ready(
+            url(self._settings.data, data),
+            url(self._settings.control, control),
+            self._folder / TOKEN_FILE,
+            self._token_is_new,
+            self._settings.store.url,
+        )
+
+    async def _reload_on(self, hang_up: asyncio.Event, reload: Reload) -> None:
+        while True:
+            await hang_up.wait()
+            hang_up.clear()
+            await reload(self._threads["read"])
 
     async def _open_store(self, wakeup: Wakeup) -> Store:
         path = self._settings.store_file()
@@ -196,69 +216,14 @@ class Process:
                     if count:
                         self._emit("retention.retired", stream=stream.name, count=count)
 
-    # The control port.
-
     def _control_app(self) -> ASGIApp:
         assert self._views is not None, "the store has been opened"
-        store = self.engine.store
-        live = EngineLive(self.engine)
-        reading = Reading(self._views, store, store, live, self._plan, version("interlock"))
-        commands = Commands(store, store, live, self._clock, self._random, self._emit)
-        admin = Admin(reading, commands, self._recent, self._clock)
-        hosts = _hosts(self._settings.control)
-        ports = ControlPorts(live, self._metrics.page, self._access, self._clock, self._emit, hosts)
-        return control_app(admin, ports)
+        parts = Parts(self._views, self._recent, self._metrics.page, _hosts(self._settings.control))
+        return admin_app(self.engine, parts)
 
     def _readings(self) -> Iterable[Gauge]:
         yield from readings(self.engine)
         yield Gauge("interlock_log_lines_dropped", (), self._lines.dropped)
-
-
-class EngineLive:
-    """What control sees of the engine."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def systems(self) -> Sequence[LiveSystem]:
-        """Every System as this process sees it."""
-        found: list[LiveSystem] = []
-        for name in self._engine.plan.systems:
-            state = self._engine.systems.state(name)
-            breaker = cast("BreakerState", state.breaker.replace("_", "-"))  # the same words, spelled for people
-            found.append(
-                LiveSystem(name, breaker, state.in_flight, state.waiting, state.retry_at or None, state.paused)
-            )
-        return found
-
-    def lanes(self) -> Sequence[LiveLane]:
-        """Every lane of this process."""
-        return [
-            LiveLane(state.subscription, state.shard, state.running, state.stragglers, state.paused)
-            for state in self._engine.fleet.states()
-        ]
-
-    def parts(self) -> Mapping[str, str]:
-        """What readiness depends on."""
-        lease = self._engine.fleet.lease_until > self._engine.world.clock.monotonic()
-        closed = sum(not state.open for state in self._engine.fleet.states())
-        return {
-            "engine": "ok" if not closed else f"{closed} lanes are not open",
-            "store": "ok" if self._engine.app.level != "full" else "the queue before the store is full",
-            "lease": "ok" if lease else "the lease has ended",
-        }
-
-    def acted_on(self, cell: str) -> int:
-        """The version of a control cell that this process acts on."""
-        return self._engine.acted_on(cell)
-
-
-class _QuietServer(uvicorn.Server):
-    """Signals are this process's to handle, not the control port's."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
 
 
 def _server_limits(settings: Settings) -> ServerLimits:

@@ -45,7 +45,7 @@ class Watchdog:
             self._loop.call_soon_threadsafe(self._beaten.set)
             if self._beaten.wait(HOLD_REPORT_US / US_PER_SECOND):
                 continue
-            stack = _stack(sys._current_frames().get(self._watched))  # noqa: SLF001  # there is no public way
+            stack = _stack(sys._current_frames().get(self._watched))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # there is no public way
             while not self._beaten.wait(_BEAT_SECONDS) and not self._over.is_set():
                 pass
             held_us = self._clock.monotonic() - asked

@@ -159,6 +159,24 @@ _ALL: Final[tuple[Record, ...]] = (
     ),
     Record("retention.retired", "info", "Old segments of a stream were retired.", ("stream", "count")),
     Record(
+        "secrets.empty",
+        "warning",
+        "The sources of these secrets hold nothing: what needs them is refused or waits.",
+        ("names",),
+    ),
+    Record(
+        "settings.refused",
+        "error",
+        "The settings, read again, are wrong: everything stays as it was.",
+        ("findings",),
+    ),
+    Record(
+        "settings.reloaded",
+        "info",
+        "Secrets and certificates were taken over; the tables in `waiting` have changed and wait for a restart.",
+        ("certificates", "waiting"),
+    ),
+    Record(
         "settlement.committed",
         "debug",
         "A lane's settlement was committed.",

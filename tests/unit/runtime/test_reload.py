@@ -1,0 +1,133 @@
+"""SIGHUP: checked first, all or nothing, and said by name."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.runtime.certificates import self_made
+
+from interlock.journal.memory import Inline
+from interlock.runtime.listen import Tls
+from interlock.runtime.load import load
+from interlock.runtime.reload import Reload
+from interlock.runtime.secrets import SourcedSecrets
+from interlock.runtime.settings import Setup
+
+CODE = """
+from dataclasses import dataclass
+from interlock import Integration
+
+shop = Integration("shop", owner="shop-team", purpose="Paid orders reach the ledger")
+ledger = shop.http("ledger", honours_keys=True)
+"""
+TOML = """
+[app]
+modules = ["reloaded_shop"]
+[data]
+tls_certificate = "cert.pem"
+tls_key = "key.pem"
+[systems."shop.ledger"]
+url = "https://ledger.example"
+headers = { authorization = "secret:ledger.token" }
+[secrets]
+"ledger.token" = "file:token"
+"""
+
+
+class Running:
+    """A process as far as a reload sees it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.records: list[tuple[str, dict[str, Any]]] = []
+        self_made(folder, "first")
+        (folder / "reloaded_shop.py").write_text(CODE)
+        (folder / "token").write_text("old")
+        self.write(TOML)
+        setup = Setup(folder)
+        loaded = load(setup)
+        assert loaded.plan is not None, loaded.findings
+        self.secrets = SourcedSecrets(loaded.settings, {})
+        self.tls = Tls(folder / "cert.pem", folder / "key.pem")
+        self._reload = Reload(setup, loaded.settings, self.secrets, [self.tls], self._emit)
+
+    def write(self, toml: str) -> None:
+        (self.folder / "interlock.toml").write_text(toml)
+
+    def hang_up(self) -> list[tuple[str, dict[str, Any]]]:
+        self.records.clear()
+        asyncio.run(self._reload(Inline()))
+        return self.records
+
+    def _emit(self, record: str, /, **fields: Any) -> None:
+        self.records.append((record, fields))
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    paths = list(sys.path)
+    yield Running(tmp_path)
+    sys.path[:] = paths
+    sys.modules.pop("reloaded_shop", None)
+
+
+def test_a_secret_that_was_changed_is_taken_over(running: Running) -> None:
+    (running.folder / "token").write_text("new old")
+    assert running.hang_up() == [("settings.reloaded", {"certificates": 1, "waiting": []})]
+    assert running.secrets.active("ledger.token") == (b"new", b"old")
+
+
+def test_a_secret_may_move_to_another_source(running: Running) -> None:
+    (running.folder / "elsewhere").write_text("moved")
+    running.write(TOML.replace("file:token", "file:elsewhere"))
+    running.hang_up()
+    assert running.secrets.active("ledger.token") == (b"moved",)
+
+
+def test_a_secret_whose_source_holds_nothing_is_named(running: Running) -> None:
+    (running.folder / "token").unlink()
+    assert running.hang_up()[1:] == [("secrets.empty", {"names": ["ledger.token"]})]
+
+
+def test_what_waits_for_a_restart_is_said_by_its_table(running: Running) -> None:
+    running.write(TOML.replace("ledger.example", "books.example") + '[store]\nurl = "memory:"\n')
+    assert running.hang_up() == [
+        ("settings.reloaded", {"certificates": 1, "waiting": ["store", "systems.shop.ledger"]})
+    ]
+
+
+def test_other_modules_are_not_imported_into_a_running_process(running: Running) -> None:
+    (running.folder / "surprise.py").write_text("raise SystemExit('imported')")
+    running.write(TOML.replace('"reloaded_shop"', '"reloaded_shop", "surprise"'))
+    assert running.hang_up() == [("settings.reloaded", {"certificates": 1, "waiting": ["app"]})]
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        (TOML + "[", "settings.not-toml"),
+        (TOML + "[control]\nprot = 1\n", "settings.unknown-key"),
+        (TOML.replace("secret:ledger.token", "secret:ledger.tokem"), "ledger.tokem"),
+    ],
+)
+def test_settings_that_are_wrong_change_nothing(running: Running, toml: str, told: str) -> None:
+    (running.folder / "token").write_text("new")
+    running.write(toml)
+    ((record, fields),) = running.hang_up()
+    assert record == "settings.refused"
+    assert told in fields["findings"][0]
+    assert running.secrets.active("ledger.token") == (b"old",)
+
+
+def test_a_certificate_that_cannot_be_served_keeps_the_secrets_as_they_were_too(running: Running) -> None:
+    (running.folder / "token").write_text("new")
+    (running.folder / "key.pem").write_text("no key")
+    ((record, fields),) = running.hang_up()
+    assert record == "settings.refused"
+    assert "key.pem" in fields["findings"][0]
+    assert running.secrets.active("ledger.token") == (b"old",)
