@@ -151,6 +151,7 @@ class FakeExchange:
     def __init__(self, head: Head, body: bytes, done: Callable[[Answer], None]) -> None:
         self.head = head
         self.closed = False
+        self.route = ""
         self._body = body
         self._done = done
 

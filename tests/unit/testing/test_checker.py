@@ -127,6 +127,11 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
         [*two_events(), *[called(10_000 * n, 1, 503) for n in range(1, 5)]],
         Reads("s", "log", ordered=True, effect="keyed", labels=("a",), attempts_max=3),
     ),
+    "a death by time alone": (
+        "I9",
+        [*two_events(), began(7, 1), cursor(400_000, 1, 0, dead=1, dead_rows=(1,), exhausted=(1,))],
+        Reads("s", "log", ordered=True, effect="keyed", labels=("a",), age_max_us=300_000),
+    ),
     "work that stays": ("I13", [Quiet(t=1), Finished(t=2, pending=("s: e1 is due",))], READS),
     "a run without an end": ("I13", [Quiet(t=1), cursor(2, 0, 0)], READS),
     "a healthy key that waits": (

@@ -106,6 +106,9 @@ class Auditor:
             number=cursor.number,
             live=tuple(row.offset for row in live(ledger)),
             dead_rows=tuple(row.offset for row in ledger.rows.values() if row.state == "dead"),
+            exhausted=tuple(
+                row.offset for row in ledger.rows.values() if row.state == "dead" and row.reason == "exhausted"
+            ),
             discarded_rows=tuple(row.offset for row in ledger.rows.values() if row.state == "discarded"),
             marks=tuple((mark.key, mark.first, mark.last, mark.count) for mark in ledger.marks.values()),
             types=tuple((entry.offset, tuple(sorted(entry.types))) for entry in cursor.types),

@@ -32,6 +32,8 @@ CursorName = tuple[str, str, int]
 """Subscription, stream, shard."""
 
 NEVER = 1 << 62
+SLACK_US = 50_000
+"""Between the start of an attempt, which a budget counts from, and its function's first line."""
 SHOWN_MAX = 20
 """Violations of one invariant that are listed; a broken engine breaks it a thousand times."""
 
@@ -82,16 +84,23 @@ def check(lines: Sequence[AnyLine], reads: Iterable[Reads]) -> list[Violation]:
 def _case(lines: Sequence[AnyLine], reads: dict[str, Reads]) -> Case:
     case = Case(lines, reads, {}, {}, {}, {})
     done: dict[tuple[str, Place], set[str]] = defaultdict(set)
-    origins: dict[tuple[str, str], Place] = {}
+    # One id may stand at several places once retention has forgotten the first; what is derived of them is one event.
+    places: dict[str, list[Place]] = defaultdict(list)
+    derived: dict[tuple[str, str], int] = {}
+    translations = [one.name for one in reads.values() if not one.labels]
     for line in lines:
         match line:
             case Logged():
                 place = (line.stream, line.shard, line.offset)
                 case.logged[place] = line
-                origins[line.stream, line.id] = place
-                via = reads.get(line.via)
-                if via is not None and (origin := origins.get((via.stream, line.origin))) is not None:
-                    case.ends.setdefault((via.name, origin), line.t)
+                places[line.id].append(place)
+                for name in translations:
+                    if (name, line.id) in derived:
+                        case.ends.setdefault((name, place), line.t)
+                if line.via:
+                    derived[line.via, line.origin] = line.t
+                    for origin in places[line.origin]:
+                        case.ends.setdefault((line.via, origin), line.t)
             case Called() if line.fresh or 200 <= line.status < 300:  # An effect whose answer was lost is one, too.
                 labels = done[line.subscription, _place(line)]
                 labels.add(line.label)
@@ -312,15 +321,38 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 pass
 
 
+def death_by_attempt(case: Case) -> Iterator[Violation]:
+    """I9: a budget ends only by an attempt at its end; time alone, or an outage, kills nothing (rule 7)."""
+    began: dict[tuple[str, Place], list[int]] = defaultdict(list)
+    known: set[tuple[str, Place]] = set()
+    disturbed = any(isinstance(line, Fault) and line.scope in ("process", "store", "deploy") for line in case.lines)
+    for line in case.lines:
+        match line:
+            case Began():
+                began[line.subscription, _place(line)].append(line.t)
+            case Asked():
+                began.pop((line.subscription, (line.stream, line.shard, line.offset)), None)
+            case Accounted() if line.exhausted and not disturbed and line.subscription in case.reads:
+                reads = case.reads[line.subscription]
+                for offset in line.exhausted:
+                    name = (line.subscription, (line.stream, line.shard, offset))
+                    times = began[name] or [0]
+                    lasted = times[-1] - times[0] >= (reads.age_max_us or 0) - SLACK_US
+                    if name not in known and not lasted and len(times) < reads.attempts_max:
+                        yield Violation("I9", line.t, f"offset {offset} of {line.subscription} died without an attempt")
+                    known.add(name)
+            case _:
+                pass
+
+
 def liveness(case: Case) -> Iterator[Violation]:
     """I13: when everything works again, everything is settled in the end."""
-    quiet = any(isinstance(line, Quiet) for line in case.lines)
-    last = case.lines[-1] if case.lines else None
-    if quiet and not isinstance(last, Finished):
-        yield Violation("I13", last.t if last else 0, "the run did not come to its end")
-    if isinstance(last, Finished):
-        for pending in last.pending:
-            yield Violation("I13", last.t, f"still not settled: {pending}")
+    quiet = next((line for line in case.lines if isinstance(line, Quiet)), None)
+    end = next((line for line in case.lines if isinstance(line, Finished)), None)
+    if quiet is not None and end is None:
+        yield Violation("I13", quiet.t, "the run did not come to its end")
+    for pending in end.pending if end is not None else ():
+        yield Violation("I13", end.t if end else 0, f"still not settled: {pending}")
 
 
 def isolation(case: Case) -> Iterator[Violation]:
@@ -344,6 +376,7 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     the_log,
     conservation,
     retry_discipline,
+    death_by_attempt,
     liveness,
     isolation,
 )

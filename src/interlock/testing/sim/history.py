@@ -64,7 +64,10 @@ class Read(Line, tag="read", frozen=True, kw_only=True):
 
 
 class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
-    """A commit changed a cursor: what the ledger then held. `marks` as (key, first, last, count)."""
+    """A commit changed a cursor: what the ledger then held. `marks` as (key, first, last, count).
+
+    `exhausted`: those of the dead that died of a budget.
+    """
 
     subscription: str
     stream: str
@@ -80,6 +83,7 @@ class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
     number: int
     live: tuple[int, ...] = ()
     dead_rows: tuple[int, ...] = ()
+    exhausted: tuple[int, ...] = ()
     discarded_rows: tuple[int, ...] = ()
     marks: tuple[tuple[str, int, int, int], ...] = ()
     types: tuple[tuple[int, tuple[str, ...]], ...] = ()

@@ -38,6 +38,14 @@ class Shape(NamedTuple):
     ordered: bool = True
 
 
+class Seen(NamedTuple):
+    """What functions are handed by the world: where they note what they do, and the event that kills their process."""
+
+    loop: SimLoop
+    history: History
+    bomb: str
+
+
 SHAPES: dict[str, Shape] = {
     "book": Shape(("opened", "moved"), ("ledger",), "keyed", block_then_skip(timedelta(seconds=60))),
     "mirror": Shape(("moved",), ("crm",), "natural", "halt"),
@@ -50,6 +58,8 @@ SHAPES: dict[str, Shape] = {
 VARIANT = "book"
 """The subscription whose types a deploy changes: with its second type, and without."""
 SYSTEM_EFFECTS: dict[str, Effect] = {system: shape.effect for shape in SHAPES.values() for system in shape.systems}
+BOMB = "e0-3"
+"""The event that kills the process that runs it, whenever it is run (rule 12)."""
 PUBLISHED_TYPES = ("opened", "moved", "ticked")
 
 
@@ -67,7 +77,9 @@ def program(loop: SimLoop, history: History, swarm: Swarm, *, narrow: bool) -> P
         if name == "canonize":
             sim.translate(types["moved"], into=types["canonical"], on_dead="skip", retry=RETRY)(canonize)
             continue
-        function = _function(loop, history, name, [(label, systems[label]) for label in shape.systems], shape.effect)
+        calls = [(label, systems[label]) for label in shape.systems]
+        bomb = BOMB if swarm.bombs and name == bombed(swarm) else ""
+        function = _function(Seen(loop, history, bomb), name, calls, shape.effect)
         sim.subscribe(
             *[types[type] for type in reads],
             order="key" if shape.ordered else "none",
@@ -114,16 +126,21 @@ def reads_of(swarm: Swarm, ailing: frozenset[str], prompt_us: int | None) -> lis
     return found
 
 
+def bombed(swarm: Swarm) -> str:
+    """The subscription whose function the bomb kills."""
+    return next(name for name in swarm.subscriptions if name != "canonize")
+
+
 def _function(
-    loop: SimLoop, history: History, name: str, calls: list[tuple[str, HttpSystem]], effect: Effect
+    seen: Seen, name: str, calls: list[tuple[str, HttpSystem]], effect: Effect
 ) -> Callable[[Event[Any], Context], Awaitable[None]]:
     method = "PUT" if effect == "natural" else "POST"
 
     async def function(event: Event[Any], context: Context) -> None:
         process, stored = current_process(), event.stored
-        history.add(
+        seen.history.add(
             Began(
-                t=loop.now_us,
+                t=seen.loop.now_us,
                 process=process.name if process else "",
                 subscription=f"{STREAM}.{name}",
                 stream=stored.shard.stream,
@@ -133,6 +150,9 @@ def _function(
                 key=stored.draft.key,
             )
         )
+        if stored.draft.id == seen.bomb and process is not None:
+            process.kill()
+            await seen.loop.create_future()
         for label, system in calls:
             body = CallBody(
                 f"{STREAM}.{name}",

@@ -53,6 +53,7 @@ class Swarm(msgspec.Struct, frozen=True):
     resets: float
     vanish: float
     poison: int
+    bombs: int
     operators: float
     retirement: float
     deploys: float
@@ -90,6 +91,7 @@ def draw(seed: int) -> Swarm:
         resets=sometimes(0.4, 0.02, 0.3),
         vanish=sometimes(0.2, 0.02, 0.2),
         poison=chance.choice((0, 0, 1, 2)),
+        bombs=chance.choice((0, 0, 0, 0, 0, 1)),
         operators=sometimes(0.5, 1, 8),
         retirement=sometimes(0.3, 1, 6),
         deploys=sometimes(0.3, 0.3, 2),

@@ -316,7 +316,7 @@ class World:
                 for row in list(ledger.rows.values()):
                     if row.state == "held" and (id, row.offset) not in self._asked:
                         self._asked[id, row.offset] = None
-                        self._ask(id, row, "retry")
+                        self._ask(id, row, "discard" if row.reason == "crashed" else "retry")
             await self.clock.sleep_until(self.loop.now_us + LOOK_US)
         pending = tuple(str(one) for one in owed(self.disk))
         self.history.add(Finished(t=self.loop.now_us, process="world", pending=pending))

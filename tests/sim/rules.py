@@ -1,0 +1,259 @@
+"""`python -m tests.sim.rules [--seeds 300]`: take each rule of DESIGN 4 out of the engine and see that a seed fails.
+
+A rule is taken out by replacing what carries it out, in this process only. A rule that no seed misses is a missing
+test: the command then exits with 1. Rules 11, 13 and 14 are not for simulation: 11 has no code of its own (attempts are
+tasks), 13 is a bound that unit tests meet, 14 is PostgreSQL's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, NamedTuple
+
+from interlock.core.cursor import TypesFrom
+from interlock.core.errors import StoreError
+from interlock.delivery import lane as lane_module
+from interlock.delivery import schedule
+from interlock.delivery.keys import Line
+from interlock.delivery.lane import Lane
+from interlock.delivery.turn import Turn
+from interlock.journal import decide
+from interlock.journal.memory_disk import MemoryTx
+from interlock.journal.ports import Committed, LeaseLost
+from interlock.journal.store import GroupStore
+from interlock.testing.sim.guard import sealed
+from interlock.testing.sim.world import simulate
+
+
+class Removal(NamedTuple):
+    """A rule, what is done without it, and how."""
+
+    rule: str
+    without: str
+    take_out: Callable[[], None]
+
+
+def _replace(owner: Any, name: str, value: Any) -> None:
+    assert hasattr(owner, name), f"{owner.__name__}.{name} is gone: see where the rule went, and follow it"
+    setattr(owner, name, value)
+
+
+def _no_wall() -> None:
+    _replace(Turn, "_wall", lambda self, line: None)
+
+
+def _start_beyond_the_lease() -> None:
+    _replace(Lane, "_lease_lasts", lambda self: True)
+
+
+def _send_beyond_the_lease() -> None:
+    work = lane_module.Work
+
+    def careless(event: Any, row: Any, deadline: int, _may_send: Any, *rest: Any) -> Any:
+        return work(event, row, deadline, lambda: True, *rest)
+
+    _replace(lane_module, "Work", careless)
+
+
+def _ignore_the_lease() -> None:
+    _start_beyond_the_lease()
+    _send_beyond_the_lease()
+
+
+def _pass_by_the_mark() -> None:
+    def head(self: Line) -> int | None:
+        lowest = min([*self.rows[:1], *list(self.window)[:1]], default=None)
+        return lowest if lowest is not None else self.first if self.count else None
+
+    def enter(self: Turn, event: Any) -> None:
+        key = event.draft.key if self.ordered else None
+        line = self.line(key, event.offset)
+        self.window[event.offset] = event
+        line.window.append(event.offset)
+        self._queue(line)
+
+    _replace(Line, "head", head)
+    _replace(Turn, "_enter", enter)
+
+
+def _forget_bare_marks() -> None:
+    original = Turn._enter_stragglers
+
+    def enter(self: Turn, *args: Any) -> None:
+        original(self, *args)
+        for line in list(self.ready):
+            if line.count and not line.rows:
+                self.ready.remove(line)
+
+    _replace(Turn, "_enter_stragglers", enter)
+
+
+def _keep_nothing() -> None:
+    _replace(MemoryTx, "_wanted", lambda self, *event: False)
+
+
+def _keep_rows_only() -> None:
+    def wanted(self: MemoryTx, event: Any) -> bool:
+        ledgers = self.disk.ledgers.items()
+        return any(id.shard == event.shard and event.offset in ledger.rows for id, ledger in ledgers)
+
+    _replace(MemoryTx, "_wanted", wanted)
+
+
+def _read_with_the_types_of_today() -> None:
+    def types_after(self: Turn, after: int) -> tuple[frozenset[str] | None, int | None]:
+        return (self.types[-1].types if self.types else None), None
+
+    _replace(Turn, "types_after", types_after)
+
+
+def _record_types_at_the_floor() -> None:
+    def types_from(cursor: Any, types: frozenset[str] | None) -> Any:
+        return cursor.types if types is None else (TypesFrom(1, types),)
+
+    _replace(decide, "types_from", types_from)
+
+
+def _die_by_time() -> None:
+    original = Turn.fire
+
+    def fire(self: Turn, now: int) -> None:
+        for offset, row in list(self.rows.items()):
+            bound = None if row.since is None else schedule.bound_at(row.since, self.terms) - 1
+            if row.state == "due" and bound is not None and now >= bound and offset not in self.running:
+                line = self.line(row.key if self.ordered else None, offset)
+                self.place(line, schedule.dead(row, "exhausted", now), accounted=True, now=now)
+        original(self, now)
+
+    _replace(Turn, "fire", fire)
+
+
+def _begin_once_without_a_row() -> None:
+    async def at_once(self: Lane, turn: Turn, start: Any, call: str | None) -> bool:
+        return True
+
+    _replace(Lane, "_durable_start", at_once)
+
+
+def _forget_that_a_call_was_under_way() -> None:
+    _replace(schedule, "ambiguous_after_crash", lambda row, now, terms: schedule.put_back(row, now))
+
+
+def _believe_a_lost_answer() -> None:
+    original = GroupStore.commit
+
+    async def commit(self: GroupStore, settlements: Sequence[Any]) -> Sequence[Any]:
+        try:
+            return await original(self, settlements)
+        except StoreError:
+            return [Committed(settlement.number) for settlement in settlements]
+
+    refusal = decide.refusal
+
+    def lenient(settlement: Any, held: Any, lease: Any, now: int) -> LeaseLost | None:
+        lost = refusal(settlement, held, lease, now)
+        return None if lost is not None and "does not follow" in lost.why else lost
+
+    _replace(GroupStore, "commit", commit)
+    _replace(decide, "refusal", lenient)
+
+
+def _no_fence() -> None:
+    _replace(decide, "refusal", lambda settlement, held, lease, now: None)
+
+
+def _reopen_at_once() -> None:
+    async def ended(self: Lane) -> None:
+        return None
+
+    _replace(Lane, "ended", ended)
+    _replace(Turn, "_must_wait", staticmethod(lambda opened, now: False))
+
+
+def _never_count_crashes() -> None:
+    original = Turn.__init__
+
+    def init(self: Turn, opened: Any, terms: Any, ordered: bool, now: int, crashed: bool) -> None:
+        original(self, opened, terms, ordered, now, False)
+
+    _replace(Turn, "__init__", init)
+
+
+def _apply_while_it_runs() -> None:
+    original = Lane._answer
+
+    async def answer(self: Lane, turn: Turn) -> None:
+        running, turn.running = turn.running, {}
+        try:
+            await original(self, turn)
+        finally:
+            turn.running = running | turn.running
+
+    _replace(Lane, "_answer", answer)
+
+
+REMOVALS = (
+    Removal("1", "a death need not be durable before the key goes on", _no_wall),
+    Removal("2", "attempts start that may outlive the lease, and are sent", _ignore_the_lease),
+    Removal("2 (send)", "the lease is not looked at when a call is sent", _send_beyond_the_lease),
+    Removal("3 (head)", "events of a marked key start past its mark", _pass_by_the_mark),
+    Removal("3 (claim)", "a mark without rows is not claimed at open", _forget_bare_marks),
+    Removal("4", "retired events are not kept", _keep_nothing),
+    Removal("4 (marks)", "retired events are kept for rows only", _keep_rows_only),
+    Removal("5", "a second reading uses the types of today", _read_with_the_types_of_today),
+    Removal("5 (record)", "the types that held before are forgotten", _record_types_at_the_floor),
+    Removal("6", "a request is applied while its event runs", _apply_while_it_runs),
+    Removal("7", "a budget ends by time", _die_by_time),
+    Removal("8", "a once call is sent before its row is durable", _begin_once_without_a_row),
+    Removal("8 (found)", "a once call found under way is made again", _forget_that_a_call_was_under_way),
+    Removal("9", "a lost answer is taken for a success", _believe_a_lost_answer),
+    Removal("9 (fence)", "any settlement is written", _no_fence),
+    Removal("10", "a lane opens while former attempts may run", _reopen_at_once),
+    Removal("12", "deaths of the process are not counted", _never_count_crashes),
+)
+
+
+def _first_failing(index: int, seeds: int) -> tuple[int | None, str]:
+    """The first seed that misses the rule, and the invariants that it breaks."""
+    REMOVALS[index].take_out()
+    for seed in range(1, seeds + 1):
+        gc.collect()
+        with sealed():
+            verdict = simulate(seed)
+        if verdict.failed:
+            invariants = {violation.invariant: None for violation in verdict.violations}
+            return seed, " ".join([*invariants, *verdict.bugs[:1]])[:80]
+    return None, ""
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=300, help="give a rule up after so many seeds")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--rule", help="only the rules whose name begins so")
+    options = parser.parse_args()
+    missed = 0
+    # A fresh process for each rule: what was taken out of one must not be missing in the next.
+    with ProcessPoolExecutor(options.jobs, max_tasks_per_child=1) as pool:
+        chosen = [index for index, removal in enumerate(REMOVALS) if removal.rule.startswith(options.rule or "")]
+        results = [(REMOVALS[index], pool.submit(_first_failing, index, options.seeds)) for index in chosen]
+        for removal, result in results:
+            first, invariants = result.result()
+            missed += first is None
+            verdict = f"seed {first} fails ({invariants})" if first else f"NOT NOTICED in {options.seeds} seeds"
+            sys.stdout.write(f"rule {removal.rule:<10} {removal.without:<58} {verdict}\n")
+            sys.stdout.flush()
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        command = [sys.executable, "-m", "tests.sim.rules", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, "PYTHONHASHSEED": "0"})
+    sys.exit(main())
