@@ -376,7 +376,8 @@ class Lane:
             return
         assert start.event is not None, "loaded above"
         id = start.event.id if self.systems else ""
-        wait_us = self._wait_us(id)
+        # Loading takes time: what held when the attempt was chosen is asked once more.
+        wait_us = self._wait_us(id) if self._lease_lasts() else 0
         if wait_us is not None:
             turn.unstart(start, wait_us, clock.now())
             return
