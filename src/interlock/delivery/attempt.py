@@ -10,6 +10,7 @@ import inspect
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -199,7 +200,7 @@ class Run:
         if self._program.is_async:
             result = await function(typed, self)
         else:
-            result = await self._ports.offload.run(lambda: function(typed, self))
+            result = await self._ports.offload.run(partial(function, typed, self))
         return Done() if result is None else result
 
     def _translate(self) -> Outcome:

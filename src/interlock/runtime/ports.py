@@ -11,6 +11,7 @@ import random
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -24,6 +25,11 @@ T = TypeVar("T")
 
 LISTEN_BACKLOG = 1_024
 """Connections that the kernel holds while the loop is busy: the usual 100 overflow in a burst, at a second each."""
+_COMPUTES_SHARE = 0.1
+"""Of its time; what waits for a socket or a disk uses less, what computes beside a busy loop gets more."""
+_YOUNG_SECONDS = 0.0005
+_LOOK_AGAIN_SECONDS = 0.005
+_FUNCTIONS_KNOWN_MAX = 1_000
 
 
 class SystemClock:
@@ -172,6 +178,100 @@ class ThreadOffload:
         while (work := self._work.get()) is not None:
             work.run()
             del work  # Between two calls the thread keeps nothing of the last one alive.
+
+
+class FunctionThreads:
+    """Threads for the user's plain functions, each function with a queue of its own; the queues take turns.
+
+    A function that blocks may run on all threads. One that computes runs on one at a time: the others would not make
+    it faster, for only one thread interprets at any moment, but each of them would take a share of that from the loop.
+    What a function is like is learned from its runs. `functools.partial` objects are told apart by their function.
+    """
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._changed = threading.Condition()
+        self._waiting: dict[object, deque[_Work]] = {}
+        self._running: dict[object, list[_Run]] = {}
+        self._shares: dict[object, float] = {}
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"interlock-{name}-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, function: Callable[[], T]) -> Awaitable[T]:
+        work = _Work(function, asyncio.get_running_loop())
+        with self._changed:
+            self._waiting.setdefault(getattr(function, "func", function), deque()).append(work)
+            self._changed.notify()
+        return work.future
+
+    def close(self) -> None:
+        """Begin nothing more. What runs on is left to the end of the process: nothing can end a function in a thread."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    def _serve(self) -> None:
+        while (taken := self._take()) is not None:
+            kind, work = taken
+            run = _Run(time.pthread_getcpuclockid(threading.get_ident()))
+            with self._changed:
+                self._running.setdefault(kind, []).append(run)
+            work.run()
+            self._ended(kind, run)
+            del taken, work  # Between two calls the thread keeps nothing of the last one alive.
+
+    def _take(self) -> tuple[object, _Work] | None:
+        """The next work that may start, or None at the end."""
+        with self._changed:
+            while not self._closed:
+                for kind, queue in self._waiting.items():
+                    if self._may_start(kind):
+                        work = queue.popleft()
+                        del self._waiting[kind]
+                        if queue:
+                            self._waiting[kind] = queue
+                        return kind, work
+                # What computes today may block in a moment, and nobody tells.
+                self._changed.wait(_LOOK_AGAIN_SECONDS if self._waiting else None)
+        return None
+
+    def _may_start(self, kind: object) -> bool:
+        running = self._running.get(kind)
+        if not running:
+            return True
+        share = self._shares.get(kind)
+        return (max(run.share() for run in running) if share is None else share) < _COMPUTES_SHARE
+
+    def _ended(self, kind: object, run: _Run) -> None:
+        with self._changed:
+            share = run.share()
+            self._shares[kind] = (self._shares.get(kind, share) + share) / 2
+            running = self._running[kind]
+            running.remove(run)
+            if not running:
+                del self._running[kind]
+                if kind not in self._waiting and len(self._shares) > _FUNCTIONS_KNOWN_MAX:
+                    del self._shares[kind]
+            self._changed.notify()
+
+
+class _Run:
+    """A function on a thread: how much of its time it has computed. `clock` is the thread's."""
+
+    def __init__(self, clock: int) -> None:
+        self._clock = clock
+        self._begun = time.monotonic()
+        self._used = time.clock_gettime(clock)
+
+    def share(self) -> float:
+        """0 for one that only waits; what competes for the interpreter computes less than it would."""
+        elapsed = time.monotonic() - self._begun
+        return (time.clock_gettime(self._clock) - self._used) / elapsed if elapsed > _YOUNG_SECONDS else 1.0
 
 
 class DiskFiles:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import uvloop
 
-from interlock.runtime.ports import DiskFiles, SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.ports import DiskFiles, FunctionThreads, SystemClock, SystemNet, SystemRandom, ThreadOffload
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -176,3 +178,95 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         DiskFiles().write(target, b"content")
     assert DiskFiles().list(tmp_path) == [target]
+
+
+def test_functions_that_wait_run_side_by_side_and_one_that_computes_runs_on_one_thread_at_a_time() -> None:
+    under_way: dict[str, int] = {"wait": 0, "compute": 0}
+    most = dict(under_way)
+    lock = threading.Lock()
+
+    def entered(name: str, by: int) -> None:
+        with lock:
+            under_way[name] += by
+            most[name] = max(most[name], under_way[name])
+
+    together = threading.Barrier(3)
+
+    def wait(_: int) -> None:
+        entered("wait", 1)
+        together.wait(20)
+        entered("wait", -1)
+
+    def compute(_: int) -> None:
+        entered("compute", 1)
+        until = time.thread_time() + 0.02
+        while time.thread_time() < until:
+            sum(range(1_000))
+        entered("compute", -1)
+
+    async def scenario() -> None:
+        functions = FunctionThreads("functions", 4)
+        computing = [functions.run(partial(compute, number)) for number in range(6)]
+        waiting = [functions.run(partial(wait, number)) for number in range(3)]
+        await asyncio.gather(*waiting, *computing)
+        functions.close()
+
+    asyncio.run(scenario())
+    assert most == {"wait": 3, "compute": 1}
+
+
+def test_a_long_queue_of_one_function_does_not_hold_up_another() -> None:
+    order: list[str] = []
+    gate = threading.Event()
+
+    def first(_: int) -> None:
+        gate.wait(20)
+        order.append("first")
+
+    def second(_: int) -> None:
+        order.append("second")
+
+    async def scenario() -> None:
+        functions = FunctionThreads("functions", 1)
+        calls = [functions.run(partial(first, number)) for number in range(5)]
+        calls.append(functions.run(partial(second, 0)))
+        gate.set()
+        await asyncio.gather(*calls)
+        functions.close()
+
+    asyncio.run(scenario())
+    assert order.index("second") <= 1
+
+
+def test_functions_that_have_not_begun_when_the_threads_are_closed_never_begin() -> None:
+    begun: list[int] = []
+    gate = threading.Event()
+
+    async def scenario() -> None:
+        loop, first_began = asyncio.get_running_loop(), asyncio.Event()
+
+        def function(number: int) -> None:
+            begun.append(number)
+            loop.call_soon_threadsafe(first_began.set)
+            gate.wait(20)
+
+        functions = FunctionThreads("functions", 1)
+        calls = [functions.run(partial(function, number)) for number in range(3)]
+        await first_began.wait()
+        functions.close()
+        gate.set()
+        await calls[0]
+
+    asyncio.run(scenario())
+    assert begun == [0]
+
+
+def test_what_a_function_raises_reaches_whoever_asked_for_it() -> None:
+    async def scenario() -> None:
+        functions = FunctionThreads("functions", 1)
+        with pytest.raises(ZeroDivisionError):
+            await functions.run(partial(lambda number: 1 // number, 0))
+        assert await functions.run(partial(lambda number: number, 7)) == 7
+        functions.close()
+
+    asyncio.run(scenario())
