@@ -95,11 +95,11 @@ class Process:
         self._threads = {
             "store": ThreadOffload("store"),
             "read": ThreadOffload("read", threads=2),
-            "functions": ThreadOffload("functions", threads=FUNCTION_THREADS),
+            "functions": FunctionThreads("functions", FUNCTION_THREADS),
             "log": ThreadOffload("log"),
         }
         self._folder = (settings.store_file() or settings.folder / ".interlock" / "memory").parent
-        self._token, self._token_is_new = first_token(self._folder / TOKEN_FILE, os.urandom)  # noqa: TID251  # a secret
+        self._token, self._token_is_new = first_token(self._folder / TOKEN_FILE, os.urandom)  # noqa: TID251  # secrets
         self._lines = Lines(self._threads["log"], _write_stderr)
         # Calls are many; what a lane made of them is what a person follows.
         self._recent = Recent(self._clock, QUIET - {"settlement.committed"})
