@@ -7,6 +7,7 @@ BIN := .venv/bin
 INTERLOCK := $(BIN)/interlock
 SEEDS ?= 1000
 ARGS ?=
+ONLY ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format docs sim bench clean
@@ -50,8 +51,8 @@ docs: install ## write the pages of the reference that come from the code
 sim: install ## the engine under seeded faults: SEEDS=1000, or SEED=S to replay one
 	@$(BIN)/python -m interlock.testing.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
-bench: install ## rates as ratios of one run on this machine
-	@$(BIN)/python -m bench $(ARGS)
+bench: install ## rates as ratios of one run on this machine (ONLY=intake for one)
+	@$(BIN)/python -m bench $(ONLY) $(ARGS)
 
 clean: ## remove the environment and every cache
 	@rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis build dist

@@ -1,4 +1,4 @@
-"""The engine as a process of production has it, put together from the same parts: ports, telemetry, store and server."""
+"""The engine as a process of production has it, made of the same parts: ports, telemetry, store and server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from interlock.journal.memory import MemoryStore
 from interlock.journal.ports import Store
 from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
 from interlock.runtime.compose import Engine, World
-from interlock.runtime.ports import SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.ports import FunctionThreads, SystemClock, SystemNet, SystemRandom, ThreadOffload
 from interlock.runtime.serve import FUNCTION_THREADS, SWITCH_INTERVAL_SECONDS
 from interlock.security.access import bearers
 from interlock.spec.plan import Plan
@@ -55,10 +55,10 @@ class Composed:
         self._threads = {
             "store": ThreadOffload("store"),
             "read": ThreadOffload("read", threads=2),
-            "functions": ThreadOffload("functions", threads=FUNCTION_THREADS),
+            "functions": FunctionThreads("functions", FUNCTION_THREADS),
             "log": ThreadOffload("log"),
         }
-        self._log = Path(os.devnull).open("wb", buffering=0)
+        self._log = Path(os.devnull).open("wb", buffering=0)  # noqa: SIM115  # closed with the threads
         self._lines = Lines(self._threads["log"], self._log.write)
         sinks: list[Emit] = [JsonLog(self._lines, self.clock.now), Metrics(tuple, "bench"), Recent(self.clock)]
         self.emit: Emit = Fan([*sinks, listener] if listener else sinks)

@@ -10,9 +10,10 @@ import asyncio
 import gc
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import uvloop
@@ -48,7 +49,7 @@ class Case(NamedTuple):
     function: Callable[[Any, Any], Awaitable[Any]]
     drafts: Callable[[Shop], Iterator[Draft]]
     others: int
-    how: dict[str, Any] = {}
+    how: Mapping[str, Any] = MappingProxyType({})
 
 
 def run(extent: Extent) -> Table:

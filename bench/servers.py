@@ -150,9 +150,11 @@ async def relay(folder: Path, argument: str) -> AsyncIterator[int]:
 async def relay_aiohttp(folder: Path, argument: str) -> AsyncIterator[int]:
     """The same engine, with aiohttp at the far end of its layers."""
     own = _relaying()
-    async with aiohttp_transport(f"http://127.0.0.1:{argument}") as transport:
-        async with Composed(plan(own, _sink(argument)), folder, transport) as composed:
-            yield await composed.listen()
+    async with (
+        aiohttp_transport(f"http://127.0.0.1:{argument}") as transport,
+        Composed(plan(own, _sink(argument)), folder, transport) as composed,
+    ):
+        yield await composed.listen()
 
 
 def _sink(port: str) -> dict[str, HttpBinding]:
