@@ -209,7 +209,7 @@ class FunctionThreads:
         return work.future
 
     def close(self) -> None:
-        """Begin nothing more. What runs on is left to the end of the process: nothing can end a function in a thread."""
+        """Begin nothing more. What runs is left to the end of the process: nothing can end a function in a thread."""
         with self._changed:
             self._closed = True
             self._waiting.clear()

@@ -33,7 +33,7 @@ from interlock.runtime.admin import Parts, admin_app, admin_server
 from interlock.runtime.compose import Engine, World
 from interlock.runtime.gauges import readings
 from interlock.runtime.listen import base_url, bound, tls_of
-from interlock.runtime.ports import FunctionThreads, LISTEN_BACKLOG, SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.ports import LISTEN_BACKLOG, FunctionThreads, SystemClock, SystemNet, SystemRandom, ThreadOffload
 from interlock.runtime.reload import Reload
 from interlock.runtime.secrets import SourcedSecrets
 from interlock.runtime.settings import ListenSettings, Settings, Setup
