@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from interlock.core.ports import Access, Emit, Verify
 from interlock.edge.admission import Admission, Level
 from interlock.edge.events import EventsEndpoint
 from interlock.edge.problem import refuse
-from interlock.edge.router import Found, Options, Route, Router
+from interlock.edge.router import Endpoint, Found, Options, Route, Router
 from interlock.edge.webhook import WebhookEndpoint
 from interlock.journal.ports import Journal
 from interlock.spec.plan import Plan, WebhookSpec
@@ -36,11 +36,11 @@ class DataPlane:
     ) -> None:
         self._admission = Admission(journal, emit)
         events = EventsEndpoint(plan.types, access, self._admission, emit)
-        routes = [Route("POST", EVENTS_PATH, events)]
+        routes = [Route("POST", EVENTS_PATH, _named(EVENTS_PATH, events))]
         for webhook in plan.webhooks:
             inbox = plan.subscriptions[webhook.inbox]
             endpoint = WebhookEndpoint(webhook, inbox, plan.types, verify(webhook), self._admission, emit)
-            routes.append(Route(webhook.method, webhook.path, endpoint))
+            routes.append(Route(webhook.method, webhook.path, _named(webhook.path, endpoint)))
         self._router = Router(routes)
 
     @property
@@ -62,3 +62,13 @@ class DataPlane:
             exchange.respond(204, [("allow", found.allow)])
         else:
             refuse(exchange, found)
+
+
+def _named(path: str, endpoint: Endpoint) -> Endpoint:
+    """The endpoint, after the exchange was told by which route it answers."""
+
+    def named(exchange: Exchange, params: Mapping[str, str]) -> None:
+        exchange.route = path
+        endpoint(exchange, params)
+
+    return named

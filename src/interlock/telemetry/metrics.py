@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -33,7 +33,7 @@ class Rule(NamedTuple):
         metric: the metric's name; a counter's without `_total`.
         help: one sentence.
         labels: label name -> field name.
-        amount: the field that holds how many, or how long in µs; None counts one.
+        amount: the field that holds how many, or how long in µs (one or a list of them); None counts one.
         kind: how it is added up.
         buckets: of a histogram, in seconds.
     """
@@ -135,9 +135,18 @@ RULES: Final[tuple[Rule, ...]] = (
         HTTP_BUCKETS,
     ),
     Rule(
+        "http.served",
+        "http_server_request_duration_seconds",
+        "Duration of requests to the data and the control port.",
+        {"http_request_method": "method", "http_route": "route", "http_response_status_code": "status"},
+        "durations_us",
+        "seconds",
+        HTTP_BUCKETS,
+    ),
+    Rule(
         "control.request",
         "http_server_request_duration_seconds",
-        "Duration of requests to the control port.",
+        "Duration of requests to the data and the control port.",
         {"http_request_method": "method", "http_route": "route", "http_response_status_code": "status"},
         "duration_us",
         "seconds",
@@ -199,11 +208,14 @@ class Metrics:
 
     def __init__(self, readings: Callable[[], Iterable[Reading]], version: str, rules: Sequence[Rule] = RULES) -> None:
         self._registry = CollectorRegistry()
-        self._fed: dict[str, list[_Series]] = {}
+        self._fed: dict[str, list[tuple[_Series, str | None]]] = {}
+        named: dict[str, _Series] = {}
         for rule in rules:
-            series = _Seconds(rule) if rule.kind == "seconds" else _Count(rule)
-            self._fed.setdefault(rule.record, []).append(series)
-            self._registry.register(series)
+            series = named.get(rule.metric)
+            if series is None:
+                series = named[rule.metric] = _Seconds(rule) if rule.kind == "seconds" else _Count(rule)
+                self._registry.register(series)
+            self._fed.setdefault(rule.record, []).append((series, rule.amount))
         self._registry.register(_Gauges(readings, version))
         ProcessCollector(registry=self._registry)
 
@@ -212,8 +224,8 @@ class Metrics:
         return record in self._fed
 
     def __call__(self, record: str, /, **fields: object) -> None:
-        for series in self._fed.get(record, ()):
-            series.add(fields)
+        for series, amount in self._fed.get(record, ()):
+            series.add(fields, amount)
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """The exposition and its media type: OpenMetrics if `accept` (the request's header) asks for it."""
@@ -230,21 +242,27 @@ class _Series(Collector):
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
         self._fields = tuple(rule.labels.values())
-        self._amount = rule.amount
         self._cells: dict[tuple[object, ...], list[int]] = {}
         self._shown: dict[tuple[str, ...], list[int]] = {}
 
-    def add(self, fields: Mapping[str, object]) -> None:
+    def add(self, fields: Mapping[str, object], amount_field: str | None) -> None:
         """Count one record. What cannot be counted or cannot name a series is left out."""
-        amount = 1 if self._amount is None else fields.get(self._amount)
-        if type(amount) is not int or amount < 0:
+        amount = 1 if amount_field is None else fields.get(amount_field)
+        if type(amount) is int and amount >= 0:
+            amounts = [amount]
+        elif type(amount) is list:
+            amounts = [each for each in cast("list[object]", amount) if type(each) is int and each >= 0]
+        else:
             return
         seen = tuple([fields.get(name) for name in self._fields])
         try:
             cell = self._cells.get(seen)
         except TypeError:  # a list or a mapping names no series
             return
-        self.count(self._cell(seen) if cell is None else cell, amount)
+        if cell is None:
+            cell = self._cell(seen)
+        for each in amounts:
+            self.count(cell, each)
 
     def count(self, cell: list[int], amount: int) -> None:
         """Add to one combination's numbers."""
@@ -255,11 +273,14 @@ class _Series(Collector):
         return ()
 
     def _cell(self, seen: tuple[object, ...]) -> list[int]:
-        full = len(self._cells) >= SERIES_MAX
-        labels = tuple(_OTHER if full else label(*pair) for pair in zip(self._fields, seen, strict=True))
+        labels = tuple(label(*pair) for pair in zip(self._fields, seen, strict=True))
+        if labels not in self._shown and len(self._shown) >= SERIES_MAX:
+            labels = tuple(_OTHER for _ in labels)
         cell = self._shown.setdefault(labels, [0] * (len(self._rule.buckets) + 2))
-        if not full:
-            self._cells[seen] = cell
+        # What was seen may be anything a peer writes; many of them become one series, which must keep its room.
+        if len(self._cells) >= SERIES_MAX:
+            self._cells.clear()
+        self._cells[seen] = cell
         return cell
 
 

@@ -104,6 +104,12 @@ _ALL: Final[tuple[Record, ...]] = (
         "function.log", "info", "A user's function said something.", ("message", "event", "subscription", "attempt")
     ),
     Record(
+        "http.served",
+        "debug",
+        "Answers of the data port within a second, of one method, route and status; one duration for each.",
+        ("method", "route", "status", "durations_us"),
+    ),
+    Record(
         "intake.refused",
         "warning",
         "A request was refused because the store could not take it.",

@@ -19,6 +19,7 @@ from interlock.core.ports import Clock, Emit
 from interlock.wire import refusals
 from interlock.wire.answers import CONTINUE, AnswerHeads
 from interlock.wire.deadlines import NEVER, Sweeper
+from interlock.wire.durations import Durations
 from interlock.wire.exchange import App, Fields, Head, Refusal
 from interlock.wire.head import LINE_BYTES_BESIDES_TARGET_MAX, HeadReader
 from interlock.wire.served import Served
@@ -61,6 +62,7 @@ class Shared(NamedTuple):
     heads: AnswerHeads
     sweeper: Sweeper
     roster: Roster
+    durations: Durations
 
 
 class Roster(Protocol):
@@ -224,6 +226,7 @@ class Connection(asyncio.Protocol):
             self.refuse(framed)
             return False
         served = self._served = Served(self, framed, self._shared.reader.names)
+        served.began = self._shared.clock.monotonic()
         self.due = NEVER
         try:
             self._shared.app(served)
@@ -323,6 +326,8 @@ class Connection(asyncio.Protocol):
         served = self._served
         if served is None:
             return
+        shared = self._shared
+        shared.durations.add((served.head.method, served.route, served.status), shared.clock.monotonic() - served.began)
         if not keep or not self.may_keep:
             self._served = None
             self._leave(lingering=not served.body_over)

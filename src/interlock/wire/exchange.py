@@ -65,7 +65,13 @@ class Sink(Protocol):
 
 
 class Exchange(Protocol):
-    """One request and its answer. All calls are made on the loop; none blocks; none raises for what the peer does."""
+    """One request and its answer. All calls are made on the loop; none blocks; none raises for what the peer does.
+
+    Attributes:
+        route: for the app to say by which of its routes it answers (`/orders/{id}`), so that durations have a name.
+    """
+
+    route: str
 
     @property
     def head(self) -> Head: ...

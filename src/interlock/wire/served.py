@@ -68,10 +68,13 @@ class Served:
         "_then",
         "answer",
         "answered",
+        "began",
         "body_over",
         "engaged",
         "head",
         "paused",
+        "route",
+        "status",
     )
 
     def __init__(self, carrier: Carrier, framed: Framed, names: Names) -> None:
@@ -88,6 +91,9 @@ class Served:
         self.engaged = False
         self.answered = False
         self.paused = False
+        self.route = ""
+        self.status = 0
+        self.began = 0
 
     @property
     def closed(self) -> bool:
@@ -206,6 +212,7 @@ class Served:
         if carrier is None or self.answered:
             return
         self.engaged = True
+        self.status = status
         keep = self._keep_alive and carrier.may_keep and (self.body_over or self._reads_on)
         carries = has_body(self.head.method, status)
         try:
@@ -236,6 +243,7 @@ class Served:
         if carrier is None or self.answered:
             return _Nowhere()
         self.engaged = True
+        self.status = status
         carries = has_body(self.head.method, status)
         chunked = carries and length is None and self.head.version == "HTTP/1.1"
         keep = self._keep_alive and carrier.may_keep and (self.body_over or self._reads_on)

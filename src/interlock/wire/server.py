@@ -9,6 +9,7 @@ from interlock.core.ports import Clock, Emit, Listening, Net
 from interlock.wire.answers import AnswerHeads
 from interlock.wire.connection import Connection, Refuse, ServerLimits, Shared
 from interlock.wire.deadlines import NEVER, Sweeper
+from interlock.wire.durations import Durations
 from interlock.wire.exchange import App
 from interlock.wire.head import HeadReader
 
@@ -19,7 +20,7 @@ class Server:
     Args:
         app: called with each exchange on the loop; what it raises is emitted as `wire.app-failed` and answered 500.
         clock: for the deadlines of connections and the date of answers.
-        emit: takes the records `wire.refused`, `wire.app-failed` and `wire.drained`.
+        emit: takes the records `wire.refused`, `wire.app-failed`, `wire.drained` and `http.served`.
         refuse: renders what the server itself refuses.
         limits: the bounds; each has a status of its own (408, 413, 414, 431, 503).
         hosts: the names (or `name:port`) that are answered for; None for all.
@@ -47,7 +48,10 @@ class Server:
         reader = HeadReader(
             target_bytes_max=limits.target_bytes_max, header_count_max=limits.header_count_max, hosts=hosts
         )
-        self._shared = Shared(app, clock, emit, refuse, limits, reader, AnswerHeads(clock), self._sweeper, self)
+        self._durations = Durations(clock, emit)
+        self._shared = Shared(
+            app, clock, emit, refuse, limits, reader, AnswerHeads(clock), self._sweeper, self, self._durations
+        )
 
     @property
     def connections(self) -> int:
@@ -90,6 +94,7 @@ class Server:
         self._connections.discard(connection)
         if not self._connections:
             self._sweeper.stop()
+            self._durations.tell()
             if self._emptied is not None and not self._emptied.done():
                 self._emptied.set_result(None)
 

@@ -36,6 +36,7 @@ class FakeExchange:
     def __init__(self, method: str, target: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
         path, _, query = target.partition("?")
         self.head = Head(method, target, path, query, "HTTP/1.1", list(headers), "192.0.2.7", len(body))
+        self.route = ""
         self.sent = body
         self.answers: list[tuple[int, Fields, bytes]] = []
         self.collected = False

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.unit.edge.plane import TOKEN, Plane, cloud_event
+from tests.unit.edge.plane import TOKEN, FakeExchange, Plane, cloud_event
 
 BATCH = "application/cloudevents-batch+json"
 BINARY = [("ce-specversion", "1.0"), ("ce-id", "e-1"), ("ce-source", "/till/4"), ("ce-type", "payment.settled@1")]
@@ -267,3 +267,12 @@ def test_unknown_routes_and_methods_are_problems_too():
     options = plane.send("OPTIONS", "/events")
     assert (options.status, options.fields["allow"]) == (204, "OPTIONS, POST")
     assert plane.send("OPTIONS", "*").status == 404
+
+
+def test_an_answer_is_counted_under_its_route_and_one_without_under_none() -> None:
+    plane = Plane()
+    assert plane.post_json(cloud_event()).route == "/events"
+    assert plane.from_sensor(b"{}").route.startswith("/hooks/")
+    stranger = FakeExchange("GET", "/wp-login.php")
+    plane.app(stranger)
+    assert (stranger.status, stranger.route) == (404, "")

@@ -55,6 +55,28 @@ def test_an_unknown_http_method_does_not_become_a_label() -> None:
     assert "BREW" not in page(metrics)
 
 
+def test_methods_that_a_peer_makes_up_do_not_take_the_room_of_others() -> None:
+    metrics = fresh(TIMED)
+    for n in range(SERIES_MAX + 50):
+        metrics("http.done", method=f"BREW{n}", duration_us=1)
+    metrics("http.done", method="GET", duration_us=1)
+    text = page(metrics)
+    assert f'_count{{http_request_method="_OTHER"}} {SERIES_MAX + 50}.0' in text
+    assert '_count{http_request_method="GET"} 1.0' in text
+
+
+def test_a_list_of_durations_counts_each_and_two_records_may_feed_one_metric() -> None:
+    many = TIMED._replace(record="http.many", amount="durations_us")
+    metrics = fresh(TIMED, many)
+    metrics("http.done", method="GET", duration_us=250_000)
+    metrics("http.many", method="GET", durations_us=[50_000, 100_000, "?", -1])
+    text = page(metrics)
+    assert text.count("# TYPE http_server_request_duration_seconds histogram") == 1
+    assert '_bucket{http_request_method="GET",le="0.1"} 2.0' in text
+    assert '_count{http_request_method="GET"} 3.0' in text
+    assert '_sum{http_request_method="GET"} 0.4' in text
+
+
 def test_label_combinations_are_bounded_and_nothing_is_lost_from_the_sum() -> None:
     metrics = fresh(COUNT)
     for n in range(SERIES_MAX + 50):

@@ -652,13 +652,13 @@ def test_an_idle_connection_is_closed_and_one_whose_app_thinks_is_not():
     asyncio.run(scenario())
 
 
-def test_there_is_one_timer_for_all_connections_and_none_without():
+def test_there_are_two_timers_for_all_connections_and_none_without():
     async def scenario() -> None:
         here = site()
         lines = [here.connect() for _ in range(100)]
         for line in lines:
             line.feed(GET)
-        assert sum(timer.callback is not None for _, _, timer in here.clock._timers) == 1
+        assert sum(timer.callback is not None for _, _, timer in here.clock._timers) == 2  # deadlines, durations
         for line in lines:
             line.lose()
         assert here.clock.next_at() is None
