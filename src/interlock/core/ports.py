@@ -5,14 +5,17 @@ Instants are integer microseconds since the Unix epoch, UTC; durations are integ
 
 from __future__ import annotations
 
-import ssl
-from asyncio import BaseProtocol, Transport
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 from interlock.core.event import Event, Shard
+
+if TYPE_CHECKING:
+    # A user's module imports this file by way of the vocabulary, and needs neither: they are half of its time.
+    import ssl
+    from asyncio import BaseProtocol, Transport
 
 T = TypeVar("T")
 
