@@ -40,6 +40,8 @@ _SPECIFIED: Final = frozenset(
 )
 _REQUIRED: Final = ("id", "source", "type")
 _NOT_ATTRIBUTES: Final = frozenset({"data", "data_base64"})
+_FIELDS: Final = {f"ce-{name}": name for name in _SPECIFIED - {"datacontenttype"}} | {"content-type": "datacontenttype"}
+"""The fields that most requests have, and nothing but these."""
 
 Members = dict[str, msgspec.Raw]
 _read_event: Final = msgspec.json.Decoder(Members).decode
@@ -56,11 +58,15 @@ class CloudEvent(NamedTuple):
 
     def extensions(self) -> tuple[tuple[str, str], ...]:
         """The attributes that the specification does not name, in the order of their names."""
+        if self.attributes.keys() <= _SPECIFIED:
+            return ()
         return tuple(sorted(item for item in self.attributes.items() if item[0] not in _SPECIFIED))
 
 
 def mode_of(media_type: str) -> Mode | Refused:
     """How a request with this Content-Type carries its events; media types are matched in any case."""
+    if media_type == JSON_MEDIA_TYPE:
+        return "binary"
     essence = media_type.partition(";")[0].strip(" \t").lower()
     if not essence.startswith("application/cloudevents"):
         return "binary"
@@ -84,6 +90,8 @@ def charset_of(media_type: str) -> str:
 
 def is_json(media_type: str) -> bool:
     """Whether a payload of this media type is a JSON document in UTF-8."""
+    if media_type == JSON_MEDIA_TYPE:
+        return True
     essence = media_type.partition(";")[0].strip(" \t").lower()
     known = essence in {JSON_MEDIA_TYPE, "text/json"} or (essence.endswith("+json") and "/" in essence)
     return known and charset_of(media_type) in {"", "utf-8", "us-ascii"}
@@ -97,15 +105,15 @@ def binary(headers: Sequence[tuple[str, str]], body: bytes) -> CloudEvent:
     """
     attributes: dict[str, str] = {}
     for field, value in headers:
-        if field == "content-type":
-            name = "datacontenttype"
-        elif field.startswith("ce-"):
+        name = _FIELDS.get(field)
+        if name is None:
+            if not field.startswith("ce-"):
+                continue
             name = field[3:]
             if name == "datacontenttype" or name in _NOT_ATTRIBUTES or not _ATTRIBUTE.fullmatch(name):
                 raise _malformed("is not the field of an attribute", header=field)
+        if name != "datacontenttype" and (value[:1] == '"' or "%" in value or not value.isascii()):
             value = _field_value(field, value)
-        else:
-            continue
         if name in attributes:
             raise _malformed("comes more than once", header=field)
         attributes[name] = value
@@ -161,7 +169,7 @@ def _field_value(field: str, value: str) -> str:
     quoted = _QUOTED.fullmatch(value)
     if quoted:
         value = re.sub(r"\\(.)", r"\1", quoted[1])
-    if value.isascii() and "%" not in value:
+    if value.isascii() and "%" not in value:  # it was only quoted
         return value
     try:
         return unquote_to_bytes(value.encode("latin-1")).decode()
@@ -205,20 +213,27 @@ def _checked(attributes: dict[str, str], data: bytes, prefix: str) -> CloudEvent
     for name in _REQUIRED:
         if not attributes.get(name):
             raise _attribute(name, prefix, "is required and must not be empty")
-    if len(attributes.keys() - _SPECIFIED) > _EXTENSIONS_MAX:
+    if len(attributes) > _EXTENSIONS_MAX and len(attributes.keys() - _SPECIFIED) > _EXTENSIONS_MAX:
         raise _attribute("", prefix, f"more than {_EXTENSIONS_MAX} extensions")
-    for name, value in attributes.items():
-        bound = limits.ID_CHARS_MAX if name in {"id", "type"} else _VALUE_CHARS_MAX
-        if len(value) > bound:
-            raise _attribute(name, prefix, f"is longer than {bound} characters")
-        if not (value.isascii() and value.isprintable()) and _FORBIDDEN.search(value):
-            raise _attribute(name, prefix, "holds a character that a CloudEvents string must not hold")
+    together = "".join(attributes.values())
+    # Almost always all of them are as short and as plain as each must be.
+    if len(together) > limits.ID_CHARS_MAX or not (together.isascii() and together.isprintable()):
+        _check_values(attributes, prefix)
     for name in ("subject", "dataschema"):
         if attributes.get(name) == "":
             raise _attribute(name, prefix, "must not be empty")
     if "time" in attributes and not _is_time(attributes["time"]):
         raise _attribute("time", prefix, "is not an RFC 3339 timestamp")
     return CloudEvent(attributes, data)
+
+
+def _check_values(attributes: Mapping[str, str], prefix: str) -> None:
+    for name, value in attributes.items():
+        bound = limits.ID_CHARS_MAX if name in {"id", "type"} else _VALUE_CHARS_MAX
+        if len(value) > bound:
+            raise _attribute(name, prefix, f"is longer than {bound} characters")
+        if not (value.isascii() and value.isprintable()) and _FORBIDDEN.search(value):
+            raise _attribute(name, prefix, "holds a character that a CloudEvents string must not hold")
 
 
 def _is_time(text: str) -> bool:
