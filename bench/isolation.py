@@ -32,8 +32,8 @@ from interlock.core.requests import LaneRequest, encode_request, request_key
 from interlock.journal.ports import CellWrite
 from interlock.spec.plan import HttpBinding
 
-ROUNDS = 5
-EVENTS = 40_000
+ROUNDS = 3
+EVENTS = 20_000
 BACKLOG = 100_000
 OTHERS_KEEP = 0.90
 BESIDE_A_BURNT_CORE = 0.5
@@ -299,7 +299,7 @@ async def _million(backlog: int) -> Told:
             kept = await others(2 * EVENTS) / before
             states = [state for state in fleet.states() if state.stragglers or state.behind]
             (state,) = states
-            marks = sum(1 for lane in fleet.lanes() if lane.turn for _ in lane.turn.marked_lines())
+            marks = sum(1 for lane in fleet.lanes() if lane.turn for _ in lane.turn.marks)
             assert (state.stragglers, marks, state.behind) == (1, 1, backlog - 1), state
             halts = False
             begun = time.perf_counter()

@@ -411,7 +411,7 @@ def _state(lane: Lane) -> LaneState:
     id = lane.id
     if turn is None:
         return LaneState(id.subscription, id.shard, False, 0, 0, 0, 0, 0, 0, lane.paused)
-    behind = sum(mark.count for mark in turn.marked_lines())
+    behind = sum(line.count for line in turn.marks)
     return LaneState(
         id.subscription,
         id.shard,

@@ -22,8 +22,9 @@ from interlock.core.requests import Answer, LaneRequest, encode_request
 from interlock.delivery import deadletter
 from interlock.delivery.attempt import Ended, Ports, Program, Run, Work
 from interlock.delivery.schedule import Terms, is_suspect
+from interlock.delivery.start import Failed, Start
 from interlock.delivery.tail import Tails
-from interlock.delivery.turn import Failed, Start, Turn
+from interlock.delivery.turn import Turn
 from interlock.journal.ports import (
     Batch,
     CellWrite,
@@ -247,8 +248,8 @@ class Lane:
 
     async def _claim(self, turn: Turn) -> None:
         """Bring the next events of marked keys: fetch those whose offsets are known, scan for the others (rule 3)."""
-        waiting = [line for line in turn.claims.values() if line.count and not line.claimed]
-        turn.claims = {line.key or "": line for line in waiting}
+        waiting = [line for line in turn.marks.claims.values() if line.count and not line.claimed]
+        turn.marks.claims = {line.key or "": line for line in waiting}
         known = [line for line in waiting if line.passed]
         if known:
             share = max(1, FETCH_EVENTS_MAX // len(known))
@@ -259,23 +260,25 @@ class Lane:
                 return
             for line, some in wanted:
                 turn.claimed(line, [next(events) for _ in some])
-                turn.claims.pop(line.key or "", None)
+                turn.marks.claims.pop(line.key or "", None)
         elif waiting:
             await self._scan(turn)
             self._again = True
 
     async def _scan(self, turn: Turn) -> None:
         """One scan serves all marked keys; it goes at most 10,000 events far before other work gets its turn."""
-        at = turn.scan_from()
-        end = max(line.last for line in turn.claims.values())
+        at = turn.marks.scan_from()
+        end = max(line.last for line in turn.marks.claims.values())
         seen = 0
-        while at is not None and at <= end and seen < limits.SCAN_EVENTS_PER_TURN and turn.unremembered:
+        while (
+            at is not None and at <= end and seen < limits.SCAN_EVENTS_PER_TURN and turn.marks.scan_from() is not None
+        ):
             types, until = turn.types_after(at - 1)
             batch = await self._log_from(at, types)
             if self.turn is not turn:
                 return
             last = batch.upto if until is None else min(batch.upto, until)
-            turn.scanned(batch.events, at, last)
+            turn.marks.scanned(batch.events, at, last)
             seen += len(batch.events)
             at = last + 1
 
@@ -352,7 +355,7 @@ class Lane:
         """Whether a look at everything would find something to do now."""
         behind = turn.read_to < self.crew.journal.bounds(self.id.shard)[1] and turn.room() > 0
         startable = turn.ready_now(self.crew.ports.clock.now()) and self._lease_lasts()
-        return behind or startable or bool(turn.claims or self.requests)
+        return behind or startable or bool(turn.marks.claims or self.requests)
 
     def _lease_lasts(self) -> bool:
         """Rule 2: no attempt starts that could outlive the lease."""

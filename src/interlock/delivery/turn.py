@@ -7,49 +7,21 @@ keep the conservation equation at every moment, not only at commits.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from heapq import heappop, heappush
-from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
 from interlock.core import limits
 from interlock.core.cursor import Attempt, Counters, CursorId, Row, Success
 from interlock.core.event import Event
-from interlock.core.outcome import Later, Reject, Unavailable, Unknown
+from interlock.core.outcome import Unavailable
 from interlock.delivery import schedule
 from interlock.delivery.changes import Changes
 from interlock.delivery.keys import Line
+from interlock.delivery.marks import Marks
+from interlock.delivery.start import Failed, Start
 from interlock.journal.ports import Opened, Settlement
-
-Origin = Literal["window", "row", "mark"]
-
-
-class Start:
-    """An attempt that is to run or runs.
-
-    `event` is None where the log has to be asked for it; `row` is its straggler.
-    """
-
-    __slots__ = ("event", "line", "offset", "origin", "row", "started_at")
-
-    def __init__(
-        self, offset: int, line: Line, origin: Origin, event: Event | None, row: Row | None, started_at: int
-    ) -> None:
-        self.offset = offset
-        self.line = line
-        self.origin: Origin = origin
-        self.event = event
-        self.row = row
-        self.started_at = started_at
-
-
-class Failed(NamedTuple):
-    """An attempt that did not end well. `memo` are the results of its finished calls; b"" leaves what is stored."""
-
-    outcome: Later | Reject | Unavailable | Unknown
-    attempt: Attempt | None
-    memo: bytes = b""
 
 
 class Turn:
@@ -93,10 +65,8 @@ class Turn:
         self.rows: dict[int, Row] = {}
         self.running: dict[int, Start] = {}
         self.ready: deque[Line] = deque()
-        self.claims: dict[str, Line] = {}
+        self.marks = Marks(self.lines)
         self.timers: list[tuple[int, int]] = []
-        self.remembered = 0
-        self.marked = 0
         self.paused = False
         self.stopping = False
         self.held_until = opened.former_until if self._must_wait(opened, now) else 0
@@ -130,8 +100,7 @@ class Turn:
             self._queue(line)
         for mark in opened.marks:
             line = self.line(mark.key, mark.first)
-            line.first, line.last, line.count, line.known_to = mark.first, mark.last, mark.count, mark.first - 1
-            self.marked += 1
+            self.marks.enter(line, mark)
             self._queue(line)
 
     def _recover(self, line: Line, row: Row, now: int, crashed: bool) -> None:
@@ -149,14 +118,14 @@ class Turn:
     def room(self) -> int:
         """How many further offsets may be read now."""
         self._advance()
-        if self.stopping or len(self.rows) + self.marked >= limits.BLOCKED_KEYS_MAX:
+        if self.stopping or self.systemic:
             return 0
         return self.floor + limits.WINDOW_OFFSETS - self.read_to
 
     @property
     def systemic(self) -> bool:
         """So many keys are blocked that the fault is not theirs (rule 13)."""
-        return len(self.rows) + self.marked >= limits.BLOCKED_KEYS_MAX
+        return len(self.rows) + self.marks.count >= limits.BLOCKED_KEYS_MAX
 
     def types_after(self, after: int) -> tuple[frozenset[str] | None, int | None]:
         """The types that hold at `after + 1`, and the last offset that they hold for (None: open end) (rule 5)."""
@@ -267,7 +236,7 @@ class Turn:
             line.window.popleft()
             return Start(head, line, "window", self.window.pop(head), None, now)
         if not line.claimed:
-            self.claims[line.key or ""] = line
+            self.marks.claims[line.key or ""] = line
             return None
         return Start(line.claimed[0].offset, line, "mark", line.claimed[0], None, now)
 
@@ -503,51 +472,18 @@ class Turn:
         return True
 
     def _fold(self, line: Line, offset: int) -> None:
-        self.marked += line.count == 0
-        self.remembered += line.fold(offset, self.remembered < limits.PASSED_OFFSETS_PER_LANE)
+        self.marks.fold(line, offset)
         self.above |= 1 << (offset - self.floor - 1)
         self.changes.mark(line)
 
     def _consume(self, line: Line) -> None:
-        line.consume()
-        self.marked -= line.count == 0
+        self.marks.consume(line)
         self.changes.mark(line)
 
     def claimed(self, line: Line, events: Sequence[Event]) -> None:
-        """Events of the mark that were fetched for the offsets at the front of `passed`."""
-        assert line.passed is not None, "only remembered offsets are fetched"
-        if line.claimed is None:
-            line.claimed = deque()
-        for event in events:
-            assert line.passed.popleft() == event.offset, "events come in the order asked"
-            line.claimed.append(event)
-        self.remembered -= len(events)
+        """The next events of the key's mark have been fetched."""
+        self.marks.claimed(line, events)
         self._queue(line)
-
-    def scanned(self, events: Sequence[Event], first: int, last: int) -> None:
-        """A scan has read `[first, last]`: remember what it found for marked keys, as far as nothing is missing."""
-        for event in events:
-            line = self.lines.get(event.draft.key or "")
-            if line is None or not line.count or not first - 1 <= line.known_to < event.offset <= min(line.last, last):
-                continue
-            self.remembered += line.remember(event.offset)
-        for line in self.claims.values():
-            if line.count and line.known_to >= first - 1 and not line.full:
-                # Not beyond the mark: what is folded into it later has not been looked for.
-                line.known_to = max(line.known_to, min(last, line.last))
-                assert line.passed or line.known_to < line.last, (
-                    f"the mark of {line.key!r} counts events that are not there"
-                )
-
-    @property
-    def unremembered(self) -> bool:
-        """Some key waits for its mark's next event, and no offset of it is known."""
-        return any(line.count and not line.passed for line in self.claims.values())
-
-    def scan_from(self) -> int | None:
-        """The offset from which a scan has to read for the keys that wait for one, or None."""
-        starts = [max(line.known_to + 1, line.first) for line in self.claims.values() if line.count and not line.passed]
-        return min(starts, default=None)
 
     # Time.
 
@@ -618,13 +554,9 @@ class Turn:
 
     def equation(self) -> tuple[int, int]:
         """Both sides of the conservation equation as they stand in memory."""
-        behind = sum(line.count for line in self.marked_lines())
+        behind = sum(line.count for line in self.marks)
         left = self.floor - self.start_offset + self.above.bit_count()
         return left, self.delivered + self.filtered + self.discarded + self.dead + len(self.rows) + behind
-
-    def marked_lines(self) -> Iterator[Line]:
-        """The lines that have a mark."""
-        return (line for line in self.lines.values() if line.count)
 
     def _advance(self) -> None:
         """Move the floor over the bits that stand right above it."""

@@ -9,7 +9,8 @@ from interlock.core.event import Draft, Event, Shard
 from interlock.core.limits import US_PER_HOUR, US_PER_SECOND
 from interlock.core.outcome import Later, Reject, Unavailable
 from interlock.delivery.schedule import Terms
-from interlock.delivery.turn import Failed, Start, Turn
+from interlock.delivery.start import Failed, Start
+from interlock.delivery.turn import Turn
 from interlock.journal.ports import Batch, Opened, Settlement
 from interlock.spec.plan import OnDead, RetryPolicy
 
@@ -182,15 +183,15 @@ class Driver:
 
     def claim(self) -> None:
         turn = self.turn
-        for line in [line for line in turn.claims.values() if line.count and not line.claimed]:
+        for line in [line for line in turn.marks.claims.values() if line.count and not line.claimed]:
             if line.passed:
                 some = list(line.passed)[: self.chance.randint(1, 50)]
                 turn.claimed(line, [self.log.events[offset - 1] for offset in some])
-        turn.claims = {key: line for key, line in turn.claims.items() if line.count and not line.claimed}
-        at = turn.scan_from()
+        turn.marks.claims = {key: line for key, line in turn.marks.claims.items() if line.count and not line.claimed}
+        at = turn.marks.scan_from()
         if at is not None:
             batch = self.log.read(at - 1, self.chance.randint(1, 500), TYPES)
-            turn.scanned(batch.events, at, batch.upto)
+            turn.marks.scanned(batch.events, at, batch.upto)
 
     def step(self) -> None:
         self.now += self.chance.randint(0, US_PER_SECOND)

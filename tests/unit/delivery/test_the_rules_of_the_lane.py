@@ -13,7 +13,8 @@ from interlock.core import limits
 from interlock.core.cursor import Counters, Row, TypesFrom
 from interlock.core.event import Shard
 from interlock.core.limits import LEASE_TTL_US, US_PER_HOUR, US_PER_SECOND
-from interlock.delivery.turn import Failed, Turn
+from interlock.delivery.start import Failed
+from interlock.delivery.turn import Turn
 from interlock.journal.ports import Assign, Lease, LeaseLost, Opened, Retention
 
 

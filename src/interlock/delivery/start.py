@@ -1,0 +1,39 @@
+"""One attempt as the turn of its lane sees it: what it starts from, and how it failed. Values without behaviour."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from interlock.core.cursor import Attempt, Row
+from interlock.core.event import Event
+from interlock.core.outcome import Later, Reject, Unavailable, Unknown
+from interlock.delivery.keys import Line
+
+Origin = Literal["window", "row", "mark"]
+
+
+class Start:
+    """An attempt that is to run or runs.
+
+    `event` is None where the log has to be asked for it; `row` is its straggler.
+    """
+
+    __slots__ = ("event", "line", "offset", "origin", "row", "started_at")
+
+    def __init__(
+        self, offset: int, line: Line, origin: Origin, event: Event | None, row: Row | None, started_at: int
+    ) -> None:
+        self.offset = offset
+        self.line = line
+        self.origin: Origin = origin
+        self.event = event
+        self.row = row
+        self.started_at = started_at
+
+
+class Failed(NamedTuple):
+    """An attempt that did not end well. `memo` are the results of its finished calls; b"" leaves what is stored."""
+
+    outcome: Later | Reject | Unavailable | Unknown
+    attempt: Attempt | None
+    memo: bytes = b""
