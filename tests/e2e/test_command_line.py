@@ -1,214 +1,170 @@
-"""The command line against a real process: what a person does in an ordinary and in a bad hour."""
+"""The command line as a user types it, against a process that runs."""
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
 import signal
+import stat
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-import pytest
-
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")}
-WAIT_SECONDS = 30
-PROJECT = """
-from dataclasses import dataclass
-
-from interlock import Integration
-
-shop = Integration("shop", owner="shop-team", purpose="Paid orders reach the ledger")
-ledger = shop.http("ledger", honours_keys=True)
-
-@dataclass
-class Paid:
-    order: str
-    cents: int
-
-paid = shop.event("order.paid", Paid, key=lambda p: p.order)
-
-@shop.subscribe(paid, on_dead="skip", start="beginning")
-async def book(event, context) -> None:
-    await context.use(ledger).post("/entries", json={"order": event.payload.order, "cents": event.payload.cents})
-"""
+from tests.e2e.project import Project
 
 
-class Ledger(ThreadingHTTPServer):
-    """Takes entries of positive amounts, refuses others for good."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.entries: list[Any] = []
-        ledger = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                entry = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                good = entry["cents"] > 0
-                if good:
-                    ledger.entries.append(entry)
-                self.send_response(201 if good else 422)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None: ...
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+def settled(shop: Project) -> bool:
+    """Nothing lags, nothing is due."""
+    rows = shop.json("subscriptions", "ls")["subscriptions"]
+    return not any(row["lag"] or row["stragglers"].get("due") or row["stragglers"].get("running") for row in rows)
 
 
-def interlock(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "interlock", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=WAIT_SECONDS)
+def send(shop: Project, order: str, cents: int = 100, *options: str) -> str:
+    """Send one paid order, and give its id."""
+    told = shop.cli("send", "order.paid@1", json.dumps({"order": order, "cents": cents}), "-o", "id", *options)
+    return told.out.strip()
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "interlock", "-C", str(folder), "run"]
-    with (folder / "log.jsonl").open("a") as log:
-        process = subprocess.Popen(command, stderr=log, text=True, env=ENVIRONMENT)
-    until(lambda: (folder / ".interlock" / "process.json").exists() or process.poll() is not None)
-    assert process.poll() is None, (folder / "log.jsonl").read_text()
-    return process
+def test_what_is_sent_arrives_at_both_systems_and_is_shown_with_its_timeline(shop: Project) -> None:
+    id = send(shop, "o-sent")
+    shop.until(lambda: all(any(e["order"] == "o-sent" for e in each.effects) for each in (shop.books, shop.shelf)))
+    shop.until(lambda: settled(shop))
+    assert [row["id"] for row in shop.json("events", "ls", "--key", "o-sent")["events"]] == [id]
+    assert shop.cli("events", "ls", "--key", "o-sent", "-o", "id").out == f"{id}\n"
+    shown = shop.json("events", "show", id)
+    assert {row["subscription"]: row["state"] for row in shown["subscriptions"]} == {
+        "orders.to_books": "settled",
+        "orders.to_shelf": "settled",
+    }
+    assert json.loads(shown["payload"]) == {"order": "o-sent", "cents": 100}
+    assert shown["timeline"][0]["what"] == "accepted"
+    table = shop.cli("events", "show", id).out
+    assert id in table
+    assert "orders.to_shelf" in table
 
 
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
+def test_the_same_id_again_is_known_and_changes_nothing(shop: Project) -> None:
+    first = send(shop, "o-again", 100, "--id", "again-1")
+    told = shop.cli("send", "order.paid@1", '{"order": "o-again", "cents": 100}', "--id", "again-1")
+    assert "all known already" in told.out
+    assert [row["id"] for row in shop.json("events", "ls", "--key", "o-again")["events"]] == [first]
 
 
-@pytest.fixture
-def ledger() -> Iterator[Ledger]:
-    server = Ledger()
-    yield server
-    server.shutdown()
-    server.server_close()
+def test_what_cannot_be_sent_is_told_with_its_remedy(shop: Project) -> None:
+    told = shop.cli("send", "order.payd@1", "{}", code=1)
+    assert told.out == ""
+    assert told.err.startswith("error[")
+    assert "fix: " in told.err
+    assert "not JSON" in shop.cli("send", "order.paid@1", "{", code=2).err
+    assert shop.cli("events", "show", "evt_00000000", code=1).err.startswith("error[event.unknown]")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, ledger: Ledger) -> Path:
-    (tmp_path / "shop.py").write_text(PROJECT)
-    (tmp_path / "interlock.toml").write_text(
-        '[app]\nmodules = ["shop"]\n[data]\nport = 0\n[control]\nport = 0\n'
-        f'[systems."shop.ledger"]\nurl = "http://127.0.0.1:{ledger.server_port}"\n'
-    )
-    return tmp_path
-
-
-def get(folder: Path, path: str, *, token: bool = True) -> tuple[int, bytes]:
-    address = json.loads((folder / ".interlock" / "process.json").read_bytes())
-    parts = urlsplit(address["control"])
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
-    headers = {"authorization": f"Bearer {(folder / '.interlock' / 'token').read_text().strip()}"} if token else {}
-    with closing(connection):
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-
-
-def test_an_ordinary_and_a_bad_hour(folder: Path, ledger: Ledger) -> None:
-    process = start(folder)
+def test_tail_follows_from_now_on_until_it_is_interrupted(shop: Project) -> None:
+    tail = shop.spawn("tail", "o-tail", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        assert get(folder, "/readyz", token=False)[0] == 200
-        assert get(folder, "/metrics", token=False)[0] == 401
-
-        sent = interlock(folder, "send", "order.paid", '{"order":"o-1","cents":5}', "--count", "3", "-o", "id")
-        ids = sent.stdout.split()
-        assert len(ids) == 3, sent.stderr
-        until(lambda: len(ledger.entries) == 3)
-
-        wrong = interlock(folder, "send", "order.paid", '{"order":1}')
-        assert (wrong.returncode, wrong.stdout) == (1, "")
-        assert "error[" in wrong.stderr
-
-        bad = interlock(folder, "send", "order.paid", '{"order":"o-2","cents":-5}', "-o", "id").stdout.strip()
-        until(lambda: interlock(folder, "dead", "ls", "-o", "id").stdout.startswith("fp_"))
-        shown = json.loads(interlock(folder, "events", "show", bad, "-o", "json").stdout)
-        assert shown["subscriptions"][0]["state"] == "dead"
-        fingerprint = interlock(folder, "dead", "ls", "-o", "id").stdout.strip()
-        assert interlock(folder, "dead", "retry", fingerprint).returncode == 2
-        assert interlock(folder, "dead", "discard", fingerprint[:6], "--yes").stdout.startswith("applied 1 of 1")
-        assert interlock(folder, "dead", "ls", "-o", "id").stdout == ""
-        assert interlock(folder, "dead", "restore", fingerprint, "--yes").stdout.startswith("applied 1 of 1")
-
-        paused = interlock(folder, "systems", "pause", "shop.ledger", "--yes", "--reason", "moving")
-        assert "applied by 1 of 1" in paused.stdout
-        interlock(folder, "send", "order.paid", '{"order":"o-3","cents":7}')
-        assert interlock(folder, "subscriptions", "rename", "shop.book", "shop.booked").returncode == 1
-        assert len(ledger.entries) == 3
-        assert interlock(folder, "systems", "resume", "shop.ledger").returncode == 0
-        until(lambda: len(ledger.entries) == 4)
-
-        doctor = interlock(folder, "doctor")
-        assert doctor.returncode == 0, doctor.stdout
-        status, page = get(folder, "/metrics")
-        assert status == 200
-        until(lambda: b'interlock_events_delivered_total{subscription="shop.book"} 4.0' in get(folder, "/metrics")[1])
-        assert b'interlock_breaker_state{state="closed",system="shop.ledger"} 1.0' in page
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(WAIT_SECONDS) == 0
-    assert not (folder / ".interlock" / "process.json").exists()
-    log = [line for line in (folder / "log.jsonl").read_text().splitlines() if line.startswith("{")]
-    assert all(json.loads(line)["record"] for line in log)
-
-    stopped = interlock(folder, "events", "ls", "-o", "id")
-    assert len(stopped.stdout.split()) == 5 + 4  # the events, and the audit of four commands
-    assert interlock(folder, "systems", "ls").returncode == 4
-    assert interlock(folder, "subscriptions", "rename", "shop.book", "shop.booked").returncode == 0
-    refused = interlock(folder, "run")
-    assert (refused.returncode, "plan.forgets" in refused.stderr) == (1, True)
-    assert interlock(folder, "subscriptions", "rename", "shop.booked", "shop.book").returncode == 0
-    again = start(folder)
-    again.send_signal(signal.SIGTERM)
-    assert again.wait(WAIT_SECONDS) == 0
-
-
-def test_tail_shows_what_comes_and_ends_with_130_on_interrupt(folder: Path) -> None:
-    process = start(folder)
-    command = [sys.executable, "-m", "interlock", "-C", str(folder), "tail", "--json"]
-    tail = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
-    try:
-        # What came before the tail began is not shown, so it is sent until something is.
-        lines: list[str] = []
-        reader = threading.Thread(target=lambda: lines.append(tail.stdout.readline()), daemon=True)  # type: ignore[union-attr]
-        reader.start()
-        until(lambda: bool(interlock(folder, "send", "order.paid", '{"order":"o-1","cents":5}').stdout and lines))
-        # An event, or the settlement of one that came just before the tail began.
-        assert json.loads(lines[0])["what"] in ("accepted", "settlement.committed")
-    finally:
+        assert tail.stdout is not None
+        assert tail.stderr is not None
+        assert tail.stderr.readline() == b"following; Ctrl-C stops\n"
+        id = send(shop, "o-tail")
+        line = tail.stdout.readline().decode()
         tail.send_signal(signal.SIGINT)
-        tail.communicate(timeout=WAIT_SECONDS)
-        assert tail.returncode == 130
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(WAIT_SECONDS) == 0
+        assert tail.wait(10) == 130
+    finally:
+        tail.kill()
+        tail.communicate()
+    assert id in line
+    assert "o-tail" in line
 
 
-def test_help_loads_no_verb_and_costs_little_more_than_the_package_and_its_parser() -> None:
-    heavy = ("rich", "starlette", "uvicorn", "apsw", "prometheus_client", "interlock.runtime", "interlock.control")
-    code = "import sys; from interlock.cli.main import run; run(['--help'])"
-    script = f"{code}; sys.exit(any(name.startswith({heavy}) for name in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True).returncode == 0
+def test_a_dead_letter_is_listed_shown_retried_discarded_and_restored(shop: Project) -> None:
+    shop.shelf.decide = lambda content: 422 if content["order"].startswith("o-dead") else 201
+    retried, discarded = send(shop, "o-dead-1"), send(shop, "o-dead-2")
+    shop.until(lambda: sum(group["count"] for group in shop.json("dead", "ls")["groups"]) == 2)
+    [group] = shop.json("dead", "ls")["groups"]
+    assert (group["subscription"], group["system"], group["status"]) == ("orders.to_shelf", "orders.shelf", 422)
+    fingerprint = group["fingerprint"]
+    assert fingerprint in shop.cli("dead", "ls").out
+    assert sorted(shop.cli("dead", "show", fingerprint, "-o", "id").out.split()) == sorted([retried, discarded])
 
-    def best(script: str) -> float:
-        took: list[float] = []
-        for _ in range(5):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, check=True)
-            took.append(time.perf_counter() - began)
-        return min(took)
+    assert "o-dead" not in str(shop.shelf.effects)
+    assert shop.json("dead", "retry", fingerprint, "--dry-run")["of"] == 2
+    assert "Nobody can be asked" in shop.cli("dead", "retry", fingerprint, code=2).err
+    assert shop.json("dead", "discard", "--event", discarded, "--yes")["answers"] == {"discarded": 1}
+    shop.shelf.decide = lambda _: 201
+    assert shop.json("dead", "retry", fingerprint, "--yes", "--reason", "mended")["answers"] == {"retried": 1}
+    shop.until(lambda: any(effect["order"] == "o-dead-1" for effect in shop.shelf.effects))
+    shop.until(lambda: not shop.json("dead", "ls")["groups"])
 
-    # Before the first line of the command line runs, Python has imported the package with its public vocabulary.
-    assert best(code) < 1.7 * best("import interlock, click")
+    assert shop.json("dead", "ls", "--discarded")["groups"][0]["count"] == 1
+    assert shop.json("dead", "restore", "--event", discarded, "--yes")["answers"] == {"restored": 1}
+    assert shop.json("dead", "retry", "--event", discarded, "--yes")["answers"] == {"retried": 1}
+    shop.until(lambda: any(effect["order"] == "o-dead-2" for effect in shop.shelf.effects))
+    shop.until(lambda: settled(shop))
+    shop.cli("doctor")
+
+
+def test_a_paused_system_gets_nothing_later_than_a_second_after_and_everything_once_resumed(shop: Project) -> None:
+    sent = shop.spawn(
+        "send", "order.paid@1", '{"order": "o-pause", "cents": 1}', "--count", "1500", stdout=-3, stderr=-3
+    )
+    shop.until(lambda: sum(effect["order"] == "o-pause" for effect in shop.books.effects) > 20)
+    told = shop.cli("systems", "pause", "orders.books", "--yes", "--reason", "maintenance").out
+    assert told == "orders.books paused  applied by 1 of 1\n"
+    time.sleep(1.0)
+    at_rest = shop.books.calls
+    assert sent.wait(20) == 0
+    time.sleep(0.3)
+    assert shop.books.calls == at_rest
+    assert at_rest < 1500
+    assert "paused by" in shop.cli("systems", "ls").out
+    assert shop.cli("systems", "resume", "orders.books").out == "orders.books resumed  applied by 1 of 1\n"
+    shop.until(lambda: sum(effect["order"] == "o-pause" for effect in shop.books.effects) == 1500)
+    shop.until(lambda: settled(shop))
+    assert [group for group in shop.json("dead", "ls")["groups"] if group["subscription"] == "orders.to_books"] == []
+
+
+def test_subscriptions_are_listed_and_neither_renamed_nor_retired_while_the_process_runs(shop: Project) -> None:
+    rows = shop.json("subscriptions", "ls")["subscriptions"]
+    assert {row["name"] for row in rows} == {"orders.to_books", "orders.to_shelf", "orders.accept.inbox"}
+    assert "orders.to_books" in shop.cli("subscriptions", "show", "orders.to_books").out
+    for asked in (("rename", "orders.to_books", "orders.to_ledger"), ("retire", "orders.to_books", "--yes")):
+        told = shop.cli("subscriptions", *asked, code=1)
+        assert "error[cli.process-runs]" in told.err
+
+
+def test_doctor_says_that_the_books_balance(shop: Project) -> None:
+    shop.until(lambda: settled(shop))
+    found = shop.json("doctor")
+    assert found["ok"] is True
+    assert {check["name"] for check in found["checks"] if check["ok"]} >= {"conservation", "audit", "plan"}
+    assert all(cursor["imbalance"] == 0 for cursor in found["cursors"])
+
+
+def test_a_second_process_on_the_same_store_is_refused_and_the_first_goes_on(shop: Project) -> None:
+    told = shop.cli("run", code=1)
+    assert "error[store.in-use]" in told.err
+    assert "fix: " in told.err
+    id = send(shop, "o-second")
+    assert shop.json("events", "show", id)["event"]["key"] == "o-second"
+
+
+def test_the_token_is_readable_by_its_owner_only_and_both_ports_want_it(shop: Project) -> None:
+    token = shop.folder / ".interlock" / "token"
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert stat.S_IMODE(token.parent.stat().st_mode) == 0o700
+    for url in (f"{shop.control}/api/v1/events", f"{shop.control}/metrics"):
+        assert shop.ask(url).status == 200
+        for wrong in ("", "nonsense"):
+            refused = shop.ask(url, token=wrong)
+            assert (refused.status, refused.headers["content-type"]) == (401, "application/problem+json")
+    assert shop.ask(f"{shop.data}/events", token="", method="POST", body=b"{}").status == 401
+    assert shop.token not in shop.log.read_text()
+
+
+def test_health_readiness_metrics_and_the_api_description_are_served(shop: Project) -> None:
+    assert shop.ask(f"{shop.control}/healthz", token="").json == {"alive": True}
+    ready = shop.ask(f"{shop.control}/readyz", token="")
+    assert (ready.status, ready.json["ready"]) == (200, True)
+    page = shop.ask(f"{shop.control}/metrics").body.decode()
+    assert "# EOF" in page or "# HELP interlock_" in page
+    assert 'interlock_subscription_stragglers{subscription="orders.to_books"}' in page
+    described = shop.ask(f"{shop.control}/api/v1/openapi.json").json
+    assert "/api/v1/dead/retry" in described["paths"]

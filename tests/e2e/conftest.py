@@ -1,0 +1,30 @@
+"""One running project for all tests that only look at it or use keys of their own, and fresh ones for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.project import Project
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project that runs for the whole session. Tests share it, so each uses orders of its own."""
+    project = Project(tmp_path_factory.mktemp("shop"))
+    try:
+        with project.running():
+            yield project
+    finally:
+        project.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """A project that nothing has run in."""
+    project = Project(tmp_path)
+    try:
+        yield project
+    finally:
+        project.close()
