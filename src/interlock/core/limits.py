@@ -55,7 +55,7 @@ WINDOW_OFFSETS = 1_024
 WINDOW_PATIENCE_US = 250 * US_PER_MS
 """How long the floor of a full window may stand still before its lowest events are passed."""
 FLOOR_PATIENCE_US = US_PER_MINUTE
-"""How long the floor may stand still at all before what waits behind stragglers is passed: they must not pin the log."""
+"""How long the floor may stand still at all before what waits behind stragglers is passed: no key pins the log."""
 RUNNING_MAX = 32
 """Attempts of one lane under way at once, at most one a key."""
 PASSED_OFFSETS_PER_KEY = 1_000

@@ -14,6 +14,8 @@ from interlock.spec.span import write_span
 
 
 class Range(NamedTuple):
+    """What a number may be, both ends included, and how it is told. `high` None: no upper end."""
+
     low: float
     high: float | None = None
     write: Callable[[int], str] = str
@@ -63,6 +65,7 @@ def bounds(material: Material) -> Iterator[Finding]:
 
 
 def within(rule: str, subject: str, where: Where, what: str, value: float, bound: Range) -> Iterator[Finding]:
+    """One finding if the value is out of bounds."""
     if bound.low <= value and (bound.high is None or value <= bound.high):
         return
     low, high = bound.write(int(bound.low)), None if bound.high is None else bound.write(int(bound.high))

@@ -1,3 +1,5 @@
+"""Backpressure at the edge: what is refused when the store is full, slow or broken, and with which answer."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""`POST /events`: CloudEvents in their three modes, and what each kind of bad input is answered."""
+
 from __future__ import annotations
 
 import json

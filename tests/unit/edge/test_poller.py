@@ -1,3 +1,5 @@
+"""Polls: page and token are one commit, pauses after failures, nothing after the lease."""
+
 from __future__ import annotations
 
 import asyncio

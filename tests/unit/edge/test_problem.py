@@ -1,3 +1,5 @@
+"""Refusals as RFC 9457 problems."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Which declaration a method and a path belong to."""
+
 from __future__ import annotations
 
 from typing import Any

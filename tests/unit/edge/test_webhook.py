@@ -1,3 +1,5 @@
+"""A webhook from the signature to the commit, and what becomes of one that cannot be decoded."""
+
 from __future__ import annotations
 
 import base64

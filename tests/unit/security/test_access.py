@@ -1,3 +1,5 @@
+"""Bearer tokens: how they are read and compared."""
+
 from __future__ import annotations
 
 import pytest

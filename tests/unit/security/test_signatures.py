@@ -1,3 +1,5 @@
+"""Signatures of webhooks against published vectors and another implementation."""
+
 from __future__ import annotations
 
 import base64

@@ -143,7 +143,7 @@ def _with_fixed_hashes() -> None:
     """Hashes of text are random in each process unless this is set before it starts."""
     if os.environ.get("PYTHONHASHSEED") != "0":
         command = [sys.executable, "-m", "interlock.testing.sim", *sys.argv[1:]]
-        os.execve(sys.executable, command, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606
+        os.execve(sys.executable, command, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606  (this same command)
 
 
 if __name__ == "__main__":

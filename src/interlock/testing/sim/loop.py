@@ -208,7 +208,7 @@ class SimLoop(asyncio.BaseEventLoop):
     async def getaddrinfo(self, host: object, port: object, **_: object) -> NoReturn:
         raise RuntimeError(f"there are no names in simulation: connect to {host!r} by the Net port")
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  (asyncio's signature)
         return
 
     def close(self) -> None:
