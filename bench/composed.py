@@ -24,7 +24,7 @@ from interlock.runtime.serve import FUNCTION_THREADS, SWITCH_INTERVAL_SECONDS
 from interlock.security.access import bearers
 from interlock.spec.plan import Plan
 from interlock.systems.registry import Transport
-from interlock.telemetry.emit import Fan
+from interlock.telemetry.emit import Fan, Sink
 from interlock.telemetry.log import JsonLog, Lines
 from interlock.telemetry.metrics import Metrics
 from interlock.wire.server import Server
@@ -46,7 +46,7 @@ class Composed:
     grace_us = 10 * US_PER_SECOND
 
     def __init__(
-        self, plan: Plan, folder: Path | None, transport: Transport | None = None, listener: Emit | None = None
+        self, plan: Plan, folder: Path | None, transport: Transport | None = None, listener: Sink | None = None
     ) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
         self.clock = SystemClock()
@@ -60,7 +60,7 @@ class Composed:
         }
         self._log = Path(os.devnull).open("wb", buffering=0)  # noqa: SIM115  # closed with the threads
         self._lines = Lines(self._threads["log"], self._log.write)
-        sinks: list[Emit] = [JsonLog(self._lines, self.clock.now), Metrics(tuple, "bench"), Recent(self.clock)]
+        sinks: list[Sink] = [JsonLog(self._lines, self.clock.now), Metrics(tuple, "bench"), Recent(self.clock)]
         self.emit: Emit = Fan([*sinks, listener] if listener else sinks)
         world = World(
             self.clock,

@@ -44,10 +44,12 @@ class Settled:
 
     def __init__(self) -> None:
         self.successes = 0
-        self.rows = 0
+
+    def wants(self, record: str) -> bool:
+        return record == "settlement.committed"
 
     def __call__(self, record: str, /, **fields: Any) -> None:
-        if record == "settlement.committed":
+        if self.wants(record):
             self.successes += fields["successes"]
 
     async def until(self, count: int, seconds: float = 120.0) -> None:

@@ -20,7 +20,7 @@ from bench.orders import Shop, plan, shop, subscribed
 from bench.servers import Deaf
 
 ROUNDS = 5
-EVENTS = 40_000
+EVENTS = 20_000
 PRODUCERS = (64, 1024)
 
 

@@ -24,10 +24,12 @@ from starlette.routing import Route
 
 from bench.composed import Composed
 from bench.measure import pin
-from bench.orders import Shop, plan, shop, subscribed
+from bench.orders import TOKEN, Shop, plan, shop, subscribed
 from bench.peers import aiohttp_transport
 from interlock.core.event import Draft
+from interlock.edge import cloudevents
 from interlock.journal.ports import Store
+from interlock.security.access import bearers
 from interlock.spec.plan import HttpBinding
 
 SERVER_CORE = 1
@@ -94,7 +96,7 @@ async def no_store(folder: Path, argument: str) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def starlette(folder: Path, argument: str) -> AsyncIterator[int]:
-    """What one writes otherwise: Starlette on uvicorn (uvloop, httptools), before the same store."""
+    """The same work on uvicorn (uvloop, httptools) and Starlette: our checks of the event, our store behind them."""
     own = shop()
     async with AsyncExitStack() as stack:
         composed = Composed(plan(own), folder)
@@ -116,14 +118,17 @@ async def starlette(folder: Path, argument: str) -> AsyncIterator[int]:
 
 
 def _accepting(own: Shop, store: Store) -> Callable[[Request], Awaitable[JSONResponse]]:
-    """Reads and validates the same event. It asks for no token, which is in its favour."""
+    """Asks for the token, reads and validates the event, appends it, answers with its id; no telemetry."""
     spec = own.order.spec
+    access = bearers(lambda: (TOKEN,))
 
     async def accept(request: Request) -> JSONResponse:
-        body = await request.body()
-        headers = request.headers
-        order = spec.decode(body)
-        draft = Draft(spec.stream, spec.id, headers["ce-source"], headers["ce-id"], body, spec.key(order))
+        fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+        if access([value for name, value in fields if name == "authorization"]) is None:
+            return JSONResponse({"code": "access.denied"}, status_code=401)
+        event = cloudevents.binary(fields, await request.body())
+        source, id = event.attributes["source"], event.attributes["id"]
+        draft = Draft(spec.stream, spec.id, source, id, event.data, spec.key(spec.decode(event.data)))
         appended = await store.append([draft])
         ids = [one.id for one in appended]
         return JSONResponse({"id": ids[0], "ids": ids, "duplicate": appended[0].duplicate}, status_code=202)
