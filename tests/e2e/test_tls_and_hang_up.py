@@ -30,10 +30,12 @@ shop = Integration("shop", owner="shop-team", purpose="Paid orders are kept")
 class Paid:
     order: str
 
+ledger = shop.http("ledger", honours_keys=True)
 paid = shop.event("order.paid", Paid, key=lambda p: p.order)
 """
 TLS = 'port = 0\ntls_certificate = "cert.pem"\ntls_key = "key.pem"\n'
 TOML = f'[app]\nmodules = ["shop"]\n[data]\n{TLS}[control]\nhost = "::1"\n{TLS}[secrets]\n"psp.hook" = "file:hook"\n'
+TOML += '[systems."shop.ledger"]\nurl = "https://ledger.example"\n'
 
 
 class Running:
@@ -94,8 +96,10 @@ def test_both_ports_serve_tls_and_a_hang_up_takes_over_what_was_renewed(running:
 
     self_made(running.folder, "renewed")
     (running.folder / "hook").write_text("s3cret")
+    (running.folder / "interlock.toml").write_text(TOML.replace("ledger.example", "books.example"))
     running.process.send_signal(signal.SIGHUP)
     running.until(lambda: bool(running.told("settings.reloaded")))
+    assert "https://books.example" in running.cli("systems", "ls", "-o", "json").stdout
     assert served(address["data"]) == served(address["control"]) == (running.folder / "cert.pem").read_text() != first
     assert len(running.told("secrets.empty")) == 1
     assert running.cli("doctor").returncode == 0

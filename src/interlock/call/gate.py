@@ -146,6 +146,17 @@ class Gate:
         self.breaker.adopt(found, now, self._clock.now())
         self._note(was, now, own=False)
 
+    def follow(self, former: Gate, *, same_place: bool) -> None:
+        """Replace a gate whose terms have changed: what a person set stays; what was found stays with the place."""
+        self.paused = former.paused
+        breaker = former.breaker
+        if breaker.state in ("forced_open", "forced_closed"):
+            self.force("open" if breaker.state == "forced_open" else "closed")
+        elif same_place:
+            found = breaker.published(self._clock.monotonic(), self._clock.now())
+            if found is not None and found.state != "closed":
+                self.adopt(found)
+
     def state(self) -> GateState:
         """How it stands."""
         now, wall = self._clock.monotonic(), self._clock.now()

@@ -44,6 +44,7 @@ def admin_server(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Server:
     """A server for it that leaves signals and logging to the process."""
     config = uvicorn.Config(
         app,
+        interface="asgi3",
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -143,6 +143,18 @@ class Engine:
                         explained=explained,
                     )
 
+    def rebind(self, plan: Plan) -> Sequence[str]:
+        """Run on with a plan that differs in the bindings of Systems only; the names of those that are bound anew.
+
+        Raises:
+            SpecError: for a binding that cannot be used; nothing has changed then.
+        """
+        news = self.systems.rebind(plan.bindings)
+        self.plan = plan
+        for lane in self.fleet.lanes():
+            lane.crew = lane.crew._replace(plan=plan.digest)
+        return news
+
     def _poller(self, spec: PollSpec, app: DataPlane) -> Poller:
         """A poll under the fleet's lease; its function sees Systems and log as an attempt's does."""
         world, fleet = self.world, self.fleet

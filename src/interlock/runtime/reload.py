@@ -1,13 +1,16 @@
 """SIGHUP: the settings are read and checked again, and what can change in a running process changes.
 
-Secrets and certificates are taken over. Everything else is part of the plan, whose digest is stamped on every attempt:
-it is told by name, and waits for a restart.
+Secrets, certificates and the bindings of Systems are taken over. Everything else is told by name, and waits for a
+restart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
+
+import msgspec
 
 from interlock.core.errors import InterlockError
 from interlock.core.ports import Emit, Offload
@@ -15,7 +18,18 @@ from interlock.runtime.listen import Tls
 from interlock.runtime.load import load
 from interlock.runtime.secrets import SourcedSecrets
 from interlock.runtime.settings import Settings, Setup, read_settings
+from interlock.spec.check import planned
 from interlock.spec.findings import Finding
+from interlock.spec.plan import Plan
+
+
+class Parts(NamedTuple):
+    """What a reload acts on. `rebind` makes the engine run on with a plan and names the Systems that it concerns."""
+
+    rebind: Callable[[Plan], Sequence[str]]
+    secrets: SourcedSecrets
+    certificates: Sequence[Tls]
+    emit: Emit
 
 
 class Reload:
@@ -24,46 +38,53 @@ class Reload:
     Args:
         setup: what it was started with.
         settings: what it runs with.
-        secrets, certificates: what is taken over.
+        parts: what is reloaded.
     """
 
-    def __init__(
-        self, setup: Setup, settings: Settings, secrets: SourcedSecrets, certificates: Sequence[Tls], emit: Emit
-    ) -> None:
+    def __init__(self, setup: Setup, settings: Settings, parts: Parts) -> None:
         self._setup = setup
         self._settings = settings
-        self._secrets = secrets
-        self._certificates = certificates
-        self._emit = emit
+        self._parts = parts
 
     async def __call__(self, offload: Offload) -> None:
         """All of it or nothing: if anything is wrong, `settings.refused` says what, and all stays as it was."""
+        emit = self._parts.emit
         try:
-            settings, findings = await offload.run(partial(_look, self._setup, self._settings))
-            for certificate in self._certificates:
-                certificate.check()
+            seen = await offload.run(partial(_look, self._setup, self._settings))
+            wrong = [_told(finding) for finding in seen.findings if finding.severity == "error"]
+            if wrong:
+                emit("settings.refused", findings=wrong)
+                return
+            systems = self._take_over(seen)
         except (InterlockError, OSError) as error:
-            self._emit("settings.refused", findings=[str(error)])
+            emit("settings.refused", findings=[str(error)])
             return
-        wrong = [finding for finding in findings if finding.severity == "error"]
-        if wrong:
-            self._emit("settings.refused", findings=[_told(finding) for finding in wrong])
-            return
-        self._secrets.reload(settings.secrets)
-        for certificate in self._certificates:
-            certificate.reload()
-        waiting = changed(self._settings, settings)
-        self._emit("settings.reloaded", certificates=len(self._certificates), waiting=waiting)
+        waiting = changed(self._settings, seen.settings)
+        emit("settings.reloaded", systems=list(systems), certificates=len(self._parts.certificates), waiting=waiting)
         self.tell_empty()
 
     def tell_empty(self) -> None:
         """Name the secrets whose source holds nothing: calls and webhooks that need them are refused."""
-        if self._secrets.empty:
-            self._emit("secrets.empty", names=list(self._secrets.empty))
+        empty = self._parts.secrets.empty
+        if empty:
+            self._parts.emit("secrets.empty", names=list(empty))
+
+    def _take_over(self, seen: _Seen) -> Sequence[str]:
+        parts = self._parts
+        for certificate in parts.certificates:
+            certificate.check()
+        systems = () if seen.plan is None else parts.rebind(seen.plan)
+        if seen.plan is not None:
+            bindings = msgspec.structs.replace(self._settings.bindings, systems=seen.settings.bindings.systems)
+            self._settings = msgspec.structs.replace(self._settings, bindings=bindings)
+        parts.secrets.reload(seen.settings.secrets)
+        for certificate in parts.certificates:
+            certificate.reload()
+        return systems
 
 
 def changed(old: Settings, new: Settings) -> list[str]:
-    """The tables that differ and wait for a restart, as they are written (`data`, `systems.payments.ledger`)."""
+    """The tables that differ, as they are written (`data`, `systems.payments.ledger`); secrets are not compared."""
     tables = [name for name in ("app", "store", "data", "control") if getattr(old, name) != getattr(new, name)]
     tables += _changed_names("systems", old.bindings.systems, new.bindings.systems)
     return tables + _changed_names("streams", old.bindings.streams, new.bindings.streams)
@@ -73,16 +94,27 @@ def _changed_names(table: str, old: Mapping[str, object], new: Mapping[str, obje
     return [f"{table}.{name}" for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
 
 
-def _look(setup: Setup, running: Settings) -> tuple[Settings, Sequence[Finding]]:
+class _Seen(NamedTuple):
+    """What is written now. `plan`: what runs, with these Systems; None if it cannot be known."""
+
+    settings: Settings
+    findings: Sequence[Finding]
+    plan: Plan | None
+
+
+def _look(setup: Setup, running: Settings) -> _Seen:
     """What is written now, checked against the declarations that run.
 
     Other modules would have to be imported for a check against theirs, and running new code is what a restart is for.
     """
     settings, findings, _ = read_settings(setup)
     if settings.app != running.app:
-        return settings, findings
+        return _Seen(settings, findings, None)
     loaded = load(setup)
-    return loaded.settings, loaded.findings
+    if loaded.plan is None:
+        return _Seen(loaded.settings, loaded.findings, None)
+    bindings = msgspec.structs.replace(loaded.settings.bindings, streams=running.bindings.streams)
+    return _Seen(loaded.settings, loaded.findings, planned(loaded.integrations, bindings))
 
 
 def _told(finding: Finding) -> str:

@@ -10,14 +10,14 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from socket import socket  # noqa: TID251  # its type only: `listen` makes them
 from typing import NamedTuple
 
 import uvloop
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from interlock.control.address import Address, announce, withdraw
 from interlock.control.tail import Recent
@@ -34,6 +34,7 @@ from interlock.runtime.compose import Engine, World
 from interlock.runtime.gauges import readings
 from interlock.runtime.listen import base_url, bound, tls_of
 from interlock.runtime.ports import LISTEN_BACKLOG, FunctionThreads, SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.reload import Parts as ReloadParts
 from interlock.runtime.reload import Reload
 from interlock.runtime.secrets import SourcedSecrets
 from interlock.runtime.settings import ListenSettings, Settings, Setup
@@ -148,11 +149,11 @@ class Process:
         listening = await asyncio.get_running_loop().create_server(
             server.protocol, sock=data_socket, ssl=data_tls and data_tls.context, backlog=LISTEN_BACKLOG
         )
-        ui = admin_server(self._control_app(), control_tls and control_tls.context)
+        self._admin = self._control_app()
+        ui = admin_server(self._serve_admin, control_tls and control_tls.context)
         serving = asyncio.create_task(ui.serve(sockets=[control_socket]))
-        reload = Reload(
-            self._setup, self._settings, self._secrets, [tls for tls in (data_tls, control_tls) if tls], self._emit
-        )
+        certificates = [tls for tls in (data_tls, control_tls) if tls]
+        reload = Reload(self._setup, self._settings, ReloadParts(self._rebind, self._secrets, certificates, self._emit))
         duties = [asyncio.create_task(self._retire()), asyncio.create_task(self._reload_on(hang_up, reload))]
         ready = self._ready(data_socket, control_socket)
         announce(self._folder, Address(ready.control, ready.data, os.getpid()))
@@ -215,6 +216,15 @@ class Process:
                 else:
                     if count:
                         self._emit("retention.retired", stream=stream.name, count=count)
+
+    def _rebind(self, plan: Plan) -> Sequence[str]:
+        news = self.engine.rebind(plan)
+        # What it shows of bindings is the plan's.
+        self._admin = self._control_app()
+        return news
+
+    async def _serve_admin(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._admin(scope, receive, send)
 
     def _control_app(self) -> ASGIApp:
         assert self._views is not None, "the store has been opened"

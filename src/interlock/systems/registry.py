@@ -6,7 +6,7 @@ From the outside in: deadline, gate (pause, breaker, limiter), fields, transport
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from interlock.call.breaker import Published, decode, encode
@@ -69,10 +69,11 @@ class Systems:
         self._watchers: list[Callable[[str], None]] = []
         self._turned: list[Callable[[str, bytes], None]] = []
         self._gone: list[Callable[[str], None]] = []
-        gate_ports = GatePorts(
+        self._gate_ports = GatePorts(
             ports.clock, ports.random, ports.emit, changed=self._tell, turned=self._tell_turned, gone=self._tell_gone
         )
-        self._systems = {name: self._build(name, plan.bindings.get(name), gate_ports) for name in plan.systems}
+        self._bindings = plan.bindings
+        self._systems = {name: self._build(name, plan.bindings.get(name)) for name in plan.systems}
 
     def client(self, name: str, scope: Scope) -> HttpClient:
         """Calls to a System within one attempt.
@@ -138,6 +139,26 @@ class Systems:
         """How a System stands, for `systems ls`."""
         return self._find(name).gate.state()
 
+    def rebind(self, bindings: Mapping[str, HttpBinding]) -> Sequence[str]:
+        """Reach Systems as these bindings say, from the next call on; the names of those for which that is news.
+
+        Calls under way end as they began, beside those to come: for that long, limits hold for each of them alone.
+
+        Raises:
+            SpecError: as at the start; nothing has changed then.
+        """
+        news = [name for name in self._systems if bindings.get(name) != self._bindings.get(name)]
+        built = {name: self._build(name, bindings.get(name)) for name in news}
+        for name, system in built.items():
+            former, self._systems[name] = self._systems[name], system
+            system.gate.follow(former.gate, same_place=bindings[name].url == self._bindings[name].url)
+            if former.pool is not None:
+                former.pool.close()
+        self._bindings = bindings
+        for name in news:
+            self._tell(name)
+        return news
+
     def missing_secrets(self) -> Sequence[tuple[str, str]]:
         """Systems and the names of their secrets that have no value: their calls wait."""
         return [(name, secret) for name, system in self._systems.items() for secret in system.fields.missing()]
@@ -158,7 +179,7 @@ class Systems:
                 "hand its integration to the plan, or use the handle of one that is in it",
             ) from None
 
-    def _build(self, name: str, binding: HttpBinding | None, gate_ports: GatePorts) -> _System:
+    def _build(self, name: str, binding: HttpBinding | None) -> _System:
         if binding is None:
             raise SpecError("system.unbound", f"{name} has no address", f'add [systems."{name}"] url = "https://..."')
         clock = self._ports.clock
@@ -167,7 +188,7 @@ class Systems:
         terms = GateTerms(
             name, binding.concurrency, binding.deadline_us // SLOW_DIVISOR, binding.rate_per_second, binding.burst
         )
-        gate = Gate(terms, gate_ports)
+        gate = Gate(terms, self._gate_ports)
         pool = None
         if self._transport is not None:
             innermost = self._transport(name)

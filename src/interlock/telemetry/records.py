@@ -179,8 +179,8 @@ _ALL: Final[tuple[Record, ...]] = (
     Record(
         "settings.reloaded",
         "info",
-        "Secrets and certificates were taken over; the tables in `waiting` have changed and wait for a restart.",
-        ("certificates", "waiting"),
+        "Secrets, certificates and these Systems were taken over; the tables in `waiting` wait for a restart.",
+        ("systems", "certificates", "waiting"),
     ),
     Record(
         "settlement.committed",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import msgspec
+from msgspec.structs import replace
 
 from interlock import Context, Event, Integration
 from interlock.call.breaker import Published, decode, encode
@@ -17,7 +18,7 @@ from interlock.core.controls import decode_control, system_control_key
 from interlock.core.event import Draft, Shard
 from interlock.core.handler import Call, Handler
 from interlock.core.limits import WRITER_QUEUE_ITEMS_MAX
-from interlock.core.outcome import Answer, Done, Later, Outcome
+from interlock.core.outcome import Answer, Done, Later, Outcome, Reject
 from interlock.core.ports import Wakeup
 from interlock.journal.memory import Inline, MemoryDisk, MemoryStore
 from interlock.journal.ports import CellWrite, Store
@@ -25,6 +26,7 @@ from interlock.runtime.compose import Engine, World
 from interlock.runtime.ports import SystemNet, SystemRandom
 from interlock.spec.bindings import nowhere
 from interlock.spec.check import planned
+from interlock.spec.plan import HttpBinding
 from interlock.testing.clock import FakeClock
 from interlock.testing.fakes import FakeSecrets, anyone
 
@@ -212,6 +214,21 @@ def test_a_command_is_taken_while_the_queue_refuses_intake() -> None:
         await shop.clock.advance(timedelta(seconds=1))
         assert (await pausing).applied == 1
         assert "store.writer-busy" in dict(shop.records)
+        engine.abandon()
+
+    run(story)
+
+
+def test_attempts_carry_the_digest_of_the_plan_that_they_ran_under_over_a_rebinding() -> None:
+    async def story(shop: Shop) -> None:
+        engine, shop.answer = await shop.start(), Reject("http 422", status=422)
+        await shop.place(engine, [1])
+        first, binding = engine.plan.digest, HttpBinding("https://elsewhere.example")
+        plan = replace(engine.plan, bindings={LEDGER: binding}, digest="another")
+        assert engine.rebind(plan) == [LEDGER]
+        await shop.place(engine, [2])
+        attempts = [attempt for ledger in shop.disk.ledgers.values() for attempt in ledger.attempts]
+        assert sorted(attempt.plan for attempt in attempts) == sorted([first, "another"])
         engine.abandon()
 
     run(story)

@@ -14,16 +14,24 @@ from tests.unit.runtime.certificates import self_made
 from interlock.journal.memory import Inline
 from interlock.runtime.listen import Tls
 from interlock.runtime.load import load
-from interlock.runtime.reload import Reload
+from interlock.runtime.reload import Parts, Reload
 from interlock.runtime.secrets import SourcedSecrets
 from interlock.runtime.settings import Setup
+from interlock.spec.plan import Plan
 
+NOTHING_ELSE = {"systems": [], "certificates": 1, "waiting": []}
 CODE = """
 from dataclasses import dataclass
 from interlock import Integration
 
 shop = Integration("shop", owner="shop-team", purpose="Paid orders reach the ledger")
 ledger = shop.http("ledger", honours_keys=True)
+
+@dataclass
+class Paid:
+    order: str
+
+paid = shop.event("order.paid", Paid, key=lambda p: p.order)
 """
 TOML = """
 [app]
@@ -54,7 +62,9 @@ class Running:
         assert loaded.plan is not None, loaded.findings
         self.secrets = SourcedSecrets(loaded.settings, {})
         self.tls = Tls(folder / "cert.pem", folder / "key.pem")
-        self._reload = Reload(setup, loaded.settings, self.secrets, [self.tls], self._emit)
+        self.plan = loaded.plan
+        parts = Parts(self._rebind, self.secrets, [self.tls], self._emit)
+        self._reload = Reload(setup, loaded.settings, parts)
 
     def write(self, toml: str) -> None:
         (self.folder / "interlock.toml").write_text(toml)
@@ -63,6 +73,11 @@ class Running:
         self.records.clear()
         asyncio.run(self._reload(Inline()))
         return self.records
+
+    def _rebind(self, plan: Plan) -> list[str]:
+        news = [name for name, binding in plan.bindings.items() if binding != self.plan.bindings[name]]
+        self.plan = plan
+        return news
 
     def _emit(self, record: str, /, **fields: Any) -> None:
         self.records.append((record, fields))
@@ -78,7 +93,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 def test_a_secret_that_was_changed_is_taken_over(running: Running) -> None:
     (running.folder / "token").write_text("new old")
-    assert running.hang_up() == [("settings.reloaded", {"certificates": 1, "waiting": []})]
+    assert running.hang_up() == [("settings.reloaded", NOTHING_ELSE)]
     assert running.secrets.active("ledger.token") == (b"new", b"old")
 
 
@@ -94,17 +109,28 @@ def test_a_secret_whose_source_holds_nothing_is_named(running: Running) -> None:
     assert running.hang_up()[1:] == [("secrets.empty", {"names": ["ledger.token"]})]
 
 
-def test_what_waits_for_a_restart_is_said_by_its_table(running: Running) -> None:
-    running.write(TOML.replace("ledger.example", "books.example") + '[store]\nurl = "memory:"\n')
-    assert running.hang_up() == [
-        ("settings.reloaded", {"certificates": 1, "waiting": ["store", "systems.shop.ledger"]})
-    ]
+def test_a_system_is_bound_anew_and_the_plan_has_another_digest(running: Running) -> None:
+    digest = running.plan.digest
+    running.write(TOML.replace("ledger.example", "books.example"))
+    assert running.hang_up() == [("settings.reloaded", NOTHING_ELSE | {"systems": ["shop.ledger"]})]
+    assert running.plan.bindings["shop.ledger"].url == "https://books.example"
+    assert running.plan.digest != digest
+    assert running.hang_up() == [("settings.reloaded", NOTHING_ELSE)]
+
+
+def test_what_waits_for_a_restart_is_said_by_its_table_and_is_not_in_the_plan(running: Running) -> None:
+    digest = running.plan.digest
+    running.write(TOML + '[store]\nurl = "memory:"\n[streams."shop"]\nkeep = "1h"\n')
+    assert running.hang_up() == [("settings.reloaded", NOTHING_ELSE | {"waiting": ["store", "streams.shop"]})]
+    assert running.plan.digest == digest
 
 
 def test_other_modules_are_not_imported_into_a_running_process(running: Running) -> None:
     (running.folder / "surprise.py").write_text("raise SystemExit('imported')")
-    running.write(TOML.replace('"reloaded_shop"', '"reloaded_shop", "surprise"'))
-    assert running.hang_up() == [("settings.reloaded", {"certificates": 1, "waiting": ["app"]})]
+    changed = TOML.replace('"reloaded_shop"', '"reloaded_shop", "surprise"').replace("ledger.example", "b.example")
+    running.write(changed)
+    waiting = ["app", "systems.shop.ledger"]
+    assert running.hang_up() == [("settings.reloaded", NOTHING_ELSE | {"waiting": waiting})]
 
 
 @pytest.mark.parametrize(

@@ -311,6 +311,42 @@ def test_lifting_a_control_leaves_what_the_breaker_found_itself():
     assert systems.state(CRM).breaker == "open"
 
 
+def test_a_system_that_is_bound_anew_keeps_what_a_person_set_and_what_was_found_at_the_same_address():
+    world = World()
+    here, there = HttpBinding("http://a.example"), HttpBinding("http://b.example")
+    slower = HttpBinding("http://a.example", concurrency=2)
+    systems = Systems(plan(crm=here, erp=here, hr=here, pos=here), world, Far())
+    told: list[str] = []
+    systems.watch(told.append)
+    wall = world.clock.now()
+    for name in (CRM, "shop.erp"):
+        systems.adopt(name, encode(Published("open", 1, wall + US_PER_SECOND, wall + 1)))
+    systems.pause("shop.hr")
+    systems.force("shop.pos", "open")
+    told.clear()
+    assert systems.rebind(plan(crm=slower, erp=there, hr=there, pos=there).bindings) == [
+        CRM,
+        "shop.erp",
+        "shop.hr",
+        "shop.pos",
+    ]
+    assert (systems.state(CRM).breaker, systems.state(CRM).concurrency) == ("open", 2)
+    assert systems.state("shop.erp").breaker == "closed"
+    assert systems.state("shop.hr").paused
+    assert systems.state("shop.pos").breaker == "forced_open"
+    assert set(told) == {CRM, "shop.erp", "shop.hr", "shop.pos"}
+    assert systems.rebind(plan(crm=slower, erp=there, hr=there, pos=there).bindings) == []
+
+
+def test_a_binding_that_cannot_be_used_changes_nothing():
+    systems = Systems(
+        plan(crm=HttpBinding("http://a.example", concurrency=3), erp=HttpBinding("http://b.example")), World(), Far()
+    )
+    with pytest.raises(SpecError, match=r"system\.url-invalid"):
+        systems.rebind(plan(crm=HttpBinding("http://a.example", concurrency=2), erp=HttpBinding("ftp://b")).bindings)
+    assert systems.state(CRM).concurrency == 3
+
+
 @asynccontextmanager
 async def serving(answers: Callable[[bytes], bytes]) -> AsyncIterator[int]:
     """A server on a free port that answers each connection's one request."""
