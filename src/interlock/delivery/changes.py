@@ -29,7 +29,8 @@ class Changed(TypedDict):
 class Changes:
     """Collected until `take`.
 
-    `any`: there is something to commit. `urgent`: something waits for the commit.
+    `any`: there is something to commit. `urgent`: something waits for the commit. `ages_us`: how long ago each event
+    that was delivered had been accepted; told, not stored.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,7 @@ class Changes:
         self._clears: dict[int, None] = {}
         self._marks: dict[str, Line] = {}
         self.successes: list[Success] = []
+        self.ages_us: list[int] = []
         self._attempts: list[Attempt] = []
         self._emits: list[Draft] = []
         self._cells: list[CellWrite] = []

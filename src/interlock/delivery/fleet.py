@@ -360,7 +360,9 @@ class Fleet:
 
     def _tell(self, batch: Sequence[tuple[Lane, Turn | None, Settlement]], results: int) -> None:
         if results:
-            for lane, _, settlement in batch:
+            for lane, turn, settlement in batch:
+                if turn is not None and turn.ages_us:
+                    self._ports.emit("events.delivered", subscription=lane.id.subscription, ages_us=turn.ages_us)
                 self._ports.emit(
                     "settlement.committed",
                     subscription=lane.id.subscription,

@@ -75,6 +75,7 @@ class Turn:
         self.stuck_at: tuple[int, int] | None = None
 
         self.changes = Changes()
+        self.ages_us: list[int] = []
         self.walls: deque[tuple[int, Line]] = deque()
         self.in_flight: int | None = None
         self.sent: dict[int, Row] = {}
@@ -289,6 +290,8 @@ class Turn:
             self.filtered += 1
         else:
             self.delivered += 1
+            if start.event is not None:
+                self.changes.ages_us.append(now - start.event.accepted_at)
         if attempt is not None:
             self.changes.attempt(attempt)
         else:
@@ -521,6 +524,7 @@ class Turn:
         self._advance()
         self.number += 1
         self.in_flight = self.number
+        self.ages_us = self.changes.ages_us
         clean = self.unclean > 0 and now - self.opened_at > limits.LEASE_TTL_US
         settlement = Settlement(
             cursor=self.id,

@@ -24,6 +24,9 @@ HTTP_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.
 """Seconds, as the OpenTelemetry conventions advise for HTTP durations."""
 COMMIT_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
+FRESHNESS_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 86_400.0)
+"""Seconds: from the promise of a second to the day after which an event would have died."""
+
 
 class Rule(NamedTuple):
     """One metric and the record that feeds it.
@@ -95,6 +98,15 @@ RULES: Final[tuple[Rule, ...]] = (
         "Events delivered at the first attempt or after others.",
         _SUBSCRIPTION,
         "successes",
+    ),
+    Rule(
+        "events.delivered",
+        "interlock_events_freshness_seconds",
+        "Time from the acceptance of an event to its delivery.",
+        _SUBSCRIPTION,
+        "ages_us",
+        "seconds",
+        FRESHNESS_BUCKETS,
     ),
     Rule("settlement.committed", "interlock_events_dead", "Events that became dead letters.", _SUBSCRIPTION, "dead"),
     Rule("settlement.committed", "interlock_settlements", "Settlements that were committed.", _SUBSCRIPTION),

@@ -87,6 +87,12 @@ _ALL: Final[tuple[Record, ...]] = (
         ("events", "duplicates", "caller"),
     ),
     Record(
+        "events.delivered",
+        "debug",
+        "A settlement with deliveries was committed; for each, the time from its acceptance to its attempt's end.",
+        ("subscription", "ages_us"),
+    ),
+    Record(
         "events.id-conflict",
         "warning",
         "`POST /events` brought known ids with another payload; it was answered 409.",

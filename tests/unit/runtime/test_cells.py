@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -62,7 +63,7 @@ class Shop:
         self.disk = MemoryDisk()
         self.answer: Outcome = Done(Answer(201))
         self.sent: list[Call] = []
-        self.records: list[tuple[str, dict[str, object]]] = []
+        self.records: list[tuple[str, dict[str, Any]]] = []
 
     async def start(self) -> Engine:
         integration, self.draft = shop()
@@ -81,7 +82,7 @@ class Shop:
         await self.clock.advance(timedelta(seconds=20))
         await stopping
 
-    def told(self, record: str) -> list[dict[str, object]]:
+    def told(self, record: str) -> list[dict[str, Any]]:
         return [fields for name, fields in self.records if name == record]
 
     def _open_store(self, wakeup: Wakeup) -> Awaitable[Store]:
@@ -90,7 +91,7 @@ class Shop:
 
         return opened()
 
-    def _emit(self, record: str, /, **fields: object) -> None:
+    def _emit(self, record: str, /, **fields: Any) -> None:
         self.records.append((record, fields))
 
     def _transport(self, name: str) -> Handler:
@@ -229,6 +230,22 @@ def test_attempts_carry_the_digest_of_the_plan_that_they_ran_under_over_a_rebind
         await shop.place(engine, [2])
         attempts = [attempt for ledger in shop.disk.ledgers.values() for attempt in ledger.attempts]
         assert sorted(attempt.plan for attempt in attempts) == sorted([first, "another"])
+        engine.abandon()
+
+    run(story)
+
+
+def test_how_fresh_deliveries_are_is_told_with_their_settlement() -> None:
+    async def story(shop: Shop) -> None:
+        engine = await shop.start()
+        engine.systems.pause(LEDGER)
+        await shop.place(engine, [1, 2])
+        await shop.clock.advance(timedelta(minutes=1))
+        assert shop.told("events.delivered") == []
+        engine.systems.resume(LEDGER)
+        await shop.place(engine, [3])
+        ages_us = sorted(age for told in shop.told("events.delivered") for age in told["ages_us"])
+        assert [age // 1_000_000 for age in ages_us] == [0, 62, 62]
         engine.abandon()
 
     run(story)

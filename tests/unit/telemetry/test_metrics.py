@@ -123,7 +123,7 @@ def test_every_metric_has_help_a_base_unit_and_names_that_prometheus_takes() -> 
     for rule in RULES:
         assert rule.help.endswith(".")
         assert re.fullmatch(r"(interlock|http)_[a-z_]+", rule.metric)
-        assert (rule.kind == "seconds") == rule.metric.endswith("_duration_seconds")
+        assert (rule.kind == "seconds") == rule.metric.endswith("_seconds")
         assert (rule.kind == "seconds") == bool(rule.buckets)
         assert all(re.fullmatch(r"[a-z_]+", name) for name in rule.labels)
     for name, (text, _) in GAUGES.items():
