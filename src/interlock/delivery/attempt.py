@@ -93,6 +93,11 @@ class Ended(NamedTuple):
     systems: tuple[str, ...]
 
 
+_DONE = Done()
+_ENDED_WELL = Ended(_DONE, 0, (), b"", frozenset(), ())
+"""How most attempts end: made once."""
+
+
 class Run:
     """An attempt under way; the function sees it as its `Context`."""
 
@@ -171,6 +176,8 @@ class Run:
             outcome = self._outcome_of(error)
         scope = self._scope
         if scope is None:
+            if outcome is _DONE and not self._emits:
+                return _ENDED_WELL
             return Ended(outcome, 0, tuple(self._emits), b"", frozenset(), ())
         if isinstance(outcome, Unavailable) and outcome.scope == "deadline":
             # The function used up its time before its call: that is a failure of the attempt, and must end some day.
@@ -187,21 +194,17 @@ class Run:
         spec, event = self._spec, self.work.event
         match spec.kind:
             case "subscribe":
-                return await self._subscribe()
+                typed: TypedEvent[Any] = TypedEvent(event, self._program.decoders[event.draft.type])
+                if self._program.is_async:
+                    result = await spec.function(typed, self)
+                else:
+                    result = await self._ports.offload.run(partial(spec.function, typed, self))
+                return _DONE if result is None else result
             case "translate":
                 return self._translate()
             case "inbox":
                 assert spec.webhook is not None, "an inbox is that of a webhook"
                 return self._take(spec.webhook.function(decode_inbox(event)))
-
-    async def _subscribe(self) -> Outcome:
-        function, event = self._spec.function, self.work.event
-        typed: TypedEvent[Any] = TypedEvent(event, self._program.decoders[event.draft.type])
-        if self._program.is_async:
-            result = await function(typed, self)
-        else:
-            result = await self._ports.offload.run(partial(function, typed, self))
-        return Done() if result is None else result
 
     def _translate(self) -> Outcome:
         """Raw to canonical: a derived id, so that translating again after a crash gives the same event."""
