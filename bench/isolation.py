@@ -1,4 +1,4 @@
-"""Isolation: what one bad key, System or subscriber does to the others (RELIABILITY I15).
+"""Isolation: what one bad key, System or subscriber does to the others (I15 of docs/design.md).
 
 Each figure is the rate of the others, beside the same run without the disturbance, in turns. Below them is how hard
 cases compare with an even load: they must not fall off a cliff.

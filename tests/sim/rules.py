@@ -1,4 +1,4 @@
-"""`python -m tests.sim.rules [--seeds 300]`: take each rule of DESIGN 4 out of the engine and see that a seed fails.
+"""`python -m tests.sim.rules [--seeds 300]`: take each rule of docs/design.md out of the engine; a seed must fail.
 
 A rule is taken out by replacing what carries it out, in this process only. A rule that no seed misses is a missing
 test: the command then exits with 1. Rules 11, 13 and 14 are not for simulation: 11 has no code of its own (attempts are

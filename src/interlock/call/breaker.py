@@ -1,4 +1,4 @@
-"""The circuit breaker of one System: a pure state machine (SEMANTICS 2). Now, chance and evidence are arguments.
+"""The circuit breaker of one System: a pure state machine. Now, chance and evidence are arguments.
 
 Instants here are monotonic µs, except in `Published`, which other processes read. The layer is `breaker_layer`.
 """

@@ -1,4 +1,4 @@
-"""What an answer or a failed exchange means, as an `Outcome` (SEMANTICS 1 and 15). Pure: the lists live here only."""
+"""What an answer or a failed exchange means, as an `Outcome`. Pure: the lists live here only."""
 
 from __future__ import annotations
 

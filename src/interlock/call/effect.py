@@ -1,4 +1,4 @@
-"""One attempt's view of its outgoing calls: labels, idempotency keys, effects, memo and records (SEMANTICS 15).
+"""One attempt's view of its outgoing calls: labels, idempotency keys, effects, memo and records.
 
 It stands between user code and a System's layers. What it tells the lane is read after the attempt has ended.
 """

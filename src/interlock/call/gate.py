@@ -278,7 +278,7 @@ class Gate:
 
 
 def verdict_of(outcome: Outcome) -> Verdict:
-    """What an outcome says about the System (SEMANTICS 2): no answer, 5xx and malformed are bad, 4xx do not count."""
+    """What an outcome says about the System: no answer, 5xx and malformed are bad, 4xx do not count."""
     if isinstance(outcome, Done):
         return "good"
     if isinstance(outcome, Unavailable):

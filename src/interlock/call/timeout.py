@@ -1,4 +1,4 @@
-"""The deadline of a call: the earlier of its System's and its attempt's, sent on as what is left of it (SEMANTICS 12).
+"""The deadline of a call: the earlier of its System's and its attempt's, sent on as what is left of it.
 
 It only sets the deadline; the transport keeps it.
 """

@@ -20,7 +20,7 @@ def say(text: str) -> None:
 
 
 def say_error(error: InterlockError) -> None:
-    """An error as EXPERIENCE wants it: what and which, where with source lines, how to mend it, the page about it."""
+    """An error, told in full: what and which, where with source lines, how to mend it, the page about it."""
     click.echo(block("error", error.code, error.message, error.remedy, error.where), err=True)
 
 

@@ -30,7 +30,7 @@ from interlock.journal.ports import Cell, Cells, CellWrite, Journal
 POLL_US: Final = 50 * limits.US_PER_MS
 """How often a command looks whether it has been applied: often enough to feel at once, rare enough to cost nothing."""
 APPLY_US: Final = 1 * limits.US_PER_SECOND
-"""Control state is to be acted on within this after its commit, in any process (DESIGN 4)."""
+"""Control state is to be acted on within this after its commit, in any process."""
 NO_STATE: Final = b"null"
 
 

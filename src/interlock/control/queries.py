@@ -212,7 +212,7 @@ def cursor_row(line: CursorLine, journal: Journal) -> shapes.CursorRow:
 
 
 def imbalance(line: CursorLine) -> int:
-    """Left side minus right side of the conservation equation (DESIGN 3), as the cursor's own counters have it."""
+    """Left side minus right side of the conservation equation, as the cursor's own counters have it."""
     cursor, counters = line.cursor, line.cursor.counters
     accounted = cursor.floor - cursor.start + cursor.above.bit_count()
     settled = counters.delivered + counters.filtered + counters.discarded

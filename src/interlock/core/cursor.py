@@ -1,6 +1,6 @@
 """The ledger's values: how far a subscription has accounted for a shard, and what is not settled.
 
-The conservation equation holds at every commit (DESIGN 3):
+The conservation equation holds at every commit (docs/design.md):
 `floor - start + bits(above) = delivered + filtered + discarded + stragglers + behind`.
 """
 
@@ -45,7 +45,7 @@ class Counters(msgspec.Struct, frozen=True, gc=False):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A straggler: an accounted event that is not settled (DESIGN 3). Instants are µs since the epoch.
+    """A straggler: an accounted event that is not settled. Instants are µs since the epoch.
 
     Attributes:
         offset: its place in the shard.

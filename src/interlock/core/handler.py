@@ -27,7 +27,7 @@ class Call(msgspec.Struct, frozen=True):
         target: path and query, absolute on the System (`/entries?x=1`).
         headers: names in lower case. Layers add by `msgspec.structs.replace`.
         body: the whole body.
-        effect: how repeating it is made safe (SEMANTICS 15).
+        effect: how repeating it is made safe.
         key: the idempotency key; empty where there is none (gateway, safe methods).
         label: the call's name within its attempt: given, or its ordinal to that System.
         deadline: monotonic µs by which an answer is needed.

@@ -114,5 +114,5 @@ def idempotency_key(stream: str, source: str, id: str, subscription: str, system
 
 
 def fingerprint(*parts: str) -> str:
-    """`fp_` and 12 characters: the same for failures with the same cause (EXPERIENCE 3.7)."""
+    """`fp_` and 12 characters: the same for failures with the same cause."""
     return "fp_" + derived_id(*parts)[:12]

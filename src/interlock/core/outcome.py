@@ -1,6 +1,6 @@
 """How an attempt can end. Everything that a function raises, and everything that a system answers, maps to one.
 
-What was *sent* and failed is `Later`; `Unavailable` is only what our own stack says without sending; see DESIGN 3.
+What was *sent* and failed is `Later`; `Unavailable` is only what our own stack says without sending.
 """
 
 from __future__ import annotations

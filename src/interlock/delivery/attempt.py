@@ -272,7 +272,7 @@ class Run:
         )
 
     def _fingerprint(self, system: str | None, reason: str, status: int) -> str:
-        """The same for failures with the same cause (EXPERIENCE 3.7): who, what, and the class of the status."""
+        """The same for failures with the same cause: who, what, and the class of the status."""
         return fingerprint(system or "", self._spec.name, reason, str(status), self.work.event.draft.type)
 
 

@@ -333,7 +333,7 @@ class Fleet:
             self._spawn(self._commit())
 
     async def _commit(self, *, release: bool = False) -> None:
-        """One commit for the settlements of all lanes that are ready (DESIGN 5, group)."""
+        """One commit for the settlements of all lanes that are ready."""
         batch: list[tuple[Lane, Turn | None, Settlement]] = []
         for lane in list(self._lanes.values()) if release else list(self._dirty):
             settlement = lane.settlement(self._worker, release=release)

@@ -1,4 +1,4 @@
-"""One key's line in a lane: which offset is its head, and what may start. Pure (rule 3 of DESIGN 4).
+"""One key's line in a lane: which offset is its head, and what may start. Pure (docs/design.md, rule 3).
 
 No stored state says that an event waits. The head is computed at each start from rows, mark and window.
 """

@@ -1,4 +1,4 @@
-"""When a failed event is tried again, and what becomes of it in the end: pure decisions (SEMANTICS 1 and 5).
+"""When a failed event is tried again, and what becomes of it in the end: pure decisions.
 
 Now and chance are arguments; nothing here reads a clock or sends anything.
 """

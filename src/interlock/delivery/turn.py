@@ -1,7 +1,7 @@
 """What one lane decides: what is accounted for, what may start, what a settlement holds. Pure; now is an argument.
 
-`lane.py` does all the awaiting. The rules cited by number are those of DESIGN 4; the window's bitmap, rows and marks
-keep the conservation equation at every moment, not only at commits.
+`lane.py` does all the awaiting. The rules cited by number are those of docs/design.md; the window's bitmap, rows and
+marks keep the conservation equation at every moment, not only at commits.
 """
 
 from __future__ import annotations

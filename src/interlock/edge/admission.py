@@ -47,7 +47,7 @@ class Admission:
 
     @property
     def level(self) -> Level:
-        """How full the way to the store is: amber from 60 %, red from 85 % (SEMANTICS 6)."""
+        """How full the way to the store is: amber from 60 %, red from 85 %."""
         used = max(self._items / limits.WRITER_QUEUE_ITEMS_MAX, self._bytes / limits.WRITER_QUEUE_BYTES_MAX)
         return "full" if used >= 1 else "red" if used >= _RED else "amber" if used >= _AMBER else "green"
 

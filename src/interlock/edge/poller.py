@@ -137,7 +137,7 @@ class Poller:
                 return False
 
     def _failed(self, raised: Raised) -> int:
-        """The pause after a failure: doubled with each in a row, with equal jitter (SEMANTICS 1)."""
+        """The pause after a failure: doubled with each in a row, with equal jitter."""
         self._failures += 1
         longest = min(limits.RETRY_BASE_US << min(self._failures - 1, 32), limits.RETRY_CAP_US)
         pause_us = round(self._ports.random.uniform(longest / 2, longest))

@@ -1,4 +1,4 @@
-"""Where a port listens: its socket (the first free port from the one that is wanted, DESIGN 0), its TLS and its URL."""
+"""Where a port listens: its socket (the first free port from the one that is wanted), its TLS and its URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notices a function that holds the loop: reported with its name and stack while it still does (DESIGN 6).
+"""Notices a function that holds the loop: reported with its name and stack while it still does.
 
 A thread asks the loop for a beat; a beat that does not come in time means that something runs on. It only reports.
 """

@@ -123,7 +123,7 @@ class CallOptions(TypedDict, total=False):
     """What a call may say beside method and path.
 
     `json` is encoded and `body` sent as it is: one of them. `effect` says how repeating the call is made safe: `keyed`
-    unless stated (SEMANTICS 15). `call` names it within its attempt: needed where calls to one System run side by side.
+    unless stated. `call` names it within its attempt: needed where calls to one System run side by side.
     `probe` asks whether a call with `effect="probe"` happened: the answer that stands for it, or None if it did not.
     """
 

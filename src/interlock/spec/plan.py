@@ -25,7 +25,7 @@ class Where(NamedTuple):
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """When to try again (SEMANTICS 1): `min(cap, base * 2**(n-1))` with equal jitter, bounded by age first.
+    """When to try again: `min(cap, base * 2**(n-1))` with equal jitter, bounded by age first.
 
     `schedule` replaces the formula by a list of delays; after its end the last one repeats.
     """
@@ -39,7 +39,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class OnDead(msgspec.Struct, frozen=True):
-    """What follows when an event cannot be delivered (SEMANTICS 5)."""
+    """What follows when an event cannot be delivered."""
 
     kind: Literal["skip", "halt", "block_then_skip"]
     after_us: int | None = None

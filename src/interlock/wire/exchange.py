@@ -9,7 +9,7 @@ Fields = Sequence[tuple[str, str]]
 
 
 class Head(NamedTuple):
-    """A request's head after strict framing (STANDARDS 1.2). Names are in lower case, values are latin-1 text."""
+    """A request's head after strict framing (RFC 9112). Names are in lower case, values are latin-1 text."""
 
     method: str
     target: str

@@ -1,4 +1,4 @@
-"""The retry schedule and what becomes of failures, as tables and properties (SEMANTICS 1 and 5)."""
+"""The retry schedule and what becomes of failures, as tables and properties."""
 
 from __future__ import annotations
 

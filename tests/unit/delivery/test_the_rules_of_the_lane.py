@@ -1,4 +1,4 @@
-"""The rules of DESIGN 4, one named test each. `tests/sim/rules.py` removes each and sees simulation fail."""
+"""The fifteen rules of docs/design.md by name. `tests/sim/rules.py` removes each and sees simulation fail."""
 
 from __future__ import annotations
 

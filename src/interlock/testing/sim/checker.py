@@ -1,4 +1,4 @@
-"""Does a history keep the promises? One pass for each invariant (RELIABILITY 4), each in time linear in the lines.
+"""Does a history keep the promises? One pass for each invariant (docs/design.md), each in time linear in the lines.
 
 It knows nothing of how the product works: only what clients, remotes and the auditor of the disk have seen.
 """
@@ -193,6 +193,23 @@ def no_duplicate_effect(case: Case) -> Iterator[Violation]:
                 pass
 
 
+def no_stale_effect(case: Case) -> Iterator[Violation]:
+    """I3: a `natural` call of an earlier event never undoes that of a later one of its key, unless a person asked."""
+    newest: Counter[tuple[str, str, int, str, str]] = Counter()
+    asked: set[tuple[str, Place]] = set()
+    for line in case.lines:
+        match line:
+            case Asked():
+                asked.add((line.subscription, (line.stream, line.shard, line.offset)))
+            case Called(fresh=True, key=str(key)) if _is_natural(case, line.subscription):
+                name = (line.subscription, line.stream, line.shard, key, line.label)
+                if line.offset < newest[name] and (line.subscription, _place(line)) not in asked:
+                    yield Violation("I3", line.t, f"{line.id} undid offset {newest[name]} of key {key}")
+                newest[name] = max(newest[name], line.offset)
+            case _:
+                pass
+
+
 def order_per_key(case: Case) -> Iterator[Violation]:
     """I4: nothing of a key is sent before everything earlier of it was delivered, or durably dead."""
     queues: dict[tuple[str, str, int, str], list[int]] = defaultdict(list)
@@ -372,6 +389,7 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     no_loss,
     no_invention,
     no_duplicate_effect,
+    no_stale_effect,
     order_per_key,
     the_log,
     conservation,
@@ -384,6 +402,11 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
 
 def _place(line: Called | Began) -> Place:
     return line.stream, line.shard, line.offset
+
+
+def _is_natural(case: Case, subscription: str) -> bool:
+    reads = case.reads.get(subscription)
+    return reads is not None and reads.ordered and reads.effect == "natural"
 
 
 def _last_due(first: int, reads: Reads | None) -> int:
