@@ -180,6 +180,14 @@ def test_every_bound_has_its_reason():
     assert [bound.name for bound in bounds if not bound.reason] == []
 
 
+def test_every_bound_is_kept_by_something():
+    bounds = runpy.run_path(str(ROOT / "docs" / "reference" / "build.py"))["bounds"]()
+    told = (SOURCE / "core" / "limits.py").read_text()
+    source = "\n".join(path.read_text() for path in SOURCE.rglob("*.py") if path.name != "limits.py")
+    unkept = [it.name for it in bounds if not re.search(rf"\b{it.name}\b", source)]
+    assert [name for name in unkept if len(re.findall(rf"\b{name}\b", told)) < 2] == []
+
+
 def error_codes() -> dict[str, str]:
     """The codes that the source refuses with, each with one place: the first code-like argument of any call.
 

@@ -14,8 +14,6 @@ US_PER_DAY = 24 * US_PER_HOUR
 # The log.
 SHARDS_DEFAULT = 8
 """Shards of a new stream: enough lanes to keep two cores busy, few enough that an idle stream costs nothing."""
-BODY_INLINE_BYTES_MAX = 64 * 1024
-"""Above this a body is a file beside the store (claim check); rows stay small and scans stay fast."""
 EVENT_BYTES_MAX = 1024 * 1024
 """The largest event that intake accepts unless a setting says otherwise."""
 BATCH_EVENTS_MAX = 1_000
@@ -110,14 +108,10 @@ EXCERPT_BYTES_MAX = 16 * 1024
 # Systems.
 CONNECT_TIMEOUT_US = 3 * US_PER_SECOND
 """Three transmissions of a lost SYN; a System that takes longer is as good as down."""
-READ_TIMEOUT_US = 10 * US_PER_SECOND
-"""Between two pieces of an answer."""
 CALL_TIMEOUT_US = 15 * US_PER_SECOND
 """The whole call; must stay well under the function's deadline, so that a second one fits."""
 SYSTEM_CONCURRENCY_MAX = 32
 """Calls to one System at once: more than most endpoints of partners like."""
-SYSTEM_CONNECTIONS_IDLE_MAX = 32
-"""As many as may be busy: the next burst finds them open."""
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
 """An answer is held in memory; what is larger is a download and belongs elsewhere."""
 
@@ -152,8 +146,6 @@ REQUEST_OFFSETS_MAX = 1_000
 """Events in one request to a lane: it is applied in one settlement, and one commit must stay short."""
 REQUEST_ASKED_US = 1 * US_PER_DAY
 """A request that no lane took within this is dropped: what a person meant yesterday may be wrong today."""
-REQUEST_ANSWERED_US = 1 * US_PER_HOUR
-"""How long the answers of a lane stay readable; the audit keeps the request for good."""
 BALANCE_EVERY_US = 1 * US_PER_MINUTE
 """How often each lane's books are checked in memory: a fault of the engine is known before anybody asks."""
 
