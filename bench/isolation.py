@@ -24,11 +24,11 @@ from bench.load import load
 from bench.measure import Extent, Row, Table, progress, ratios, take_turns
 from bench.orders import Shop, plan, shop, subscribed
 from bench.servers import running
-from interlock.core.cursor import CursorId
 from interlock.core.event import Draft
 from interlock.core.limits import US_PER_MINUTE
 from interlock.core.outcome import Reject
 from interlock.core.requests import LaneRequest, encode_request, request_key
+from interlock.delivery.lane import Lane
 from interlock.journal.ports import CellWrite
 from interlock.spec.plan import HttpBinding
 
@@ -39,6 +39,8 @@ OTHERS_KEEP = 0.90
 BESIDE_A_BURNT_CORE = 0.5
 P99_MS_MAX = 50.0
 SLOW_SECONDS = 15
+_BACKLOG_FROM = 100_000_000
+"""Numbers of the events that pile up: apart from those of the others."""
 BAD_KEY = "bad"
 """The key that misbehaves; those of the others are `order-0000` and so on."""
 
@@ -65,7 +67,7 @@ def run(extent: Extent) -> Table:
         _beside("10,000 blocked heads / none blocked", _blocked(count, 10_000), _even(count), None),
     ]
     told = uvloop.run(_million(extent.backlog or int(BACKLOG * extent.scale)))
-    rows.append(Row("beside that many behind a halted key / before", [told.kept], OTHERS_KEEP))
+    rows.append(Row("beside a halted key with a backlog", told.kept, OTHERS_KEEP))
     return Table("Isolation: the rate of the others / the same run without the disturbance", rows, told.notes)
 
 
@@ -158,7 +160,7 @@ def _keys(count: int, keys: int) -> Case:
 
 
 def _blocked(count: int, heads: int) -> Case:
-    """That many keys halt on their first event; then comes the even load."""
+    """That many keys halt on their first event; then comes the even load. Both count: each head costs a row."""
 
     async def function(event, context) -> Reject | None:
         return Reject("refused") if event.key.startswith("blocked") else None
@@ -255,59 +257,79 @@ def _burnt_core(extent: Extent) -> list[Row]:
 class Told(NamedTuple):
     """What came of the halted key."""
 
-    kept: float
+    kept: list[float]
     notes: list[str]
 
 
+class _Key:
+    """An engine whose bad key may be halted, and the rate of the others in it."""
+
+    def __init__(self, home: Path, *, halts: bool) -> None:
+        self.halts = halts
+        self.drained: list[int] = []
+        self._others = _Count(1)
+        self._sent = 0
+        self.own = shop()
+
+        async def function(event, context) -> Reject | None:
+            if event.key != BAD_KEY:
+                self._others.one()
+                return None
+            if self.halts:
+                return Reject("refused")
+            self.drained.append(event.offset)
+            return None
+
+        subscribed(self.own, "function", function, on_dead="halt")
+        self.composed = Composed(plan(self.own), home)
+        self.composed.grace_us = 0
+
+    async def pile_up(self, backlog: int) -> None:
+        """Append that many events of the bad key."""
+        for first in range(0, backlog, 1_000):
+            numbers = range(_BACKLOG_FROM + first, _BACKLOG_FROM + min(backlog, first + 1_000))
+            await self.composed.engine.store.append([self.own.draft(number, BAD_KEY) for number in numbers])
+        while not self.halts and len(self.drained) < backlog:
+            await asyncio.sleep(0.05)
+
+    async def rate(self) -> float:
+        """Events of the others a second."""
+        drafts = [self.own.draft(self._sent + number) for number in range(EVENTS)]
+        self._sent += EVENTS
+        self._others = _Count(EVENTS)
+        gc.collect()
+        begun = time.perf_counter()
+        await feed(self.composed.engine.store, drafts)
+        await self._others.reached.wait()
+        return EVENTS / (time.perf_counter() - begun)
+
+    def lane(self) -> Lane:
+        """The bad key's, after looking that it is halted."""
+        (lane,) = [lane for lane in self.composed.engine.fleet.lanes() if lane.turn is not None and lane.turn.rows]
+        return lane
+
+
 async def _million(backlog: int) -> Told:
-    """Others before and with the backlog; then its rows and marks; then the release, and the order it drains in."""
-    own = shop()
-    halts = True
-    drained: list[int] = []
-    done = _Count(1)
-
-    async def function(event, context) -> Reject | None:
-        if event.key != BAD_KEY:
-            done.one()
-        elif halts:
-            return Reject("refused")
-        else:
-            drained.append(event.offset)
-        return None
-
-    subscribed(own, "function", function, on_dead="halt")
-    with tempfile.TemporaryDirectory() as home:
-        async with Composed(plan(own), Path(home)) as composed:
-            composed.grace_us = 0
-            store, fleet = composed.engine.store, composed.engine.fleet
-
-            async def others(first: int) -> float:
-                nonlocal done
-                done = _Count(EVENTS // 2)
-                drafts = [own.draft(number) for number in range(first, first + EVENTS // 2)]
-                begun = time.perf_counter()
-                await feed(store, drafts)
-                await done.reached.wait()
-                return EVENTS // 2 / (time.perf_counter() - begun)
-
-            await others(0)
-            before = await others(EVENTS)
+    """The others beside a halted key with the backlog; its rows and marks; its release, and the order it drains in."""
+    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as other:
+        halted, calm = _Key(Path(home), halts=True), _Key(Path(other), halts=False)
+        async with halted.composed, calm.composed:
             progress(f"{backlog:,} events for a halted key")
-            for first in range(0, backlog, 1_000):
-                numbers = range(2_000_000 + first, 2_000_000 + min(backlog, first + 1_000))
-                await store.append([own.draft(number, BAD_KEY) for number in numbers])
-            kept = await others(2 * EVENTS) / before
-            states = [state for state in fleet.states() if state.stragglers or state.behind]
-            (state,) = states
-            marks = sum(1 for lane in fleet.lanes() if lane.turn for _ in lane.turn.marks)
-            assert (state.stragglers, marks, state.behind) == (1, 1, backlog - 1), state
-            halts = False
+            for key in (halted, calm):
+                await key.rate()
+                await key.pile_up(backlog)
+            kept = [await halted.rate() / await calm.rate() for _ in range(ROUNDS + 2)]
+            lane = halted.lane()
+            assert lane.turn is not None, "it is open"
+            marks = [line.count for line in lane.turn.lines.values() if line.count]
+            assert (len(lane.turn.rows), marks) == (1, [backlog - 1]), "a halted key is one row and one mark"
+            halted.halts = False
             begun = time.perf_counter()
-            await _retry_head(composed, CursorId(state.subscription, state.shard))
-            while len(drained) < backlog:
+            await _retry_head(halted.composed, lane)
+            while len(halted.drained) < backlog:
                 await asyncio.sleep(0.05)
             seconds = time.perf_counter() - begun
-            assert drained == sorted(drained), "the key drained out of order"
+            assert halted.drained == sorted(halted.drained), "the key drained out of order"
     return Told(
         kept,
         [
@@ -317,12 +339,10 @@ async def _million(backlog: int) -> Told:
     )
 
 
-async def _retry_head(composed: Composed, cursor: CursorId) -> None:
+async def _retry_head(composed: Composed, lane: Lane) -> None:
     """Ask the lane to try the head again, as `dead retry` does."""
-    lane = next(lane for lane in composed.engine.fleet.lanes() if lane.id == cursor)
     assert lane.turn is not None, "it is open"
-    asked = LaneRequest("retry", tuple(lane.turn.rows), "bench", "released", composed.clock.now())
-    expires_at = composed.clock.now() + US_PER_MINUTE
-    await composed.engine.store.put(
-        [CellWrite(request_key(cursor, "job_bench"), encode_request(asked), expires_at=expires_at)]
-    )
+    now = composed.clock.now()
+    asked = encode_request(LaneRequest("retry", tuple(lane.turn.rows), "bench", "released", now))
+    cell = CellWrite(request_key(lane.id, "job_bench"), asked, expires_at=now + US_PER_MINUTE)
+    await composed.engine.store.put([cell])
