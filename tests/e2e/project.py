@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -183,8 +183,10 @@ class Project:
 
     def spawn(self, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
         """`interlock ...`, and do not wait."""
-        command = [Path(sys.executable).with_name("interlock"), *arguments]
-        return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, **streams)
+        command = [str(Path(sys.executable).with_name("interlock")), *arguments]
+        return subprocess.Popen[bytes](
+            command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, **streams
+        )
 
     def cli(self, *arguments: str, code: int = 0) -> Told:
         """`interlock ...`, which has to end with `code`."""
@@ -218,11 +220,12 @@ class Project:
         """One signed webhook on a connection of its own; gives the status."""
         body = json.dumps({"order": order, "cents": cents}).encode()
         parts = urlsplit(self.data)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE_SECONDS)
-        connection.request("POST", "/hooks/shop", body, signed(id, body))
-        status = connection.getresponse().status
-        connection.close()
-        return status
+        with closing(
+            http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE_SECONDS)
+        ) as connection:
+            connection.request("POST", "/hooks/shop", body, signed(id, body))
+            with connection.getresponse() as response:
+                return response.status
 
     def raw(self, request: bytes) -> bytes:
         """Bytes to the data port as they are; what comes back until it closes, or falls silent after an answer."""

@@ -120,15 +120,16 @@ class Sender:
         for number in self._numbers(lane):
             due += LANES / rate
             time.sleep(max(0.0, due - time.monotonic()))
+            if connection is None:
+                parts = urlsplit(self.base)
+                connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
             try:
-                if connection is None:
-                    parts = urlsplit(self.base)
-                    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
                 self.told[delivery_id(number)] = self._post(connection, number)
             except (OSError, http.client.HTTPException):
-                if connection is not None:
-                    connection.close()
+                connection.close()
                 connection = None
+        if connection is not None:
+            connection.close()
 
     def _numbers(self, lane: int) -> Iterator[int]:
         number = lane
@@ -149,9 +150,9 @@ class Sender:
             "x-hub-signature-256": "sha256=" + hmac.new(SECRET, body, hashlib.sha256).hexdigest(),
         }
         connection.request("POST", "/hooks/in", body, headers)
-        response = connection.getresponse()
-        response.read()
-        return response.status
+        with connection.getresponse() as response:
+            response.read()
+            return response.status
 
     def with_status(self, holds: Callable[[int | None], bool]) -> set[str]:
         """The ids that were told such a status."""

@@ -1,0 +1,112 @@
+"""The life of a process: ports, drains, deploys, and what can be asked of the store while nothing runs."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import signal
+import socket
+import threading
+import time
+from urllib.parse import urlsplit
+
+from tests.e2e.project import CODE, Project
+
+
+def test_a_busy_port_moves_to_the_next_free_one_and_that_is_said(project: Project) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with project.running("--port", str(port)):
+            moved_to = urlsplit(project.data).port or 0
+            assert port < moved_to < port + 20
+            assert f"data     http://127.0.0.1:{moved_to}" in project.log.read_text()
+            assert project.hook("d-1", "o-1", 1) == 202
+
+
+def test_sigterm_under_load_loses_nothing_and_delivers_nothing_twice(project: Project) -> None:
+    told: dict[str, int | None] = {}
+    stop = threading.Event()
+
+    def load(lane: int) -> None:
+        for number in range(lane, 100_000, 4):
+            if stop.is_set():
+                return
+            id = f"d-{number}"
+            try:
+                told[id] = project.hook(id, f"o-{number % 20}", number)
+            except (OSError, http.client.HTTPException):
+                told[id] = None
+
+    project.start()
+    threads = [threading.Thread(target=load, args=(lane,), daemon=True) for lane in range(4)]
+    for thread in threads:
+        thread.start()
+    project.until(lambda: len(project.books.effects) > 100)
+    began = time.monotonic()
+    code = project.stop()
+    took = time.monotonic() - began
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert code == 0
+    assert took < 5
+    acknowledged = {id for id, status in told.items() if status == 202}
+    assert {status for status in told.values() if status is not None} <= {202, 503}
+
+    with project.running():
+        for receiver in (project.books, project.shelf):
+            project.until(lambda receiver=receiver: acknowledged <= {one["id"] for one in list(receiver.effects)})
+            # Every call took effect: none was made again because its settlement had been lost.
+            assert receiver.calls == len(receiver.effects)
+        project.cli("doctor")
+
+
+def test_ctrl_c_ends_a_process_as_sigterm_does(project: Project) -> None:
+    project.start()
+    assert project.stop(signal.SIGINT) == 0
+    records = [record["record"] for record in project.records()]
+    assert records.index("process.ready") < records.index("process.draining")
+    assert not (project.folder / ".interlock" / "process.json").exists()
+
+
+def test_the_store_is_read_where_no_process_runs_and_what_needs_one_says_so(project: Project) -> None:
+    assert "error[cli.unreachable]" in project.cli("events", "ls", code=4).err
+    with project.running():
+        assert project.hook("d-1", "o-1", 1) == 202
+        project.until(lambda: len(project.books.effects) == len(project.shelf.effects) == 1)
+    [row] = project.json("events", "ls")["events"]
+    assert (row["source_id"], row["key"]) == ("d-1", "o-1")
+    assert project.json("events", "show", row["id"])["subscriptions"][0]["state"] == "settled"
+    assert {one["name"] for one in project.json("subscriptions", "ls")["subscriptions"]} >= {"orders.to_books"}
+    assert project.json("doctor")["ok"] is True
+    for asked in (("systems", "pause", "orders.books", "--yes"), ("send", "order.paid@1", "{}"), ("tail",)):
+        assert "error[cli.unreachable]" in project.cli(*asked, code=4).err
+
+
+def test_a_renamed_subscription_goes_on_where_it_was_and_a_retired_one_is_forgotten(project: Project) -> None:
+    with project.running():
+        assert project.hook("d-1", "o-1", 1) == 202
+        project.until(lambda: len(project.books.effects) == len(project.shelf.effects) == 1)
+
+    project.write(CODE.replace("async def to_books", "async def to_ledger"))
+    told = project.cli("run", code=1)
+    assert "orders.to_books" in told.err
+    assert re.search(r"fix: .*interlock subscriptions (rename|retire)", told.err)
+    assert "renamed" in project.cli("subscriptions", "rename", "orders.to_books", "orders.to_ledger").out
+    with project.running():
+        assert project.hook("d-2", "o-1", 2) == 202
+        project.until(lambda: len(project.books.effects) == 2)
+        assert [effect["id"] for effect in project.books.effects] == ["d-1", "d-2"]
+        assert project.books.calls == 2, "it started again from the beginning"
+
+    project.write(CODE[: CODE.index("@orders.subscribe")])
+    project.cli("run", code=1)
+    for name in ("orders.to_ledger", "orders.to_shelf"):
+        assert "Nobody can be asked" in project.cli("subscriptions", "retire", name, code=2).err
+        project.cli("subscriptions", "retire", name, "--yes", "--reason", "no longer needed")
+    with project.running():
+        names = {one["name"] for one in project.json("subscriptions", "ls")["subscriptions"]}
+        assert names == {"orders.accept.inbox"}
+        project.cli("doctor")
