@@ -11,8 +11,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from interlock.control.endpoint import Caller, Endpoint
-from interlock.control.problem import MEDIA_TYPE, Refused, field_error, problem_of
+from interlock.control.problem import Refused, problem
 from interlock.core.errors import InterlockError
+from interlock.spec.jsontext import misfit
+from interlock.spec.problem import MEDIA_TYPE, fault_of
 
 BODY_BYTES_MAX: Final = 64 * 1024
 """A command names its subject by a selector, so it is small."""
@@ -46,13 +48,13 @@ async def _taken(endpoint: Endpoint[Any], request: Request) -> msgspec.Struct:
     try:
         return msgspec.convert(members, endpoint.takes, strict=strict)
     except msgspec.ValidationError as error:
-        found = field_error(error)
+        found = misfit(str(error))
         raise Refused(
             400,
             "request.invalid",
-            f"{found.message} at {found.pointer or '/'}",
+            found.message,
             f"see {endpoint.name} in /api/v1/openapi.json",
-            errors=(found,),
+            errors=(fault_of(found),),
         ) from None
 
 
@@ -101,8 +103,8 @@ def _no_strangers(members: Mapping[str, object], takes: type[msgspec.Struct]) ->
 
 def problem_response(error: InterlockError) -> Response:
     """The answer for an error."""
-    problem = problem_of(error)
+    document = problem(error)
     headers = dict(error.headers) if isinstance(error, Refused) else {}
-    if problem.retry_after is not None:
-        headers["retry-after"] = str(problem.retry_after)
-    return Response(msgspec.json.encode(problem), problem.status, headers, MEDIA_TYPE)
+    if document.retry_after is not None:
+        headers["retry-after"] = str(document.retry_after)
+    return Response(msgspec.json.encode(document), document.status, headers, MEDIA_TYPE)

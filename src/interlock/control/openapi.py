@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from interlock.control.endpoint import Endpoint, struct_types
-from interlock.control.problem import MEDIA_TYPE, Problem
+from interlock.spec.problem import MEDIA_TYPE, Problem
 
 _REFS = "#/components/schemas/{name}"
 Json = dict[str, Any]  # Any: a JSON document.

@@ -1,36 +1,11 @@
-"""Refusals on the control port: RFC 9457 problem documents with a code and a remedy, never a stack or a value."""
+"""Refusals on the control port: what is not carried out, and which status an error of the engine has."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from interlock.core.errors import InterlockError, StoreBusy, StoreError, StoreFull
-
-MEDIA_TYPE = "application/problem+json"
-
-
-class FieldError(msgspec.Struct, frozen=True):
-    """One thing that is wrong with the input: where (RFC 6901), and what."""
-
-    pointer: str
-    message: str
-
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of every answer that is not a success."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    remedy: str
-    retryable: bool = False
-    retry_after: int | None = None
-    errors: Sequence[FieldError] = ()
+from interlock.spec.problem import Fault, Problem, problem_of
 
 
 class Refused(InterlockError):
@@ -43,7 +18,7 @@ class Refused(InterlockError):
         message: str,
         remedy: str,
         *,
-        errors: Sequence[FieldError] = (),
+        errors: Sequence[Fault] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(code, message, remedy)
@@ -52,20 +27,11 @@ class Refused(InterlockError):
         self.headers: Mapping[str, str] = headers or {}
 
 
-def problem_of(error: InterlockError) -> Problem:
+def problem(error: InterlockError) -> Problem:
     """The document for an error. An error that has no status of its own is the caller's: 400."""
     status, retry_after = _status(error)
-    return Problem(
-        type=error.docs,
-        title=_title(error.code),
-        status=status,
-        detail=error.message,
-        code=error.code,
-        remedy=error.remedy,
-        retryable=retry_after is not None,
-        retry_after=retry_after,
-        errors=error.errors if isinstance(error, Refused) else (),
-    )
+    errors = error.errors if isinstance(error, Refused) else ()
+    return problem_of(error, status, retry_after=retry_after, errors=errors)
 
 
 def _status(error: InterlockError) -> tuple[int, int | None]:
@@ -80,22 +46,3 @@ def _status(error: InterlockError) -> tuple[int, int | None]:
             return 503, 1
         case _:
             return 400, None
-
-
-def _title(code: str) -> str:
-    """The same words for the same code, as RFC 9457 3.1.4 wants; the page behind `type` says more."""
-    subject, _, fault = code.partition(".")
-    return f"{subject}: {fault.replace('-', ' ')}".capitalize()
-
-
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-
-
-def field_error(error: msgspec.ValidationError) -> FieldError:
-    """What msgspec found, with its path as a JSON Pointer. Its messages name types, never values."""
-    found = _AT.match(str(error))
-    what, path = (found["what"], found["path"] or "") if found else (str(error), "")
-    steps = ["".join(pair) for pair in _STEP.findall(path)]
-    pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
-    return FieldError(pointer, what)

@@ -19,7 +19,7 @@ class InterlockError(Exception):
         message: what happened, and to which thing. Never a secret, never a body.
         remedy: what to do about it, as an imperative sentence.
         where: `file:line` of the user's code or configuration that it is about, if there is one.
-        fields: further facts for machines; they appear as members of a problem document.
+        fields: further facts for machines.
     """
 
     def __init__(

@@ -16,8 +16,9 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from interlock.core import limits
-from interlock.edge.problem import Fault, Refused
+from interlock.edge.problem import Refused
 from interlock.spec import jsontext
+from interlock.spec.problem import Fault
 
 Mode = Literal["binary", "structured", "batched"]
 

@@ -17,11 +17,12 @@ from interlock.edge import cloudevents
 from interlock.edge.admission import Admission
 from interlock.edge.cloudevents import JSON_MEDIA_TYPE, CloudEvent
 from interlock.edge.fields import traceparent_of
-from interlock.edge.problem import Fault, Refused, fault_of, problem, refuse
+from interlock.edge.problem import Refused, problem, refuse
 from interlock.edge.receipt import acknowledge
 from interlock.edge.usercode import Raised, called
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import EventTypeSpec
+from interlock.spec.problem import Fault, fault_of
 from interlock.wire.exchange import Exchange, Head
 
 _VERSION: Final = re.compile(r"(?:@|[/:#]v?)([1-9][0-9]{0,8})\Z")

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from interlock.core.errors import InterlockError
-from interlock.edge.problem import Fault, Refused, fault_of, problem, rendered
+from interlock.edge.problem import Refused, problem, rendered
 from interlock.spec.jsontext import PayloadError
+from interlock.spec.problem import Fault, fault_of
 from interlock.wire.exchange import Refusal
 
 
