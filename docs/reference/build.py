@@ -142,25 +142,25 @@ def telemetry_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def commands(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """A command and those under it, each with its words."""
-    yield words, command
+def contexts(context: click.Context) -> Iterator[click.Context]:
+    """A command and those under it, each in its context: what `-h` is called is inherited from the root."""
+    yield context
+    command = context.command
     if isinstance(command, click.Group):
-        context = click.Context(command, info_name=words[-1])
         for name in command.list_commands(context):
             found = command.get_command(context, name)
             if found is not None:
-                yield from commands(found, (*words, name))
+                yield from contexts(click.Context(found, parent=context, info_name=name))
 
 
 def commands_page() -> str:
     """A heading for each command: what it does, how it is called, its options."""
     lines = ["# Commands", "", "Standard output carries data, standard error everything that is said to people."]
-    for words, command in commands(root, ("interlock",)):
-        context = click.Context(command, info_name=" ".join(words))
+    for context in contexts(click.Context(root, info_name="interlock", **root.context_settings)):
+        command, words = context.command, context.command_path
         usage = " ".join(command.collect_usage_pieces(context))
-        lines += ["", f"## {' '.join(words)}", "", " ".join((command.help or "").split())]
-        lines += ["", "```text", f"{' '.join(words)} {usage}".rstrip(), "```"]
+        lines += ["", f"## {words}", "", " ".join((command.help or "").split())]
+        lines += ["", "```text", f"{words} {usage}".rstrip(), "```"]
         rows = [each.get_help_record(context) for each in command.get_params(context)]
         options = [row for row in rows if row is not None]
         if options:

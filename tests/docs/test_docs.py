@@ -127,7 +127,7 @@ def unknown_part(words: list[str]) -> str:
     from interlock.cli.main import root
 
     command: click.Command = root
-    context = click.Context(command, info_name="interlock")
+    context = click.Context(command, info_name="interlock", **root.context_settings)
     for word in words[1:]:
         options = {name for each in command.get_params(context) for name in (*each.opts, *each.secondary_opts)}
         if word.startswith("-"):
