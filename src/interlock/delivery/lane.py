@@ -99,6 +99,15 @@ class Lane:
             self.crew.dirty(self)
         self.wake()
 
+    def _cursor_lost(self, turn: Turn, retired: Retired) -> None:
+        """An offset that it needs is gone (rule 4): the ledger is asked where it stands."""
+        if self.turn is turn:
+            id = self.id
+            self.crew.ports.emit(
+                "lane.cursor-lost", subscription=id.subscription, shard=id.shard.number, offset=retired.offset
+            )
+            self.lose("an offset that it needs was retired")
+
     def lose(self, why: str) -> None:
         """Drop everything: the ledger is the truth again."""
         if self.turn is None:
@@ -206,14 +215,7 @@ class Lane:
                     if turn.changes.any:
                         self.crew.dirty(self)
         except Retired as retired:
-            if self.turn is turn:
-                self.crew.ports.emit(
-                    "lane.cursor-lost",
-                    subscription=self.id.subscription,
-                    shard=self.id.shard.number,
-                    offset=retired.offset,
-                )
-                self.lose("an offset that it needs was retired")
+            self._cursor_lost(turn, retired)
         finally:
             self._pumping = False
             if self.turn is not None and self.turn is turn:
@@ -447,14 +449,7 @@ class Lane:
         try:
             (event,) = await self.crew.journal.fetch(self.id.shard, [start.offset])
         except Retired as retired:
-            if self.turn is turn:
-                self.crew.ports.emit(
-                    "lane.cursor-lost",
-                    subscription=self.id.subscription,
-                    shard=self.id.shard.number,
-                    offset=retired.offset,
-                )
-                self.lose("the event of a straggler was retired")
+            self._cursor_lost(turn, retired)
             return False
         row = start.row
         if row is not None and (row.attempts_total or row.replays):
