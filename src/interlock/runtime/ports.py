@@ -147,6 +147,14 @@ class _Work:
             self.future.set_exception(self.error)
 
 
+def _started(name: str, threads: int, serve: Callable[[], None]) -> list[threading.Thread]:
+    numbered = [f"interlock-{name}-{number}" for number in range(threads)]
+    started = [threading.Thread(target=serve, name=each, daemon=True) for each in numbered]
+    for thread in started:
+        thread.start()
+    return started
+
+
 class ThreadOffload:
     """Threads for one purpose, so that slow work of one kind never waits for another. One thread keeps the order.
 
@@ -155,12 +163,7 @@ class ThreadOffload:
 
     def __init__(self, name: str, threads: int = 1) -> None:
         self._work: SimpleQueue[_Work | None] = SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"interlock-{name}-{number}", daemon=True)
-            for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads = _started(name, threads, self._serve)
 
     def run(self, function: Callable[[], T]) -> Awaitable[T]:
         work = _Work(function, asyncio.get_running_loop())
@@ -194,12 +197,7 @@ class FunctionThreads:
         self._running: dict[object, list[_Run]] = {}
         self._shares: dict[object, float] = {}
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"interlock-{name}-{number}", daemon=True)
-            for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads = _started(name, threads, self._serve)
 
     def run(self, function: Callable[[], T]) -> Awaitable[T]:
         work = _Work(function, asyncio.get_running_loop())
