@@ -10,7 +10,6 @@ import inspect
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -24,6 +23,7 @@ from interlock.core.ids import derived_id, fingerprint, minted_id
 from interlock.core.outcome import Done, Later, Outcome, Reject, Unavailable, Unknown
 from interlock.core.ports import Clock, Emit, Offload, Random
 from interlock.core.redact import redacted_text
+from interlock.delivery.plain import Plain
 from interlock.spec.function import Client, HttpSystem
 from interlock.spec.function import Event as TypedEvent
 from interlock.spec.hook import decode_inbox
@@ -101,7 +101,7 @@ _ENDED_WELL = Ended(_DONE, 0, (), b"", frozenset(), ())
 class Run:
     """An attempt under way; the function sees it as its `Context`."""
 
-    __slots__ = ("_emits", "_ports", "_program", "_scope", "_spec", "expired", "work")
+    __slots__ = ("_emits", "_plain", "_ports", "_program", "_scope", "_spec", "expired", "work")
 
     def __init__(self, program: Program, work: Work) -> None:
         self._program = program
@@ -109,6 +109,7 @@ class Run:
         self._ports = program.ports
         self.work = work
         self._scope: Scope | None = None
+        self._plain: Plain | None = None
         self._emits: list[Draft] = []
         self.expired = False
 
@@ -169,7 +170,11 @@ class Run:
         except asyncio.CancelledError:
             if not self.expired:
                 raise
-            outcome = Later("timeout", detail=f"no end within {self._spec.deadline_us / limits.US_PER_SECOND:g} s")
+            if self._plain is not None and self._plain.called_off:
+                # It waited for a thread all the time: nothing was tried, so nothing counts.
+                outcome = Unavailable("limiter", limits.US_PER_SECOND)
+            else:
+                outcome = Later("timeout", detail=f"no end within {self._spec.deadline_us / limits.US_PER_SECOND:g} s")
         except CallFailed as failed:
             outcome = failed.outcome
         except Exception as error:  # noqa: BLE001 - the handler shell: everything a function raises maps to an outcome.
@@ -198,7 +203,8 @@ class Run:
                 if self._program.is_async:
                     result = await spec.function(typed, self)
                 else:
-                    result = await self._ports.offload.run(partial(spec.function, typed, self))
+                    self._plain = Plain(spec.function, typed, self)
+                    result = await self._plain.run(self._ports.offload)
                 return _DONE if result is None else result
             case "translate":
                 return self._translate()

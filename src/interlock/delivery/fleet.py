@@ -27,6 +27,8 @@ from interlock.spec.plan import Plan
 REQUEST_PREFIX = "request/"
 REOPEN_PAUSE_US = 500 * limits.US_PER_MS
 """Between losing a lane and opening it again: a store that fails is not asked without a pause."""
+END_PATIENCE_US = limits.US_PER_SECOND
+"""What a cancelled attempt has to end, when the process does."""
 NEVER = 1 << 62
 
 
@@ -133,11 +135,12 @@ class Fleet:
         self._stopping = True
         for lane in self._lanes.values():
             lane.stop()
-        until = self._clock.monotonic() + grace_us
-        while not all(lane.idle for lane in self._lanes.values()) and self._clock.monotonic() < until:
-            await self._clock.sleep_until(min(until, self._clock.monotonic() + 20 * limits.US_PER_MS))
-        for lane in self._lanes.values():
-            lane.cancel()
+        await self._until_idle(self._clock.monotonic() + grace_us)
+        for _ in range(2):
+            # A plain function in its thread cannot be ended: the second time its attempt lets go of it.
+            for lane in self._lanes.values():
+                lane.cancel()
+            await self._until_idle(self._clock.monotonic() + END_PATIENCE_US)
         for lane in self._lanes.values():
             await lane.ended()
         self._closed = True
@@ -147,6 +150,11 @@ class Fleet:
         for task in list(self._tasks):
             task.cancel()
         await self._store.release(self._worker)
+
+    async def _until_idle(self, until: int) -> None:
+        clock = self._clock
+        while not all(lane.idle for lane in self._lanes.values()) and clock.monotonic() < until:
+            await clock.sleep_until(min(until, clock.monotonic() + 20 * limits.US_PER_MS))
 
     def abandon(self) -> None:
         """Let go of everything at once, without a word to the store: what a dying process does."""

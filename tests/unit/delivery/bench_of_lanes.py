@@ -48,6 +48,7 @@ class Bench:
     def __init__(
         self,
         *,
+        plain: bool = False,
         on_dead: Any = "skip",
         retry: RetryPolicy | None = None,
         order: str = "key",
@@ -56,6 +57,7 @@ class Bench:
         self.clock = FakeClock()
         self.disk = MemoryDisk(segment_events=segment_events)
         self.refuse_renewals = False
+        self.offload: Any = Inline()
         self.lose_answers = 0
         self.settlements: list[Settlement] = []
         self._asked = ""
@@ -71,7 +73,12 @@ class Bench:
             self.calls.append((event.payload.key, event.payload.number))
             return await self.behaviour(event.payload, context.attempt)
 
-        shop.subscribe(self.order, on_dead=on_dead, retry=retry or RetryPolicy(), order=order)(book)  # type: ignore[arg-type]
+        def plain_book(event: Any, context: Any) -> None:
+            self.calls.append((event.payload.key, event.payload.number))
+
+        plain_book.__name__ = "book"
+        function = plain_book if plain else book
+        shop.subscribe(self.order, on_dead=on_dead, retry=retry or RetryPolicy(), order=order)(function)  # type: ignore[arg-type]
         self.plan = planned([shop], Bindings())
         self.id = CursorId("shop.book", Shard("shop", 0))
         self.fleet: Fleet
@@ -98,7 +105,7 @@ class Bench:
         emit = lambda record, /, **fields: self.records.append((record, fields))  # noqa: E731
         self.store = MemoryStore(self.clock, self, emit=emit, disk=self.disk)
         await self.store.make_stream("shop", self.shards)
-        ports = Ports(self.clock, Chance(), Inline(), emit, no_client)
+        ports = Ports(self.clock, Chance(), self.offload, emit, no_client)
         self.fleet = Fleet(self.plan, cast(Any, BenchStore(self)), ports, self)
         await self.fleet.start()
         self.live = True
