@@ -91,6 +91,11 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
     "two events derived from one": (
         "I3", [logged(1, 1, "x1", via="s", origin="e1"), logged(2, 2, "x2", via="s", origin="e1")], READS,
     ),
+    "a late call that undoes a newer one": (
+        "I3",
+        [*two_events(), called(8, 1), called(9, 2), called(10, 1, fresh=True)],
+        Reads("s", "log", ordered=True, effect="natural", labels=("a",)),
+    ),
     "a later event before an earlier one of its key": (
         "I4", [*two_events(), called(8, 2), called(9, 1), cursor(10, 2, 2)], READS,
     ),

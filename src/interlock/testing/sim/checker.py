@@ -194,8 +194,12 @@ def no_duplicate_effect(case: Case) -> Iterator[Violation]:
 
 
 def no_stale_effect(case: Case) -> Iterator[Violation]:
-    """I3: a `natural` call of an earlier event never undoes that of a later one of its key, unless a person asked."""
+    """I3: in the end the newest event of a key stands where `natural` calls write, unless a person asked for another.
+
+    A crash may repeat what was not committed, in order; what an older process sends afterwards would undo it.
+    """
     newest: Counter[tuple[str, str, int, str, str]] = Counter()
+    last: dict[tuple[str, str, int, str, str], Called] = {}
     asked: set[tuple[str, Place]] = set()
     for line in case.lines:
         match line:
@@ -203,11 +207,12 @@ def no_stale_effect(case: Case) -> Iterator[Violation]:
                 asked.add((line.subscription, (line.stream, line.shard, line.offset)))
             case Called(fresh=True, key=str(key)) if _is_natural(case, line.subscription):
                 name = (line.subscription, line.stream, line.shard, key, line.label)
-                if line.offset < newest[name] and (line.subscription, _place(line)) not in asked:
-                    yield Violation("I3", line.t, f"{line.id} undid offset {newest[name]} of key {key}")
-                newest[name] = max(newest[name], line.offset)
+                newest[name], last[name] = max(newest[name], line.offset), line
             case _:
                 pass
+    for name, line in last.items():
+        if line.offset < newest[name] and (line.subscription, _place(line)) not in asked:
+            yield Violation("I3", line.t, f"{line.id} undid offset {newest[name]} of key {line.key}")
 
 
 def order_per_key(case: Case) -> Iterator[Violation]:

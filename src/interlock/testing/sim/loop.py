@@ -21,8 +21,8 @@ Schedule = Literal["fifo", "random", "pct"]
 
 START_US = 3_600 * US_PER_SECOND
 """Virtual monotonic time at the start: not zero, so that nothing mistakes it for "unset"."""
-STEPS_AT_ONCE_MAX = 200_000
-"""Steps without a jump to a timer; beyond them something wakes itself for ever."""
+STEPS_PER_SECOND_MAX = 60_000
+"""Steps in one virtual second: three times what the busiest run needs. Beyond them something wakes itself in vain."""
 PCT_CHANGES = 2
 PCT_HORIZON_STEPS = 20_000
 """PCT with depth 3 (Burckhardt et al., ASPLOS 2010): two priority changes, somewhere in the first so many steps."""
@@ -38,7 +38,7 @@ class SimDeadlock(AssertionError):
 
 
 class SimLivelock(AssertionError):
-    """Steps without end at one instant."""
+    """Steps without end, and no time passes."""
 
 
 class SimTask(asyncio.Task[Any]):
@@ -130,6 +130,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
         self._serial = 0
         self._steps_at_instant = 0
+        self._second = self._second_began = 0
         self._graveyard: list[SimTask] = []
         self._callbacks_priority = self.chance.random()
         self._changes = sorted(self.chance.randrange(PCT_HORIZON_STEPS) for _ in range(PCT_CHANGES))
@@ -245,12 +246,21 @@ class SimLoop(asyncio.BaseEventLoop):
         process: Process | None = handle._context.get(_process)  # noqa: SLF001
         if process is not None and not self._may_run(process, handle):
             return
-        self.steps += 1
-        self._steps_at_instant += 1
+        self._count_step()
         label, owner = _label(handle), process.name if process else "-"
         self.timeline.append((self.now_us, owner, label))
         self._trace.update(f"{self.now_us} {owner} {label}\n".encode())
         handle._run()  # noqa: SLF001
+
+    def _count_step(self) -> None:
+        self.steps += 1
+        self._steps_at_instant += 1
+        second = self.now_us // US_PER_SECOND
+        if second != self._second:
+            self._second, self._second_began = second, self.steps
+        elif self.steps - self._second_began > STEPS_PER_SECOND_MAX:
+            last = list(self.timeline)[-8:]
+            raise SimLivelock(f"{STEPS_PER_SECOND_MAX} steps within one second of virtual time; the last: {last}")
 
     def _pass_time(self) -> None:
         """Move to the next timer if nothing is ready; else a step takes a microsecond, and now and then much longer."""
@@ -258,8 +268,6 @@ class SimLoop(asyncio.BaseEventLoop):
         if self._callbacks_ready or self._tasks_ready:
             draw = self.chance.random()
             self.now_us += 1 if draw > 0.002 else int(draw * 5_000_000)
-            if self._steps_at_instant > STEPS_AT_ONCE_MAX:
-                raise SimLivelock(f"{STEPS_AT_ONCE_MAX} steps without a pause; the last: {list(self.timeline)[-8:]}")
         else:
             while timers and timers[0][2].cancelled():
                 heappop(timers)

@@ -57,6 +57,7 @@ class Remote:
         self.effect = effect
         self.mood: Mood = "well"
         self.is_poison: Callable[[CallBody], bool] = lambda _body: False
+        self.on_slow: Callable[[CallBody, int], None] = lambda _body, _took_us: None
         self.requests = 0
         self._loop = loop
         self._history = history
@@ -73,6 +74,8 @@ class Remote:
         body = msgspec.json.decode(content, type=CallBody)
         token = headers.get("idempotency-key", "")
         verdict = self._verdict(body)
+        if verdict.after_us > US_PER_SECOND:
+            self.on_slow(body, verdict.after_us)
         applied = verdict.status < 300 and verdict.ending != "hang"
         known = self.effect == "keyed" and token in self._answers
         if applied and token:

@@ -32,7 +32,10 @@ MOODS: tuple[Mood, ...] = ("flapping", "slow", "down", "limiting")
 
 
 class Swarm(msgspec.Struct, frozen=True):
-    """One seed's configuration. Rates are means per virtual minute; probabilities are per commit or connection."""
+    """One seed's configuration. Rates are means per virtual minute; probabilities are per commit or connection.
+
+    `outage`: how much longer than usual a System stays in a mood.
+    """
 
     schedule: Schedule
     subscriptions: tuple[str, ...]
@@ -49,6 +52,7 @@ class Swarm(msgspec.Struct, frozen=True):
     commit_fail: float
     fsync_us: int
     moods: float
+    outage: int
     splits: float
     resets: float
     vanish: float
@@ -63,7 +67,33 @@ class Swarm(msgspec.Struct, frozen=True):
 
 def draw(seed: int) -> Swarm:
     """The configuration of a seed."""
-    chance = random.Random(f"{seed}/swarm")
+    swarm = _stormy(random.Random(f"{seed}/swarm"))
+    # What was added later draws from a stream of its own, so that older seeds still mean what they meant.
+    chance = random.Random(f"{seed}/swarm/2")
+    kind = chance.random()
+    if kind < 0.15:
+        return msgspec.structs.replace(swarm, bombs=1)
+    return _calm(swarm, chance) if kind < 0.4 else swarm
+
+
+def _calm(swarm: Swarm, chance: random.Random) -> Swarm:
+    """No process is touched: only Systems fail, for long, so that what is promised without excuses is seen."""
+    return msgspec.structs.replace(
+        swarm,
+        kills=0.0,
+        stops=0.0,
+        drains=0.0,
+        zombies=0.0,
+        commit_kill=0.0,
+        commit_fail=0.0,
+        deploys=0.0,
+        moods=chance.choice((0.0, 3.0, 10.0)),
+        outage=chance.choice((1, 3)),
+        duration_us=240 * US_PER_SECOND,
+    )
+
+
+def _stormy(chance: random.Random) -> Swarm:
 
     def sometimes(share: float, low: float, high: float) -> float:
         return chance.uniform(low, high) if chance.random() < share else 0.0
@@ -87,11 +117,12 @@ def draw(seed: int) -> Swarm:
         commit_fail=sometimes(0.3, 0.002, 0.05),
         fsync_us=chance.choice((200, 2_000, 20_000, 300_000)),
         moods=sometimes(0.7, 0.5, 6),
+        outage=1,
         splits=sometimes(0.5, 0.05, 1.0),
         resets=sometimes(0.4, 0.02, 0.3),
         vanish=sometimes(0.2, 0.02, 0.2),
         poison=chance.choice((0, 0, 1, 2)),
-        bombs=chance.choice((0, 0, 0, 0, 0, 1)),
+        bombs=0,
         operators=sometimes(0.5, 1, 8),
         retirement=sometimes(0.3, 1, 6),
         deploys=sometimes(0.3, 0.3, 2),

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import msgspec
 
 from interlock.core.controls import Control, encode_control, subscription_control_key, system_control_key
-from interlock.core.cursor import CursorId, Row
+from interlock.core.cursor import CursorId
 from interlock.core.errors import StoreError
+from interlock.core.event import Shard
 from interlock.core.limits import US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND
 from interlock.core.requests import LaneRequest, Verb, encode_request, request_key
 from interlock.journal.memory_disk import MemoryDisk
@@ -115,6 +116,7 @@ class World:
         for name, effect in SYSTEM_EFFECTS.items():
             remote = Remote(self.loop, name, self.history, effect)
             remote.is_poison = self._is_poison
+            remote.on_slow = self._meddle
             self._remotes[name] = remote
             await self.network.host(name).listen(remote.connection, name, HTTP_PORT)
 
@@ -233,7 +235,7 @@ class World:
         remote = self._remotes[self.chance.choice(tuple(self._remotes))]
         remote.mood = self.chance.choice(MOODS)
         self._fault("remote", f"{remote.name} is {remote.mood}")
-        self._later(self.chance.choice((2, 20, 90)), lambda: setattr(remote, "mood", "well"))
+        self._later(self.chance.choice((2, 20, 90)) * self.swarm.outage, lambda: setattr(remote, "mood", "well"))
 
     def _retire(self) -> None:
         age_us = self.chance.choice((0, 5 * US_PER_SECOND))
@@ -252,7 +254,15 @@ class World:
             if found:
                 id, row = self.chance.choice(found)
                 verbs: tuple[Verb, ...] = ("restore",) if row.state == "discarded" else ("retry", "skip", "discard")
-                self._ask(id, row, self.chance.choice(verbs))
+                self._ask(id, row.offset, self.chance.choice(verbs))
+
+    def _meddle(self, body: CallBody, took_us: int) -> None:
+        """A person asks for something while the event is at a slow System: rule 6 is about this moment."""
+        if self.breaking and self.swarm.operators and self.chance.random() < 0.3:
+            id = CursorId(body.subscription, Shard(body.stream, body.shard))
+            verbs: tuple[Verb, ...] = ("retry", "skip", "discard")
+            verb = self.chance.choice(verbs)
+            self._later(took_us / 2 / US_PER_SECOND, lambda: self._ask(id, body.offset, verb))
 
     def _pause(self, key: str) -> None:
         self._fault("operator", f"{key} is paused")
@@ -263,8 +273,8 @@ class World:
         value = encode_control(Control(paused=paused, by="operator"))
         self._write(lambda machine: machine.engine.store.put([CellWrite(key, value)]))
 
-    def _ask(self, id: CursorId, row: Row, verb: Verb) -> None:
-        self._fault("operator", f"{verb} of offset {row.offset} of {id.subscription}")
+    def _ask(self, id: CursorId, offset: int, verb: Verb) -> None:
+        self._fault("operator", f"{verb} of offset {offset} of {id.subscription}")
         self.history.add(
             Asked(
                 t=self.loop.now_us,
@@ -273,11 +283,11 @@ class World:
                 subscription=id.subscription,
                 stream=id.shard.stream,
                 shard=id.shard.number,
-                offset=row.offset,
+                offset=offset,
             )
         )
         self._jobs += 1
-        request = LaneRequest(verb, (row.offset,), "operator", "simulated", self.clock.now())
+        request = LaneRequest(verb, (offset,), "operator", "simulated", self.clock.now())
         write = CellWrite(request_key(id, f"job_{self._jobs:04}"), encode_request(request))
         self._write(lambda machine: machine.engine.store.put([write]))
 
@@ -316,7 +326,7 @@ class World:
                 for row in list(ledger.rows.values()):
                     if row.state == "held" and (id, row.offset) not in self._asked:
                         self._asked[id, row.offset] = None
-                        self._ask(id, row, "discard" if row.reason == "crashed" else "retry")
+                        self._ask(id, row.offset, "discard" if row.reason == "crashed" else "retry")
             await self.clock.sleep_until(self.loop.now_us + LOOK_US)
         pending = tuple(str(one) for one in owed(self.disk))
         self.history.add(Finished(t=self.loop.now_us, process="world", pending=pending))
