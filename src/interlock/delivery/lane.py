@@ -210,8 +210,7 @@ class Lane:
                 await self._claim(turn)
                 if self.turn is turn:
                     self._spawn(turn)
-                    if not turn.ready_now(self.crew.ports.clock.now()) and turn.make_room(self.crew.ports.clock.now()):
-                        self._again = True
+                    self._again |= turn.make_room(self.crew.ports.clock.now())
                     if turn.changes.any:
                         self.crew.dirty(self)
         except Retired as retired:
@@ -557,8 +556,4 @@ class Lane:
 
     def _fired(self) -> None:
         self._timer = None
-        turn = self.turn
-        if turn is not None:
-            if turn.filtered_at is not None:
-                self.crew.dirty(self)
-            self.wake()
+        self.wake()

@@ -494,6 +494,9 @@ class Turn:
         """Queue what is due, and end what was held long enough (rule 7: only `held` ends by a timer)."""
         self.gated_until = 0 if self.gated_until <= now else self.gated_until
         self.held_until = 0 if self.held_until <= now else self.held_until
+        if self._floor_is_due(now):
+            # Rule 15. From here on it is a change like any other, and needs no timer.
+            self.changes.any, self.filtered_at = True, None
         while self.timers and self.timers[0][0] <= now:
             due_at, offset = heappop(self.timers)
             row = self.rows.get(offset)
@@ -504,13 +507,17 @@ class Turn:
                 self.place(line, schedule.dead(row, row.reason or "exhausted", now), accounted=True, now=now)
             self._queue(line)
 
+    def _floor_is_due(self, now: int) -> bool:
+        """The floor has passed nothing but filtered events for a while (rule 15)."""
+        return self.filtered_at is not None and now - self.filtered_at >= limits.FLOOR_IDLE_US
+
     def next_timer(self) -> int | None:
         """When `fire` or `next_start` next has something to do by itself."""
         times = [due_at for due_at, _ in self.timers[:1]]
         if self.stuck_at is not None:
             times.append(self._stuck_until())
         times += [at for at in (self.gated_until, self.held_until) if at > 0 and (self.ready or self.rows)]
-        if self.filtered_at is not None and self.in_flight is None:
+        if self.filtered_at is not None:
             times.append(self.filtered_at + limits.FLOOR_IDLE_US)
         return min(times, default=None)
 
@@ -518,8 +525,7 @@ class Turn:
 
     def settlement(self, worker: str, now: int, *, release: bool = False) -> Settlement | None:
         """What is to be committed, once; None if nothing is, or if one is in flight (rule 9)."""
-        idle_floor = self.filtered_at is not None and now - self.filtered_at >= limits.FLOOR_IDLE_US
-        if self.in_flight is not None or not (self.changes.any or release or idle_floor):
+        if self.in_flight is not None or not (self.changes.any or release or self._floor_is_due(now)):
             return None
         self._advance()
         self.number += 1
