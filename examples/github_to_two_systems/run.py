@@ -55,7 +55,7 @@ def tell(stage: Stage, teller: Teller) -> None:
         teller.line("*", "chat            takes 20 messages a second")
         teller.line("*", "tracker         refuses 1 call in 12, and loses 1 answer in 20")
         first = stage.send()
-        teller.line(">", f"{told(first)}   80 deliveries, 4 of them pings")
+        teller.line(">", f"{told(first)}   {first.statuses.total()} deliveries, {first.statuses[200]} of them pings")
         arrived(stage, teller, first.accepted, in_turn=first.accepted)
         again = stage.send()
         teller.line(">", f"{told(again)}   the same ones, sent again")
@@ -80,7 +80,7 @@ def with_a_bug(stage: Stage, teller: Teller, before: Sequence[str]) -> list[str]
     code.write_text(sound.replace(*BUG))
     with stage.interlock():
         sent = stage.send("--round", "2")
-        teller.line(">", f"{told(sent)}   80 new deliveries")
+        teller.line(">", f"{told(sent)}   {sent.statuses.total()} new deliveries")
         settled(stage)
         for group in stage.cli_json("dead", "ls")["groups"]:
             teller.line("!", f"{group['count']} dead letters   {group['error']}")
