@@ -36,7 +36,7 @@ class Plain:
         return self._fate.get("is") == "called off"
 
     async def run(self, offload: Offload) -> Any:
-        """Run it, and give what it returns. Cancelled while it runs it waits for the end; cancelled twice, it leaves."""
+        """Run it, and give what it returns. Cancelled while it runs it waits for its end; cancelled twice it leaves."""
         future = asyncio.ensure_future(offload.run(self))
         try:
             return await asyncio.shield(future)
