@@ -194,6 +194,8 @@ TRAILER_BYTES_MAX = 8 * 1024
 """Trailers are dropped; this much is read for the sake of the framing."""
 FIELD_NAMES_MAX = 1_024
 """Field names (and hosts) remembered as checked; when full, all are forgotten, so that a flood costs only time."""
+HEAD_LINES_MAX = 1_024
+"""Lines of requests' heads remembered as read, short ones only; when full, all are forgotten, as names are."""
 ANSWER_HEADS_MAX = 256
 """Rendered heads of answers kept for the second that their date holds."""
 SWEEP_US = 100 * US_PER_MS

@@ -74,7 +74,7 @@ class EventsEndpoint:
         if len(media_types) > 1:
             raise _twice("content-type")
         mode = cloudevents.mode_of(media_types[0] if media_types else JSON_MEDIA_TYPE)
-        trace = traceparent_of(head.headers)
+        trace = traceparent_of(head)
         match mode:
             case "binary":
                 return [self._draft(cloudevents.binary(head.headers, body), trace, "", "")], mode

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Final
 
 from interlock.core.errors import SpecError
 from interlock.core.redact import is_secret_name
 from interlock.spec.plan import WebhookSpec
 from interlock.spec.signatures import GitHub, StandardWebhooks
+from interlock.wire.exchange import Head
 
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _ALWAYS: Final = ("content-type", "user-agent")
@@ -48,15 +48,9 @@ def kept_fields(webhook: WebhookSpec) -> frozenset[str]:
     return frozenset((*_ALWAYS, *own, *asked))
 
 
-def only(headers: Sequence[tuple[str, str]], name: str) -> str | None:
-    """The value of a field that came once; None if it is absent or repeated."""
-    values = [value for key, value in headers if key == name]
-    return values[0] if len(values) == 1 else None
-
-
-def traceparent_of(headers: Sequence[tuple[str, str]]) -> str | None:
+def traceparent_of(head: Head) -> str | None:
     """The caller's trace context (W3C Trace Context level 1); malformed or sent twice, there is none."""
-    value = only(headers, "traceparent")
+    value = head.only("traceparent")
     if value is None or not _TRACEPARENT.match(value):
         return None
     # Version 00 ends after its flags; a later one may go on, and only what is known of it is read.

@@ -17,7 +17,7 @@ from interlock.core.event import Appended, Draft
 from interlock.core.ports import Emit, NotVerified, Verified, Verify
 from interlock.edge.admission import Admission
 from interlock.edge.drafts import checked_drafts
-from interlock.edge.fields import kept_fields, only, traceparent_of
+from interlock.edge.fields import kept_fields, traceparent_of
 from interlock.edge.problem import Refused, problem, refuse
 from interlock.edge.receipt import JSON, acknowledge
 from interlock.edge.usercode import Raised, called
@@ -25,7 +25,7 @@ from interlock.spec.function import Headers, Hook
 from interlock.spec.hook import inbox_draft
 from interlock.spec.plan import EventTypeSpec, SubscriptionSpec, WebhookSpec
 from interlock.spec.signatures import GitHub
-from interlock.wire.exchange import Exchange
+from interlock.wire.exchange import Exchange, Head
 
 PONG: Final = b'{"ok":true}'
 _NO_SECRET_RETRY_SECONDS: Final = 60
@@ -70,30 +70,31 @@ class WebhookEndpoint:
             exchange.collect(self._spec.body_bytes_max, partial(self._received, exchange))
 
     def _received(self, exchange: Exchange, body: bytes) -> None:
-        headers = exchange.head.headers
+        head = exchange.head
+        headers = head.headers
         verified = self._verify(headers, body)
         if isinstance(verified, NotVerified):
             self._refuse(exchange, verified)
             return
-        if self._has_pings and only(headers, "x-github-event") == "ping":
+        if self._has_pings and head.only("x-github-event") == "ping":
             exchange.respond(200, JSON, PONG)
             return
         kept = tuple([field for field in headers if field[0] in self._kept])
-        id = verified.id or self._declared_id(headers)
+        id = verified.id or self._declared_id(head)
         made = called(self._drafts, Hook(body, Headers(kept), id, verified.secret))
         if isinstance(made, Raised):
             self._emit("webhook.poison", webhook=self._spec.name, error=made.what, delivery=id)
             drafts = [inbox_draft(self._inbox, kept, body, id=id, poison=made.what)]
         else:
-            trace = traceparent_of(headers)
+            trace = traceparent_of(head)
             drafts = [msgspec.structs.replace(draft, headers=kept, traceparent=trace) for draft in made]
         if drafts:
             self._admission.append(exchange, drafts, partial(self._recorded, exchange, verified))
         else:
             self._recorded(exchange, verified, ())
 
-    def _declared_id(self, headers: Sequence[tuple[str, str]]) -> str | None:
-        id = only(headers, self._dedupe) if self._dedupe else None
+    def _declared_id(self, head: Head) -> str | None:
+        id = head.only(self._dedupe) if self._dedupe else None
         return id if id and len(id) <= limits.ID_CHARS_MAX else None
 
     def _drafts(self, hook: Hook) -> list[Draft]:

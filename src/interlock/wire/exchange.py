@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Fields = Sequence[tuple[str, str]]
@@ -19,9 +19,13 @@ class Head(NamedTuple):
     headers: list[tuple[str, str]]
     peer: str
     content_length: int | None
+    once: Mapping[str, str] | None = None
+    """The headers by name if each came once; None if one came twice, or nobody has looked."""
 
     def header(self, name: str) -> str | None:
         """The first header of that name (given in lower case), or None."""
+        if self.once is not None:
+            return self.once.get(name)
         for key, value in self.headers:
             if key == name:
                 return value
@@ -29,7 +33,16 @@ class Head(NamedTuple):
 
     def every(self, name: str) -> list[str]:
         """All values of that name, in order."""
+        if self.once is not None:
+            return [self.once[name]] if name in self.once else []
         return [value for key, value in self.headers if key == name]
+
+    def only(self, name: str) -> str | None:
+        """The value of a header that came once; None if it is absent or repeated."""
+        if self.once is not None:
+            return self.once.get(name)
+        values = self.every(name)
+        return values[0] if len(values) == 1 else None
 
 
 class Refusal(NamedTuple):

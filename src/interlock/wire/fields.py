@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 
 from interlock.core.errors import InterlockError
-from interlock.core.limits import FIELD_NAMES_MAX
+from interlock.core.limits import FIELD_NAMES_MAX, HEAD_LINES_MAX
 from interlock.wire.exchange import Fields
 
 CRLF = b"\r\n"
 NAME_CHARS_CACHED_MAX = 64
+LINE_BYTES_CACHED_MAX = 256
 FRAMING = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding"})
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -48,23 +49,50 @@ def head_lines(block: bytes) -> list[str] | None:
     return lines
 
 
-def parsed_fields(lines: list[str], names: Names) -> tuple[list[tuple[str, str]], dict[str, str]] | None:
-    """All fields in order, and those that frame (several of one name joined by a comma). None for a bad line.
+class FieldLines(dict[bytes, tuple[str, str]]):
+    """Lines of heads as they came -> name and value; `("", "")` for what is no field line or holds a control.
 
-    A folded line, whitespace before the colon, a missing colon and an empty name all end as a name that is no token.
+    A client that keeps its connection sends most lines again and again: those are read once.
     """
+
+    def __init__(self, names: Names) -> None:
+        super().__init__()
+        self._names = names
+
+    def __missing__(self, line: bytes) -> tuple[str, str]:
+        field = None if line.translate(None, _TEXT) else parsed_field(line.decode("latin-1"), self._names)
+        if field is None:
+            return "", ""
+        if len(line) <= LINE_BYTES_CACHED_MAX:
+            if len(self) >= HEAD_LINES_MAX:
+                self.clear()
+            self[line] = field
+        return field
+
+
+def parsed_fields(lines: list[str], names: Names) -> tuple[list[tuple[str, str]], dict[str, str]] | None:
+    """All fields in order, and those that frame (several of one name joined by a comma). None for a bad line."""
     fields: list[tuple[str, str]] = []
     framing: dict[str, str] = {}
     for line in lines:
-        raw, colon, value = line.partition(":")
-        name = names[raw]
-        if not name or not colon:
+        field = parsed_field(line, names)
+        if field is None:
             return None
-        value = value.strip(" \t")
+        name, value = field
         if name in FRAMING:
             framing[name] = f"{framing[name]},{value}" if name in framing else value
-        fields.append((name, value))
+        fields.append(field)
     return fields, framing
+
+
+def parsed_field(line: str, names: Names) -> tuple[str, str] | None:
+    """The name and the value of one line; None for a bad one.
+
+    A folded line, whitespace before the colon, a missing colon and an empty name all end as a name that is no token.
+    """
+    raw, colon, value = line.partition(":")
+    name = names[raw]
+    return (name, value.strip(" \t")) if name and colon else None
 
 
 def rendered_fields(fields: Fields, names: Names, reserved: frozenset[str]) -> bytes:

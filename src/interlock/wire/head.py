@@ -7,12 +7,22 @@ what this grammar matches, and everything else is refused (RFC 9112; decision 7)
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from interlock.core.limits import FIELD_NAMES_MAX
+from interlock.core.limits import FIELD_NAMES_MAX, HEAD_LINES_MAX
 from interlock.wire import refusals
 from interlock.wire.exchange import Head, Refusal
-from interlock.wire.fields import Names, decimal, head_lines, is_token, parsed_fields
+from interlock.wire.fields import (
+    CRLF,
+    LINE_BYTES_CACHED_MAX,
+    FieldLines,
+    Names,
+    decimal,
+    head_lines,
+    is_token,
+    parsed_fields,
+)
 
 # Visible ASCII without the characters that no URI may hold and about which proxies disagree: # \ " < >
 _ORIGIN_FORM = re.compile(r"/[!$-;=?-\[\]-~]*")
@@ -44,9 +54,22 @@ class HeadReader:
         self._line_bytes_max = target_bytes_max + LINE_BYTES_BESIDES_TARGET_MAX
         self._header_count_max = header_count_max
         self._hosts = _Hosts(hosts)
+        self._lines = FieldLines(self.names)
+        self._requests = _Requests(target_bytes_max)
 
     def read(self, block: bytes, peer: str) -> Framed | Refusal:
         """Read a head. `block` ends before the empty line; `peer` is the address that it came from."""
+        opening, *lines = block.split(CRLF)
+        request = self._requests[opening]
+        if request is not None and len(lines) <= self._header_count_max:
+            headers = list(map(self._lines.__getitem__, lines))
+            once = dict(headers)
+            if len(once) == len(headers) and "" not in once:
+                return self._framed(request, headers, once, peer, once)
+        return self._unusual(block, peer)
+
+    def _unusual(self, block: bytes, peer: str) -> Framed | Refusal:
+        """Read a head that holds a field twice, has another form of target or version, or is to be refused."""
         lines = head_lines(block)
         if lines is None:
             return refusals.OCTET
@@ -70,6 +93,18 @@ class HeadReader:
             if resolved is None:
                 return refusals.TARGET_INVALID
             target, headers = resolved
+        path, _, query = target.partition("?")
+        return self._framed(_Request(method, target, path, query, version), headers, framing, peer)
+
+    def _framed(
+        self,
+        request: _Request,
+        headers: list[tuple[str, str]],
+        framing: Mapping[str, str],
+        peer: str,
+        once: Mapping[str, str] | None = None,
+    ) -> Framed | Refusal:
+        method, target, path, query, version = request
         host = framing.get("host")
         refusal = self._hosts[host] if host is not None else self._hosts.without(version)
         if refusal is not None:
@@ -78,11 +113,10 @@ class HeadReader:
         if isinstance(body, Refusal):
             return body
         length, chunked, expects = body
-        path, _, query = target.partition("?")
         keep_alive = (
             version == "HTTP/1.1" if "connection" not in framing else _keeps_alive(version, framing["connection"])
         )
-        head = Head(method, target, path, query, version, headers, peer, length)
+        head = Head(method, target, path, query, version, headers, peer, length, once)
         return Framed(head, chunked, keep_alive, expects)
 
     def _line_refusal(self, line: str) -> Refusal | None:
@@ -116,7 +150,7 @@ def _resolved(
     return origin, [("host", authority), *((name, value) for name, value in headers if name != "host")]
 
 
-def _body_framing(version: str, framing: dict[str, str]) -> tuple[int | None, bool, bool] | Refusal:
+def _body_framing(version: str, framing: Mapping[str, str]) -> tuple[int | None, bool, bool] | Refusal:
     """Length, whether it is chunked, whether a 100 is expected (RFC 9112 6).
 
     Fields that were sent twice hold a comma here and match nothing.
@@ -142,6 +176,38 @@ def _body_framing(version: str, framing: dict[str, str]) -> tuple[int | None, bo
 def _keeps_alive(version: str, connection: str) -> bool:
     options = {option.strip(" \t") for option in connection.lower().split(",")}
     return "close" not in options and (version == "HTTP/1.1" or "keep-alive" in options)
+
+
+class _Request(NamedTuple):
+    """A request line that was read."""
+
+    method: str
+    target: str
+    path: str
+    query: str
+    version: str
+
+
+class _Requests(dict[bytes, _Request | None]):
+    """Request lines as they came -> what they say; None for those that are not plain and perhaps not right."""
+
+    def __init__(self, target_bytes_max: int) -> None:
+        super().__init__()
+        self._bytes_max = target_bytes_max
+
+    def __missing__(self, line: bytes) -> _Request | None:
+        method, _, rest = line.decode("latin-1").partition(" ")
+        target, _, version = rest.partition(" ")
+        plain = method in _METHODS and version == "HTTP/1.1" and len(line) <= self._bytes_max
+        if not plain or _ORIGIN_FORM.fullmatch(target) is None:
+            return None
+        path, _, query = target.partition("?")
+        request = _Request(method, target, path, query, version)
+        if len(line) <= LINE_BYTES_CACHED_MAX:
+            if len(self) >= HEAD_LINES_MAX:
+                self.clear()
+            self[line] = request
+        return request
 
 
 class _Hosts(dict[str, Refusal | None]):
