@@ -16,6 +16,7 @@ import msgspec
 
 from interlock.control.endpoint import Endpoint
 from interlock.core.errors import InterlockError
+from interlock.spec.problem import Fault
 
 TIMEOUT_SECONDS: Final = 60
 """Longer than any wait that a command asks for."""
@@ -32,13 +33,6 @@ class Reply(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """One thing that is wrong with what was sent."""
-
-    message: str
-    pointer: str | None = None
 
 
 class Told(msgspec.Struct, frozen=True):
