@@ -21,7 +21,7 @@ from interlock.delivery.attempt import Ports, Run
 from interlock.delivery.lane import Crew, Lane
 from interlock.delivery.tail import Tails
 from interlock.delivery.turn import Turn
-from interlock.journal.ports import Assign, Lease, LeaseLost, Settlement, Store
+from interlock.journal.ports import CURSOR_MOVED, Assign, Lease, LeaseLost, Settlement, Store
 from interlock.spec.plan import Plan
 
 REQUEST_PREFIX = "request/"
@@ -298,13 +298,17 @@ class Fleet:
         self._dirty.pop(lane, None)
         if not self._stopping:
             self._ports.emit("lane.lost", subscription=lane.id.subscription, shard=lane.id.shard.number, why=why)
-            self._spawn(self._reopen(lane))
+            self._spawn(self._reopen(lane, was_taken=why == CURSOR_MOVED))
 
-    async def _reopen(self, lane: Lane) -> None:
+    async def _reopen(self, lane: Lane, *, was_taken: bool) -> None:
         """Rule 10: a lane is opened again only when its old attempts have ended."""
         await lane.ended()
+        pause_us = REOPEN_PAUSE_US
+        if was_taken:
+            # Another worker has the cursor. Taking it back at once would be answered in kind, and neither would work.
+            pause_us = int(limits.LEASE_TTL_US * self._ports.random.uniform(2.0, 4.0))
         while not self._stopping:
-            await self._clock.sleep_until(self._clock.monotonic() + REOPEN_PAUSE_US)
+            await self._clock.sleep_until(self._clock.monotonic() + pause_us)
             try:
                 if self._lease_until <= self._clock.monotonic():
                     await self._take_lease()

@@ -10,7 +10,7 @@ import msgspec
 from interlock.core.cursor import Cursor, TypesFrom
 from interlock.core.event import Draft
 from interlock.core.limits import CELL_GRAVE_US, DEDUPE_WINDOW_US, US_PER_DAY
-from interlock.journal.ports import Cell, CellConflict, CellWrite, LeaseLost, Settlement
+from interlock.journal.ports import CURSOR_MOVED, Cell, CellConflict, CellWrite, LeaseLost, Settlement
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ def renewed(lease: WorkerLease | None, now: int, ttl_us: int) -> WorkerLease | L
 def refusal(settlement: Settlement, held: Held | None, lease: WorkerLease | None, now: int) -> LeaseLost | None:
     """Why a settlement is not to be written, None if it is (rule 9)."""
     if held is None or held.worker != settlement.worker or held.cursor.epoch != settlement.epoch:
-        return LeaseLost("the cursor is assigned to another worker or epoch")
+        return LeaseLost(CURSOR_MOVED)
     if lease is None or not lease.valid(now):
         return LeaseLost("the worker's lease has ended")
     if settlement.number != held.cursor.number + 1:

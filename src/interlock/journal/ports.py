@@ -152,6 +152,10 @@ class LeaseLost(NamedTuple):
     why: str
 
 
+CURSOR_MOVED = "the cursor is assigned to another worker or epoch"
+"""`LeaseLost.why` when somebody else has opened the cursor."""
+
+
 class CellsConflict(NamedTuple):
     """Refused because of a cell. Nothing was written."""
 
@@ -311,6 +315,7 @@ class Retired(Exception):
 
 
 __all__ = [
+    "CURSOR_MOVED",
     "AppendRefused", "Assign", "Batch", "Cell", "CellConflict", "CellWrite", "Cells", "CellsConflict", "Committed",
     "Features", "Journal", "Lease", "LeaseLost", "Ledger", "Opened", "Retention", "Retired", "SettleResult",
     "Settlement", "Store", "StreamInfo", "TypesFrom",

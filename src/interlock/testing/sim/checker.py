@@ -332,7 +332,8 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 name = (line.subscription, _place(line))
                 not_before, faults = waits.get(name, (0, 0))
                 last = _last_due(first.setdefault(name, line.t), case.reads.get(line.subscription))
-                if line.t < min(not_before, last) and faults == disturbed:
+                # A person's retry is applied when no attempt runs, so one that was under way may still fail before it.
+                if line.t < min(not_before, last) and faults == disturbed and name not in asked:
                     yield Violation("I9", line.t, f"{line.id} was tried {not_before - line.t} µs too early")
                 cursor = cursors.get((line.subscription, line.stream, line.shard))
                 if name in asked or line.process in broken or cursor is None:
