@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interlock.core.event import Appended, Draft, Event, Shard
+from interlock.core.outcome import Answer
 from interlock.edge.app import DataPlane
 from interlock.security.access import bearers
 from interlock.security.signatures import verifier
@@ -19,8 +20,9 @@ from interlock.spec.declare import Integration
 from interlock.spec.function import Hook
 from interlock.spec.plan import Plan
 from interlock.spec.signatures import github, no_verification, standard_webhooks
+from interlock.testing import fakes
 from interlock.testing.clock import FIRST_NOW, FakeClock
-from interlock.wire.exchange import Fields, Head
+from interlock.wire.exchange import Head
 
 TOKEN = "ilt_a-token-that-is-long-enough"
 GITHUB_SECRET = b"It's a Secret to Everybody"
@@ -28,41 +30,32 @@ PSP_SECRET = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NOW_SECONDS = FIRST_NOW // 1_000_000
 
 
-class FakeExchange:
-    """One request, answered into `status`, `fields` and `body`."""
-
-    closed = False
+class FakeExchange(fakes.FakeExchange):
+    """One request, answered into `status`, `fields` and `json`."""
 
     def __init__(self, method: str, target: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
         path, _, query = target.partition("?")
-        self.head = Head(method, target, path, query, "HTTP/1.1", list(headers), "192.0.2.7", len(body))
-        self.route = ""
-        self.sent = body
-        self.answers: list[tuple[int, Fields, bytes]] = []
+        head = Head(method, target, path, query, "HTTP/1.1", list(headers), "192.0.2.7", len(body))
+        self.answers: list[Answer] = []
         self.collected = False
+        super().__init__(head, body, self.answers.append)
 
     def collect(self, limit: int, then: Callable[[bytes], None]) -> None:
         self.collected = True
-        if len(self.sent) > limit:
-            self.respond(413)
-        else:
-            then(self.sent)
-
-    def respond(self, status: int, headers: Fields = (), body: bytes = b"") -> None:
-        self.answers.append((status, headers, body))
+        super().collect(limit, then)
 
     @property
     def status(self) -> int:
-        [(status, _, _)] = self.answers
-        return status
+        [answer] = self.answers
+        return answer.status
 
     @property
     def fields(self) -> dict[str, str]:
-        return dict(self.answers[0][1])
+        return dict(self.answers[0].headers)
 
     @property
     def json(self) -> Any:
-        return json.loads(self.answers[0][2])
+        return json.loads(self.answers[0].body)
 
 
 class ListLog:
@@ -192,7 +185,7 @@ class Plane:
         self, method: str, target: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b""
     ) -> FakeExchange:
         exchange = FakeExchange(method, target, headers, body)
-        self.app(exchange)  # type: ignore[arg-type]
+        self.app(exchange)
         return exchange
 
     def from_github(self, body: bytes, *more: tuple[str, str], delivery: str = "d-1", event: str = "push"):
