@@ -330,6 +330,24 @@ def test_the_public_vocabulary_has_at_most_forty_names():
     assert len([each for each in names if each != "annotations"]) <= 40
 
 
+def test_pages_and_rules_that_code_cites_exist():
+    design = ROOT / "docs" / "design.md"
+    rules = set(re.findall(r"^(\d+)\. \*\*", design.read_text(), re.MULTILINE)) if design.exists() else set()
+    cited = [
+        (path, number, page, rule)
+        for path in SOURCE + TESTS
+        if path.name != "test_house.py"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for page, rule in re.findall(r"(\bdocs/[\w/-]+\.md)|\brules? (\d+)\b", line)
+    ]
+    missing = [
+        f"{name(path)}:{number} {page or f'rule {rule}'}"
+        for path, number, page, rule in cited
+        if not ((ROOT / page).exists() if page else rule in rules)
+    ]
+    assert missing == []
+
+
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 
 
