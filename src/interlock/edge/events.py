@@ -117,7 +117,7 @@ class EventsEndpoint:
         if not cloudevents.is_json(media_type):
             raise _not_json(under)
         type = self._types.of(attributes["type"], attributes.get("dataschema"), f"{under}/type")
-        key = called(_key_of(type), event.data)
+        key = called(self._types.keys[type.id], event.data)
         if isinstance(key, Raised):
             raise self._unfit(type, key, payload_at)
         return Draft(
@@ -151,7 +151,7 @@ class EventsEndpoint:
 
     def _recorded(self, exchange: Exchange, caller: str, is_batch: bool, appended: Sequence[Appended]) -> None:
         conflicts = [place for place, one in enumerate(appended) if one.conflict]
-        duplicates = sum(one.duplicate for one in appended)
+        duplicates = sum([one.duplicate for one in appended])
         self._emit("events.accepted", events=len(appended), duplicates=duplicates, caller=caller)
         if not conflicts:
             acknowledge(exchange, appended)
@@ -168,11 +168,16 @@ class EventsEndpoint:
 
 
 class _Types:
-    """Event types by what a CloudEvent calls them: `name@version`, or `name` and the version in `dataschema`."""
+    """Event types by what a CloudEvent calls them: `name@version`, or `name` and the version in `dataschema`.
+
+    Attributes:
+        keys: for each id, what reads a payload for its key.
+    """
 
     def __init__(self, types: Mapping[str, EventTypeSpec]) -> None:
         # What begins with an underscore is ours: nobody posts to the audit.
         self._by_id = {type.id: type for type in types.values() if "_" not in {type.name[:1], type.stream[:1]}}
+        self.keys = {type.id: _key_of(type) for type in self._by_id.values()}
         self._by_name: dict[str, dict[str, EventTypeSpec]] = {}
         for type in self._by_id.values():
             self._by_name.setdefault(type.name, {})[str(type.version)] = type

@@ -34,4 +34,5 @@ def acknowledge(exchange: Exchange, appended: Sequence[Appended]) -> None:
         exchange.respond(200, JSON, NOTHING)
         return
     ids = [one.id for one in appended]
-    exchange.respond(202, JSON, _encode(Receipt(ids[0], ids, all(one.duplicate for one in appended))))
+    known = False not in [one.duplicate for one in appended]
+    exchange.respond(202, JSON, _encode(Receipt(ids[0], ids, known)))

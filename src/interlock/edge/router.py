@@ -50,6 +50,7 @@ class Options(NamedTuple):
 class _Target(NamedTuple):
     endpoint: Endpoint
     names: tuple[str, ...]
+    plainly: Found
 
 
 class _Template(NamedTuple):
@@ -79,8 +80,8 @@ class Router:
         methods = self._exact.get(path)
         if methods is None:
             return self._by_template(method, path)
-        target = _target(methods, method)
-        return Found(target.endpoint, _NO_PARAMS) if isinstance(target, _Target) else target
+        target = methods.get(method) or _target(methods, method)
+        return target.plainly if isinstance(target, _Target) else target
 
     def _by_template(self, method: str, path: str) -> Found | Options | Refused:
         segments = path.split("/")
@@ -118,7 +119,7 @@ class Router:
             )
         if not methods:
             self._paths.append(route.path)
-        methods[route.method] = _Target(route.endpoint, names)
+        methods[route.method] = _Target(route.endpoint, names, Found(route.endpoint, _NO_PARAMS))
 
     def _unknown(self, path: str) -> Refused:
         near = get_close_matches(path, self._paths, n=1) if len(path) <= _HINT_CHARS_MAX else []

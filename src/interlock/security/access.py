@@ -6,6 +6,7 @@ Webhooks are not its business: their signature says who calls.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hmac import compare_digest
 
 from interlock.core.ports import Access
 from interlock.security.tokens import bearer_is
@@ -20,7 +21,12 @@ def bearers(active: Callable[[], Sequence[str]]) -> Access:
     def access(authorization: Sequence[str]) -> str | None:
         if len(authorization) != 1:
             return None
-        matches = [index for index, token in enumerate(active()) if bearer_is(authorization[0], token)]
+        tokens = active()
+        given = authorization[0].encode("utf-8", "replace")
+        # Almost everybody spells the whole value alike; who does not is read as RFC 6750 reads it.
+        matches = [index for index, token in enumerate(tokens) if compare_digest(given, b"Bearer " + token.encode())]
+        if not matches:
+            matches = [index for index, token in enumerate(tokens) if bearer_is(authorization[0], token)]
         return f"token[{matches[0]}]" if matches else None
 
     return access

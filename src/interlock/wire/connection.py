@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
         if served.body_over and self._served is served:
             self.due = NEVER
             if served.done:
-                self._next()
+                self._next(self._shared.clock.monotonic())
         return len(self._buffer) < before
 
     def _read_head(self) -> bool:
@@ -216,20 +216,21 @@ class Connection(asyncio.Protocol):
             if not buffer:
                 return False
         end = buffer.find(_HEAD_END, self._scanned)
-        if end < 0 or end > self._shared.limits.header_bytes_max:
+        shared = self._shared
+        if end < 0 or end > shared.limits.header_bytes_max:
             self._await_head(buffer)
             return False
         self._buffer = buffer[end + 4 :]
         self._scanned = 0
-        framed = self._shared.reader.read(buffer[:end], self._peer)
+        framed = shared.reader.read(buffer[:end], self._peer)
         if isinstance(framed, Refusal):
             self.refuse(framed)
             return False
-        served = self._served = Served(self, framed, self._shared.reader.names)
-        served.began = self._shared.clock.monotonic()
+        served = self._served = Served(self, framed, shared.reader.names)
+        served.began = shared.clock.monotonic()
         self.due = NEVER
         try:
-            self._shared.app(served)
+            shared.app(served)
         except Exception as error:  # noqa: BLE001 - the connection shell: whatever the app raises is an answer 500
             self.failed(served, error)
         else:
@@ -290,6 +291,13 @@ class Connection(asyncio.Protocol):
             self._transport.write(content)
         return self._writable
 
+    def whole(self, size: int) -> bytes | None:
+        buffer = self._buffer
+        if len(buffer) < size:
+            return None
+        self._buffer = buffer[size:]
+        return buffer if len(buffer) == size else buffer[:size]
+
     def invite(self) -> None:
         if not self._buffer:
             self.send(CONTINUE)
@@ -327,12 +335,13 @@ class Connection(asyncio.Protocol):
         if served is None:
             return
         shared = self._shared
-        shared.durations.add((served.head.method, served.route, served.status), shared.clock.monotonic() - served.began)
+        now = shared.clock.monotonic()
+        shared.durations.add((served.head.method, served.route, served.status), now - served.began)
         if not keep or not self.may_keep:
             self._served = None
             self._leave(lingering=not served.body_over)
         elif served.body_over:
-            self._next()
+            self._next(now)
             if not self._advancing:
                 self._advance()
         elif not self._advancing:
@@ -369,10 +378,10 @@ class Connection(asyncio.Protocol):
         if self._served is None and not self._buffer and not self._leaving:
             self._leave(lingering=False)
 
-    def _next(self) -> None:
+    def _next(self, now: int) -> None:
         self._served = None
         if self._writable:
-            self._put_off(self._shared.limits.keepalive_timeout_us)
+            self._due_at(now + self._shared.limits.keepalive_timeout_us)
 
     def _leave(self, *, lingering: bool) -> None:
         """Close after what was sent. Closing over unread input would reset the connection and destroy the answer."""
@@ -390,7 +399,10 @@ class Connection(asyncio.Protocol):
         self._put_off(self._shared.limits.linger_us if self._writable else self._shared.limits.write_timeout_us)
 
     def _put_off(self, by_us: int) -> None:
-        due = self.due = self._shared.clock.monotonic() + by_us
+        self._due_at(self._shared.clock.monotonic() + by_us)
+
+    def _due_at(self, due: int) -> None:
+        self.due = due
         if due < self._shared.sweeper.armed_at:
             self._shared.sweeper.watch(due)
 

@@ -35,6 +35,10 @@ class Carrier(Protocol):
         """False: the peer reads slowly."""
         ...
 
+    def whole(self, size: int) -> bytes | None:
+        """A body of that many bytes if all of it is here already, taken from what was read."""
+        ...
+
     def invite(self) -> None:
         """The client waits for a 100 before it sends the body."""
         ...
@@ -111,6 +115,12 @@ class Served:
             return
         if self.body_over:
             then(b"")
+            return
+        # Most bodies are short and come with their head.
+        body = carrier.whole(self._remaining) if self._chunks is None and self._remaining <= _WHOLE_BYTES_MAX else None
+        if body is not None:
+            self.body_over = True
+            then(body)
             return
         self._then = then
         self._collected: list[bytes] = []
