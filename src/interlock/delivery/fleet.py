@@ -16,7 +16,7 @@ from interlock.core.errors import StoreError
 from interlock.core.event import Event, Shard
 from interlock.core.ids import minted_id
 from interlock.core.ports import Timer
-from interlock.core.requests import decode_request
+from interlock.core.requests import decode_request, request_prefix
 from interlock.delivery.attempt import Ports, Run
 from interlock.delivery.lane import Crew, Lane
 from interlock.delivery.tail import Tails
@@ -313,6 +313,9 @@ class Fleet:
                 if self._lease_until <= self._clock.monotonic():
                     await self._take_lease()
                 await self._open([lane])
+                # What was applied and not committed went with the memory; its cell still asks.
+                for cell in await self._store.list(request_prefix(lane.id)):
+                    self._take_request(cell.key, cell.value)
                 return
             except StoreError as error:
                 self._ports.emit("lane.reopening-failed", subscription=lane.id.subscription, code=error.code)

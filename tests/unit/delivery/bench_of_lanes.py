@@ -59,6 +59,7 @@ class Bench:
         self.refuse_renewals = False
         self.offload: Any = Inline()
         self.lose_answers = 0
+        self.refuse_commits = 0
         self.settlements: list[Settlement] = []
         self._asked = ""
         self.records: list[tuple[str, dict[str, object]]] = []
@@ -169,6 +170,9 @@ class BenchStore:
 
     async def commit(self, settlements: Sequence[Settlement]) -> Any:
         self._bench.settlements.extend(settlements)
+        if self._bench.refuse_commits:
+            self._bench.refuse_commits -= 1
+            raise StoreError("store.in-doubt", "nothing was written, and nobody knows", "open anew")
         answers = await self._bench.store.commit(settlements)
         if self._bench.lose_answers:
             self._bench.lose_answers -= 1

@@ -257,3 +257,23 @@ def test_the_fortieth_attempt_is_the_last_one_and_a_bug_gets_five() -> None:
         assert "KeyError" in row.error
 
     run(story())
+
+
+def test_a_request_that_was_applied_in_a_lost_settlement_is_applied_again() -> None:
+    async def story() -> None:
+        bench = Bench(on_dead="halt")
+        bench.behaviour = failing("a", outcome=Reject("no"))
+        await bench.start()
+        await bench.put(("a", 0))
+        await bench.advance(1)
+        (lane,) = bench.fleet.lanes()
+        bench.behaviour = succeed
+        bench.refuse_commits = 1
+        await bench.request("retry", 1)
+        await bench.advance(0.1)
+        assert lane.turn is None, "the settlement that held the answer is in doubt"
+        await bench.advance(5)
+        assert await bench.answers() == {1: "retried"}
+        assert bench.calls == [("a", 0), ("a", 0)]
+
+    run(story())
