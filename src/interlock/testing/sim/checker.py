@@ -306,6 +306,7 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
     refused: Counter[tuple[str, Place]] = Counter()
     cursors: dict[CursorName, Accounted] = {}
     asked: dict[tuple[str, Place], None] = {}
+    begun: dict[tuple[str, Place], int] = {}
     disturbed = 0
     broken: set[str] = set()
     answers_lost = any(isinstance(line, Fault) and line.scope == "network" for line in case.lines)
@@ -323,9 +324,11 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 cursors[line.subscription, line.stream, line.shard] = line
             case Called(status=status) if status >= 300 and line.subscription in case.reads:
                 reads, name = case.reads[line.subscription], (line.subscription, _place(line))
+                # Where connections break, the attempt may have ended before its request was even looked at.
                 wait = reads.backoff_us if answers_lost else max(line.retry_after_us, reads.backoff_us)
+                ended_from = begun.get(name, line.t) if answers_lost else line.t
                 refused[name] += 1
-                waits[name] = (line.t + wait, disturbed)
+                waits[name] = (ended_from + wait, disturbed)
                 if refused[name] > reads.attempts_max and not disturbed:
                     yield Violation("I9", line.t, f"{line.id} was tried {refused[name]} times by {reads.name}")
             case Began():
@@ -335,6 +338,7 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 # A person's retry is applied when no attempt runs, so one that was under way may still fail before it.
                 if line.t < min(not_before, last) and faults == disturbed and name not in asked:
                     yield Violation("I9", line.t, f"{line.id} was tried {not_before - line.t} µs too early")
+                begun[name] = line.t
                 cursor = cursors.get((line.subscription, line.stream, line.shard))
                 if name in asked or line.process in broken or cursor is None:
                     continue
