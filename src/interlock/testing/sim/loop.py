@@ -14,6 +14,7 @@ from hashlib import blake2b
 from heapq import heappop, heappush
 from typing import Any, Literal, NoReturn, TypeVar
 
+from interlock.core.errors import StoreError
 from interlock.core.limits import US_PER_SECOND
 
 T = TypeVar("T")
@@ -371,4 +372,7 @@ def _ignore_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
 def _record_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     assert isinstance(loop, SimLoop)
     error = context.get("exception")
+    if isinstance(error, OSError | StoreError) and context.get("future") is not None:
+        # An injected failure of the disk, on its way to a process that was killed before it could look.
+        return
     loop.errors.append(f"{context.get('message')}: {error!r}")
