@@ -23,6 +23,7 @@ from interlock.spec.problem import Fault
 Mode = Literal["binary", "structured", "batched"]
 
 JSON_MEDIA_TYPE: Final = "application/json"
+_STRUCTURED: Final = "application/cloudevents+json"
 _EXTENSIONS_MAX: Final = 64
 _VALUE_CHARS_MAX: Final = 4096
 _INTEGER_MAX: Final = 2**31
@@ -45,9 +46,11 @@ _FIELDS: Final = {f"ce-{name}": name for name in _SPECIFIED - {"datacontenttype"
 """The fields that most requests have, and nothing but these."""
 
 Members = dict[str, msgspec.Raw]
+Value = str | int | bool | None
 _read_event: Final = msgspec.json.Decoder(Members).decode
 _read_batch: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_read_value: Final = msgspec.json.Decoder(str | int | bool | None).decode
+_read_value: Final = msgspec.json.Decoder(Value).decode
+_read_values: Final = msgspec.json.Decoder(list[Value]).decode
 _read_text: Final = msgspec.json.Decoder(str).decode
 
 
@@ -68,12 +71,14 @@ def mode_of(media_type: str) -> Mode | Refused:
     """How a request with this Content-Type carries its events; media types are matched in any case."""
     if media_type == JSON_MEDIA_TYPE:
         return "binary"
+    if media_type == _STRUCTURED:
+        return "structured"
     essence = media_type.partition(";")[0].strip(" \t").lower()
     if not essence.startswith("application/cloudevents"):
         return "binary"
     if charset_of(media_type) not in {"", "utf-8"}:
         return _unsupported(f"the charset of {essence} must be utf-8")
-    if essence == "application/cloudevents+json":
+    if essence == _STRUCTURED:
         return "structured"
     if essence == "application/cloudevents-batch+json":
         return "batched"
@@ -132,13 +137,13 @@ def structured(body: bytes, under: str = "") -> CloudEvent:
     except jsontext.PayloadError as error:
         raise _unreadable(error, under) from None
     attributes: dict[str, str] = {}
-    for name, raw in members.items():
-        if name not in _NOT_ATTRIBUTES:
-            if not _ATTRIBUTE.fullmatch(name):
-                raise _malformed("is not the name of an attribute", pointer=f"{under}/{_escaped(name)}")
-            value = _canonical(name, raw, f"{under}/{name}")
-            if value is not None:
-                attributes[name] = value
+    named = {name: raw for name, raw in members.items() if name not in _NOT_ATTRIBUTES}
+    for name, value in zip(named, _values(list(named.values())), strict=True):
+        if name not in _SPECIFIED and not _ATTRIBUTE.fullmatch(name):
+            raise _malformed("is not the name of an attribute", pointer=f"{under}/{_escaped(name)}")
+        text = value if isinstance(value, str) else _canonical(name, value, f"{under}/{name}")
+        if text is not None:
+            attributes[name] = text
     return _checked(attributes, _data(members, under), f"{under}/")
 
 
@@ -178,10 +183,18 @@ def _field_value(field: str, value: str) -> str:
         raise _malformed("is not UTF-8 after percent-decoding", header=field) from None
 
 
-def _canonical(name: str, raw: msgspec.Raw, pointer: str) -> str | None:
+def _values(raws: list[msgspec.Raw]) -> Sequence[Value | msgspec.Raw]:
+    """All values, read at once; as they came if one of them cannot be read, so that it is told which."""
+    try:
+        return _read_values(b"[%b]" % b",".join(raws))
+    except msgspec.DecodeError:
+        return raws
+
+
+def _canonical(name: str, given: Value | msgspec.Raw, pointer: str) -> str | None:
     """The text form of an attribute's value (CloudEvents 3.1); null is the same as absent."""
     try:
-        value = _read_value(raw)
+        value = _read_value(given) if isinstance(given, msgspec.Raw) else given
     except msgspec.DecodeError:
         raise _malformed("is not a string, an integer or a boolean", pointer=pointer) from None
     if name in _SPECIFIED and not isinstance(value, str | None):
