@@ -342,7 +342,7 @@ class Connection(asyncio.Protocol):
             self._leave(lingering=not served.body_over)
         elif served.body_over:
             self._next(now)
-            if not self._advancing:
+            if not self._advancing and (self._buffer or not self._reading):
                 self._advance()
         elif not self._advancing:
             self._advance()

@@ -224,7 +224,6 @@ class Served:
         self.engaged = True
         self.status = status
         keep = self._keep_alive and carrier.may_keep and (self.body_over or self._reads_on)
-        carries = has_body(self.head.method, status)
         try:
             _check_status(status)
             head = carrier.heads.render(status, headers, None if status in {204, 304} else len(body))
@@ -232,7 +231,7 @@ class Served:
             carrier.failed(self, error)
             return
         end = b"\r\n" if keep and self.head.version == "HTTP/1.1" else self._connection_field(keep=keep)
-        if not carries:
+        if not has_body(self.head.method, status):
             carrier.send(head + end)
         elif len(body) <= _WHOLE_BYTES_MAX:
             carrier.send(b"%b%b%b" % (head, end, body))
