@@ -104,7 +104,7 @@ def settings_page() -> str:
         lines += ["", "| key | default | meaning |", "|---|---|---|"]
         meant = meanings(section)
         for field in msgspec.structs.fields(section):
-            lines.append(f"| `{field.encode_name}` | {shown_default(field)} | {meant.get(field.name, '')} |")
+            lines.append(f"| `{field.encode_name}` | {shown_default(field)} | {meant[field.name]} |")
     lines += ["", "## [secrets]", "", 'Names of secrets, and where each is: `"env:NAME"` or `"file:PATH"`.']
     return "\n".join(lines) + "\n"
 

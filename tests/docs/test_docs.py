@@ -19,7 +19,9 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import fields
 
+from interlock.runtime import settings
 from interlock.runtime.layers import layered
 from interlock.runtime.settings import settings_from
 from interlock.spec.check import check
@@ -181,6 +183,13 @@ def test_a_page_of_the_reference_says_what_the_code_says(page: str):
 def test_every_bound_has_its_reason():
     bounds = runpy.run_path(str(ROOT / "docs" / "reference" / "build.py"))["bounds"]()
     assert [bound.name for bound in bounds if not bound.reason] == []
+
+
+def test_every_setting_of_the_process_is_read_by_it():
+    sections = (settings.AppSettings, settings.StoreSettings, settings.DataSettings, settings.ControlSettings)
+    source = "\n".join(path.read_text() for path in (SOURCE / "runtime").rglob("*.py"))
+    keys = {field.name for section in sections for field in fields(section)}
+    assert [key for key in sorted(keys) if not re.search(rf"\.{key}\b", source)] == []
 
 
 def test_every_bound_is_kept_by_something():

@@ -15,7 +15,7 @@ US_PER_DAY = 24 * US_PER_HOUR
 SHARDS_DEFAULT = 8
 """Shards of a new stream: enough lanes to keep two cores busy, few enough that an idle stream costs nothing."""
 EVENT_BYTES_MAX = 1024 * 1024
-"""The largest event that intake accepts unless a setting says otherwise."""
+"""The largest event that `interlock send` reads: what `POST /events` takes."""
 BATCH_EVENTS_MAX = 1_000
 """Events in one CloudEvents batch: it is one commit, and one commit must stay short."""
 DEDUPE_WINDOW_EVENTS = 50_000
@@ -123,7 +123,7 @@ HEADER_COUNT_MAX = 100
 TARGET_BYTES_MAX = 8 * 1024
 """What common servers and proxies take."""
 BODY_BYTES_MAX = 1024 * 1024
-"""The largest event, since most bodies become one."""
+"""What `POST /events` takes, and a webhook that does not declare a bound of its own: most bodies become one event."""
 HEAD_TIMEOUT_US = 10 * US_PER_SECOND
 """A slow head holds a connection and gives nothing."""
 BODY_TIMEOUT_US = 30 * US_PER_SECOND

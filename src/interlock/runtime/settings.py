@@ -37,13 +37,21 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AppSettings(Section, frozen=True):
-    """`[app]`: the modules that declare integrations, as `payments` or `payments:payments`."""
+    """`[app]`: what is run.
+
+    Attributes:
+        modules: the modules that declare integrations, as `payments` or `payments:payments`.
+    """
 
     modules: tuple[str, ...] = ()
 
 
 class StoreSettings(Section, frozen=True):
-    """`[store]`: where the log is. Three slashes: relative to the project; four: absolute; `memory:` keeps nothing."""
+    """`[store]`: where the log is.
+
+    Attributes:
+        url: `sqlite:///` and a path, relative to the project, absolute with one more slash; `memory:` keeps nothing.
+    """
 
     url: str = STORE_URL
 
@@ -52,6 +60,8 @@ class ListenSettings(Section, frozen=True):
     """Where a port listens and who may speak to it; what `[data]` and `[control]` share.
 
     Attributes:
+        host: the address to listen at; anything but loopback wants TLS, of its own or in front.
+        port: the first port to try; a busy one moves to the next free one.
         hosts: names that a request may ask for in `Host`; empty for loopback names only.
         tls_certificate, tls_key: PEM files, relative to the project.
         tls_in_front: a proxy before Interlock ends TLS, and nothing else reaches this port.
@@ -66,11 +76,20 @@ class ListenSettings(Section, frozen=True):
 
 
 class DataSettings(ListenSettings, frozen=True):
-    """`[data]`: the port for webhooks and events, and its limits."""
+    """`[data]`: the port for webhooks and events, and its limits.
+
+    Attributes:
+        header_bytes_max: what the head of a request may take, in bytes.
+        header_count_max: how many fields it may have.
+        connections_max: how many may be open at once.
+        head_timeout_us: how long a head may take, from its first byte on.
+        body_timeout_us: how long a body may take.
+        keepalive_timeout_us: how long a connection may be idle between two requests.
+        drain_timeout_us: how long a stop waits for what is under way.
+    """
 
     header_bytes_max: int = limits.HEADER_BYTES_MAX
     header_count_max: int = limits.HEADER_COUNT_MAX
-    body_bytes_max: int = limits.BODY_BYTES_MAX
     connections_max: int = limits.CONNECTIONS_MAX
     head_timeout_us: Span = msgspec.field(default=limits.HEAD_TIMEOUT_US, name="head_timeout")
     body_timeout_us: Span = msgspec.field(default=limits.BODY_TIMEOUT_US, name="body_timeout")
@@ -85,7 +104,18 @@ class ControlSettings(ListenSettings, frozen=True):
 
 
 class SystemSettings(Section, frozen=True):
-    """`[systems."integration.system"]`: how a System is reached."""
+    """`[systems."integration.system"]`: how a System is reached.
+
+    Attributes:
+        url: where it is; calls name their targets below it.
+        deadline_us: how long one call may take, whatever it waits for.
+        connect_us: how long a connection to it may take.
+        concurrency: how many calls to it may be under way at once.
+        rate_per_second: how many calls it gets a second; none for no bound.
+        burst: how many of them may come at once after a pause.
+        headers: fields that every call carries; `secret:NAME`, also after a scheme, stands for a secret.
+        answer_bytes_max: the largest answer that is read.
+    """
 
     url: str = ""
     deadline_us: Span = msgspec.field(default=limits.CALL_TIMEOUT_US, name="deadline")
@@ -98,7 +128,13 @@ class SystemSettings(Section, frozen=True):
 
 
 class StreamSettings(Section, frozen=True):
-    """`[streams.NAME]`: shards are recorded when the stream is made and never change; `keep` and `keep_bytes` may."""
+    """`[streams.NAME]`: the log of one integration, or of what names it.
+
+    Attributes:
+        shards: how many parts it has; recorded when the stream is made, and the same from then on.
+        keep_us: how long events are kept; never past what a subscription has yet to read.
+        keep_bytes: how much of it is kept, likewise.
+    """
 
     shards: int = limits.SHARDS_DEFAULT
     keep_us: Span = msgspec.field(default=limits.RETENTION_AGE_US, name="keep")
@@ -190,7 +226,6 @@ _TIMEOUT = Range(limits.US_PER_SECOND, limits.US_PER_HOUR, write_span)
 _DATA_BOUNDS: Mapping[str, Range] = {
     "header_bytes_max": Range(1024, 1024 * 1024),
     "header_count_max": Range(8, 10_000),
-    "body_bytes_max": Range(1024, limits.BODY_BYTES_CEILING),
     "connections_max": Range(1, 1_000_000),
     "head_timeout_us": _TIMEOUT,
     "body_timeout_us": _TIMEOUT,
