@@ -237,7 +237,7 @@ SLIPS = {
         "edge/deaf.py",
         "try:\n    f()\nexcept (OSError, Exception):\n    x = 1",
     ),
-    "test_files_are_reached_through_their_port": ("edge/disk.py", "x = open('y')"),
+    "test_files_are_opened_only_where_they_belong": ("edge/disk.py", "x = open('y')"),
     "test_the_loop_is_asked_for_timers_sockets_and_threads_only_by_the_ports": (
         "edge/late.py",
         "loop.call_later(1, f)",

@@ -33,7 +33,7 @@ BROAD_EXCEPT_ALLOWED = {
     "src/interlock/testing/sim/loop.py": "coroutines of a world that has ended are closed, whatever they do then",
 }
 FILE_ACCESS_ALLOWED = {
-    "src/interlock/runtime/": "the Files port and the settings",
+    "src/interlock/runtime/": "the settings, and where secrets and certificates come from",
     "src/interlock/testing/": "the simulated disk and fixtures",
     "src/interlock/cli/": "arguments that name files",
     "src/interlock/control/address.py": "where a running process can be reached, told to the command line",
@@ -195,7 +195,7 @@ def calls(paths: list[Path], methods: set[str]) -> Iterator[tuple[Path, ast.Call
             yield path, node
 
 
-def test_files_are_reached_through_their_port():
+def test_files_are_opened_only_where_they_belong():
     direct = [at(path, node, "") for path, node in calls(SOURCE, FILE_CALLS) if outside(path, FILE_ACCESS_ALLOWED)]
     opened = [
         at(path, node, "open()")

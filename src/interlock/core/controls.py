@@ -11,7 +11,6 @@ import msgspec
 
 from interlock.core.errors import InterlockError
 
-CONTROL_PREFIX = "control/"
 SYSTEM_CONTROL_PREFIX = "control/system/"
 SUBSCRIPTION_CONTROL_PREFIX = "control/subscription/"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 from interlock.core.event import Event, Shard
@@ -89,18 +88,6 @@ class Offload(Protocol):
     """The only way to a thread: run a function that blocks and give back what it returns or raises."""
 
     def run(self, function: Callable[[], T]) -> Awaitable[T]: ...
-
-
-class Files(Protocol):
-    """Bodies and backups on disk."""
-
-    def write(self, path: Path, content: bytes) -> None:
-        """Durable when it returns: write, fsync, rename, fsync the directory."""
-        ...
-
-    def read(self, path: Path) -> bytes: ...
-    def remove(self, path: Path) -> None: ...
-    def list(self, folder: Path) -> Sequence[Path]: ...
 
 
 class Wakeup(Protocol):

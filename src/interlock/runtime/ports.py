@@ -1,6 +1,6 @@
-"""The ports as the operating system gives them: clock, chance, sockets, threads, files.
+"""The ports as the operating system gives them: clock, chance, sockets, threads.
 
-The one module of the product that reads the clock, opens a socket, starts a thread or writes a file; no policy here.
+The one module of the product that reads the clock, opens a socket or starts a thread; no policy here.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from queue import SimpleQueue
-from tempfile import mkstemp
 from typing import Any, TypeVar
 
 from interlock.core.ports import Listening, Timer
@@ -270,48 +268,3 @@ class _Run:
         """0 for one that only waits; what competes for the interpreter computes less than it would."""
         elapsed = time.monotonic() - self._begun
         return (time.clock_gettime(self._clock) - self._used) / elapsed if elapsed > _YOUNG_SECONDS else 1.0
-
-
-class DiskFiles:
-    """Files that are whole and durable, or not there."""
-
-    def write(self, path: Path, content: bytes) -> None:
-        _make_folder(path.parent)
-        handle, name = mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(handle)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink()
-            raise
-        _sync_folder(path.parent)
-
-    def read(self, path: Path) -> bytes:
-        return path.read_bytes()
-
-    def remove(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-
-    def list(self, folder: Path) -> Sequence[Path]:
-        return sorted(folder.iterdir()) if folder.is_dir() else ()
-
-
-def _make_folder(folder: Path) -> None:
-    """Make it and its parents, each durable: a new directory is an entry in the one above."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,12 +6,11 @@ import asyncio
 import threading
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 import uvloop
 
-from interlock.runtime.ports import DiskFiles, FunctionThreads, SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.ports import FunctionThreads, SystemClock, SystemNet, SystemRandom, ThreadOffload
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -156,28 +155,6 @@ def test_two_offloads_do_not_wait_for_each_other() -> None:
         return result
 
     assert asyncio.run(scenario()) == 7
-
-
-def test_a_file_is_replaced_whole_and_leaves_nothing_else_behind(tmp_path: Path) -> None:
-    files = DiskFiles()
-    path = tmp_path / "ab" / "cd" / "body"
-    files.write(path, b"one")
-    files.write(path, b"two")
-    assert files.read(path) == b"two"
-    assert files.list(path.parent) == [path]
-    files.remove(path)
-    files.remove(path)
-    assert files.list(path.parent) == []
-    assert files.list(tmp_path / "missing") == ()
-
-
-def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    target = tmp_path / "taken"
-    target.mkdir()
-    (target / "inside").write_bytes(b"")
-    with pytest.raises(IsADirectoryError):
-        DiskFiles().write(target, b"content")
-    assert DiskFiles().list(tmp_path) == [target]
 
 
 def test_functions_that_wait_run_side_by_side_and_one_that_computes_runs_on_one_thread_at_a_time() -> None:
