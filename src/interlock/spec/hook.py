@@ -44,8 +44,3 @@ def decode_inbox(event: Event) -> Hook:
     """The request again, as the function was given it when it came in."""
     draft = event.draft
     return Hook(draft.data, Headers(draft.headers), dict(draft.extensions).get(_DELIVERY))
-
-
-def poison_of(event: Event) -> str:
-    """What failed when the request came in."""
-    return dict(event.draft.extensions).get(_POISON, "")

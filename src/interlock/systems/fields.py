@@ -71,10 +71,6 @@ class Fields:
         values = {value.decode("latin-1") for part in self._secret for value in self._secrets.active(part.secret)}
         return sorted((value for value in values if len(value) >= HIDDEN_CHARS_MIN), key=len, reverse=True)
 
-    def missing(self) -> Sequence[str]:
-        """Names of its secrets that have no value."""
-        return [part.secret for part in self._secret if not self._secrets.active(part.secret)]
-
 
 def prepared(fields: Fields, clock: Clock, emit: Emit, inner: Handler) -> Handler:
     """`inner`, given calls with all their fields; asks `before_send`, which commits what must be durable first."""

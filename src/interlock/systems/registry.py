@@ -159,10 +159,6 @@ class Systems:
             self._tell(name)
         return news
 
-    def missing_secrets(self) -> Sequence[tuple[str, str]]:
-        """Systems and the names of their secrets that have no value: their calls wait."""
-        return [(name, secret) for name, system in self._systems.items() for secret in system.fields.missing()]
-
     async def close(self) -> None:
         """Close the connections. Calls under way end; what comes later is not sent."""
         for system in self._systems.values():
