@@ -31,7 +31,7 @@ class Pool:
         self._limits = limits
         self._names = Names()
         self._idle: deque[Upstream] = deque()
-        self._busy: set[Upstream] = set()
+        self._busy: dict[Upstream, None] = {}
         # One slot per request under way: as an idle connection is used first, there are never more connections.
         self._slots = asyncio.Semaphore(limits.connections_max)
         self._waiting = 0
@@ -141,12 +141,12 @@ class Pool:
             self._keep(connection)
             raise WireFailure("not-sent", sent=False, detail="the caller withdrew the request")
         future = connection.send(content, method, deadline)
-        self._busy.add(connection)
+        self._busy[connection] = None
         self._sweeper.watch(deadline)
         try:
             return await future
         finally:
-            self._busy.discard(connection)
+            self._busy.pop(connection, None)
             if connection.reusable:
                 self._keep(connection)
             else:

@@ -40,7 +40,8 @@ class Server:
         self._clock = clock
         self._emit = emit
         self._connections_max = limits.connections_max
-        self._connections: set[Connection] = set()
+        # In the order of their arrival, so that a simulated run can be replayed.
+        self._connections: dict[Connection, None] = {}
         self._listening: list[Listening] = []
         self._emptied: asyncio.Future[None] | None = None
         self._cut = 0
@@ -87,11 +88,11 @@ class Server:
         self._emit("wire.drained", cut=self._cut)
 
     def admit(self, connection: Connection) -> bool:
-        self._connections.add(connection)
+        self._connections[connection] = None
         return len(self._connections) <= self._connections_max and not self.draining
 
     def forget(self, connection: Connection) -> None:
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         if not self._connections:
             self._sweeper.stop()
             self._durations.tell()

@@ -306,7 +306,7 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
     refused: Counter[tuple[str, Place]] = Counter()
     cursors: dict[CursorName, Accounted] = {}
     asked: dict[tuple[str, Place], None] = {}
-    begun: dict[tuple[str, Place], int] = {}
+    begun: dict[tuple[str, Place], tuple[int, int]] = {}
     disturbed = 0
     broken: set[str] = set()
     answers_lost = any(isinstance(line, Fault) and line.scope == "network" for line in case.lines)
@@ -326,9 +326,9 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 reads, name = case.reads[line.subscription], (line.subscription, _place(line))
                 # Where connections break, the attempt may have ended before its request was even looked at.
                 wait = reads.backoff_us if answers_lost else max(line.retry_after_us, reads.backoff_us)
-                ended_from = begun.get(name, line.t) if answers_lost else line.t
+                began_at, faults_then = begun.get(name, (line.t, disturbed))
                 refused[name] += 1
-                waits[name] = (ended_from + wait, disturbed)
+                waits[name] = ((began_at if answers_lost else line.t) + wait, faults_then)
                 if refused[name] > reads.attempts_max and not disturbed:
                     yield Violation("I9", line.t, f"{line.id} was tried {refused[name]} times by {reads.name}")
             case Began():
@@ -338,7 +338,7 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 # A person's retry is applied when no attempt runs, so one that was under way may still fail before it.
                 if line.t < min(not_before, last) and faults == disturbed and name not in asked:
                     yield Violation("I9", line.t, f"{line.id} was tried {not_before - line.t} µs too early")
-                begun[name] = line.t
+                begun[name] = (line.t, disturbed)
                 cursor = cursors.get((line.subscription, line.stream, line.shard))
                 if name in asked or line.process in broken or cursor is None:
                     continue
