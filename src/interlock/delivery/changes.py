@@ -62,6 +62,10 @@ class Changes:
         """The row as it is about to be written, or None."""
         return self._puts.get(offset)
 
+    def clears(self, offset: int) -> bool:
+        """The row is about to be taken away."""
+        return offset in self._clears
+
     def clear(self, offset: int) -> None:
         """Take a row away."""
         self._puts.pop(offset, None)

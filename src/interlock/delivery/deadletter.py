@@ -46,12 +46,17 @@ def apply(turn: Turn, request: LaneRequest, offset: int, stored: Row | None, now
 def latest(turn: Turn, offset: int, stored: Row | None) -> Row | None:
     """The newest form of a row: live, decided on but not durable, or as the ledger gave it; None if it has none.
 
-    Live rows are always in memory, so what is stored as live but is not here has been settled.
+    Live rows are always in memory. So what is written or stored as live and is not there has been settled, and what is
+    about to be cleared has been settled too, whatever the ledger still shows.
     """
-    row = turn.rows.get(offset) or _pending(turn, offset)
-    if row is not None:
-        return row
-    return stored if stored is not None and stored.state in ("dead", "discarded") else None
+    if offset in turn.rows:
+        return turn.rows[offset]
+    if turn.changes.clears(offset):
+        return None
+    row = turn.changes.pending(offset)
+    if row is None and offset not in turn.sent_clears:
+        row = turn.sent.get(offset) or stored
+    return row if row is not None and row.state in ("dead", "discarded") else None
 
 
 def pending_memo(turn: Turn, offset: int) -> bytes:

@@ -79,6 +79,7 @@ class Turn:
         self.walls: deque[tuple[int, Line]] = deque()
         self.in_flight: int | None = None
         self.sent: dict[int, Row] = {}
+        self.sent_clears: frozenset[int] = frozenset()
         self.filtered_at: int | None = None
         self._enter_stragglers(opened, now, crashed)
 
@@ -546,13 +547,14 @@ class Turn:
         )
         self.unclean = 0 if clean else self.unclean
         self.sent = {row.offset: row for row in settlement.put}
+        self.sent_clears = frozenset(settlement.clear)
         self.filtered_at = None
         return settlement
 
     def committed(self, number: int) -> None:
         """The settlement is durable: what waited for it may start."""
         self.in_flight = None
-        self.sent = {}
+        self.sent, self.sent_clears = {}, frozenset()
         while self.walls and self.walls[0][0] <= number:
             line = self.walls.popleft()[1]
             if line.wall <= number:

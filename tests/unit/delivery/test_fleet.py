@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 
 from tests.unit.delivery.bench_of_lanes import Behaviour, Bench, Order, run, succeed
+from tests.unit.delivery.model import ID, Driver, Log, event
 
 from interlock import Later, OnDead, Outcome, Reject, RetryPolicy
+from interlock.core.cursor import Cursor, Row
 from interlock.core.limits import LEASE_TTL_US, US_PER_HOUR, US_PER_SECOND
+from interlock.core.requests import LaneRequest
+from interlock.delivery import deadletter
+from interlock.delivery.turn import Turn
+from interlock.journal.ports import Opened
 
 
 async def reject_first(order: Order, attempt: int) -> Outcome | None:
@@ -277,3 +283,19 @@ def test_a_request_that_was_applied_in_a_lost_settlement_is_applied_again() -> N
         assert bench.calls == [("a", 0), ("a", 0)]
 
     run(story())
+
+
+def test_a_skip_finds_an_event_settled_while_the_settlement_that_put_its_row_is_in_flight() -> None:
+    row = Row(1, "k", "due", due_at=0)
+    turn = Turn(Opened(Cursor(ID, 0, 1), [row], []), Driver(Log([]), 1, OnDead("skip")).terms, True, 100, False)
+    start = turn.next_start(100)
+    assert start is not None
+    start.event = event(1, "k")
+    turn.begin_durably(start, None, 100)
+    assert turn.settlement("w", 100) is not None
+    turn.done(start, 200, 200, None)
+    ask = LaneRequest("skip", (1,), "ann", "a test", 200)
+    assert deadletter.apply(turn, ask, 1, row, 200) == "settled"
+    stale = Row(1, "k", "dead", died_at=1)
+    assert deadletter.apply(turn, ask, 1, stale, 200) == "settled", "what the ledger still shows is older"
+    assert (turn.dead, turn.delivered) == (0, 1)
