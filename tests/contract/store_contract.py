@@ -12,8 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Row, Success, TypesFrom
 from interlock.core.errors import StoreBusy, StoreError, StoreFull
@@ -132,7 +132,7 @@ class Lane:
         (answer,) = await self.store.commit([settlement])
         if isinstance(answer, Committed):
             self.number = settlement.number
-            self.cursor = msgspec.structs.replace(
+            self.cursor = replace(
                 self.cursor, floor=settlement.floor, above=settlement.above, counters=settlement.counters
             )
         return answer
@@ -330,8 +330,8 @@ class StoreContract:
         same, changed, other_source, other_stream = await store.append(
             [draft("1"), draft("1", data=b"[]"), draft("1", source="src2"), draft("1", stream="other")]
         )
-        assert same == first._replace(duplicate=True)
-        assert changed == first._replace(duplicate=True, conflict=True)
+        assert same == replace(first, duplicate=True)
+        assert changed == replace(first, duplicate=True, conflict=True)
         assert not other_source.duplicate
         assert not other_stream.duplicate
         assert same.id == first.id
@@ -355,7 +355,7 @@ class StoreContract:
         await store.make_stream("s", 8)
         (first,) = await store.append([draft("1", "a")])
         (again,) = await store.append([draft("1", "another key", type="u@2")])
-        assert again == first._replace(duplicate=True)
+        assert again == replace(first, duplicate=True)
 
     @on_loop
     async def test_identities_older_than_the_window_are_found_and_survive_a_crash(self, world: World) -> None:
@@ -370,7 +370,7 @@ class StoreContract:
         asked = [f"{batch}-{number}" for batch in range(12) for number in (0, 450, 899)]
         for _ in range(2):
             answers = await store.append([draft(id, data=b"other") for id in asked])
-            assert answers == [first[id]._replace(duplicate=True, conflict=True) for id in asked]
+            assert answers == [replace(first[id], duplicate=True, conflict=True) for id in asked]
             await world.crash(store)
             store = await world.open()
         assert sum(store.bounds(Shard("s", number))[1] for number in range(3)) == 12 * 900
@@ -387,7 +387,7 @@ class StoreContract:
         assert not beyond.duplicate
         assert beyond.offset == 2
         (known_again,) = await store.append([draft("1")])
-        assert known_again == beyond._replace(duplicate=True)
+        assert known_again == replace(beyond, duplicate=True)
 
     # Reading
 
@@ -714,7 +714,7 @@ class StoreContract:
         states = [Row(8, "h", "running"), Row(6, "f", "dead"), Row(2, "b", "due"), Row(7, "g", "discarded"), whole]
         await lane.settle(floor=9, put=states)
         opened = (await Lane.open(store)).opened
-        assert list(opened.rows) == [states[2], msgspec.structs.replace(whole, memo=b""), states[0]]
+        assert list(opened.rows) == [states[2], replace(whole, memo=b""), states[0]]
         assert list(await store.rows(lane.cursor.id, [7, 4, 99, 6])) == [states[3], whole, states[1]]
         lane = await Lane.open(store)
         await lane.settle(clear=[4, 99], put=[Row(2, "b", "dead")])

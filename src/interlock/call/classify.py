@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from interlock.call.retry_after import retry_after_us
 from interlock.core.handler import Call
@@ -11,11 +11,11 @@ from interlock.core.outcome import Answer, Done, Later, Outcome, Reject, Unavail
 
 FailureKind = Literal["connect", "dns", "tls", "timeout", "reset", "malformed", "too-large", "not-sent"]
 
-REFUSED = frozenset({408, 425, 429, 503})
+REFUSED: Final = frozenset({408, 425, 429, 503})
 """The System says that it did not do it, and that it may do it later."""
-REDIRECTS_FOR_NOW = frozenset({302, 303, 307})
+REDIRECTS_FOR_NOW: Final = frozenset({302, 303, 307})
 """Never followed. A temporary one may be a maintenance page that goes away; a permanent one needs a new binding."""
-PERMANENT = frozenset({501, 505})
+PERMANENT: Final = frozenset({501, 505})
 
 
 class Failure(NamedTuple):

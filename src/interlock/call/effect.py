@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from interlock.call import memo, trace
+from interlock.call import trace
+from interlock.call.memo import Finished, decode_memo, encode_memo, entry_bytes_max, request_fingerprint
 from interlock.core.errors import InterlockError
 from interlock.core.handler import SAFE_METHODS, Call, Effect, Handler
 from interlock.core.ids import idempotency_key
@@ -144,7 +145,7 @@ class Scope:
     _ordinals: dict[str, int] = field(default_factory=dict, init=False)
     _labels: set[tuple[str, str]] = field(default_factory=set, init=False)
     _unlabelled: set[str] = field(default_factory=set, init=False)
-    _former: dict[str, memo.Finished] | None = field(default=None, init=False)
+    _former: dict[str, Finished] | None = field(default=None, init=False)
     _made: dict[str, tuple[Request, Answer | None]] = field(default_factory=dict, init=False)
     _memo_bytes: int = field(default=0, init=False)
 
@@ -177,8 +178,8 @@ class Scope:
             return self.memo
         entries = dict(self._former or {})
         for key, (request, answer) in self._made.items():
-            entries[key] = memo.Finished(key, _fingerprint(request), answer)
-        return memo.encode_memo(entries.values())
+            entries[key] = Finished(key, _fingerprint(request), answer)
+        return encode_memo(entries.values())
 
     @property
     def trace_id(self) -> str:
@@ -285,10 +286,10 @@ class Scope:
         self._labels.add((system, given))
         return given
 
-    def _find(self, key: str) -> memo.Finished | Unknown | None:
+    def _find(self, key: str) -> Finished | Unknown | None:
         if self._former is None:
             try:
-                self._former = dict(memo.decode_memo(self.memo))
+                self._former = dict(decode_memo(self.memo))
             except msgspec.DecodeError as error:
                 return Unknown("memo-unreadable", f"what former attempts did cannot be read: {error}")
             self._memo_bytes = len(self.memo)
@@ -297,7 +298,7 @@ class Scope:
     def _finish(self, key: str, request: Request, answer: Answer) -> Outcome:
         """Remember a success. One that cannot be remembered is refused where repeating it would not be harmless."""
         self.unsafe_finished += 1
-        needed = memo.entry_bytes_max(answer)
+        needed = entry_bytes_max(answer)
         if self._memo_bytes + needed > MEMO_BYTES_MAX:
             self._made.pop(key, None)
             if request.effect == "natural":
@@ -369,7 +370,7 @@ def _failure(outlet: Outlet, request: Request, label: str, outcome: Outcome, dur
 
 
 def _fingerprint(request: Request) -> bytes:
-    return memo.request_fingerprint(request.method, request.target, request.body)
+    return request_fingerprint(request.method, request.target, request.body)
 
 
 def _is_ambiguous(outcome: Outcome) -> bool:

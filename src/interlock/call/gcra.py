@@ -6,11 +6,12 @@ The generic cell rate algorithm (ITU-T I.371) admits what a token bucket of the 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Final
 
 from interlock.core.errors import SpecError
 from interlock.core.limits import US_PER_SECOND
 
-_DENOMINATOR_MAX = 1_000_000
+_DENOMINATOR_MAX: Final = 1_000_000
 
 
 class Gcra:

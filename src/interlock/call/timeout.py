@@ -5,6 +5,8 @@ It only sets the deadline; the transport keeps it.
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from interlock.core.handler import Call, Handler, Layer
@@ -12,8 +14,8 @@ from interlock.core.limits import US_PER_MS
 from interlock.core.outcome import Outcome, Unavailable
 from interlock.core.ports import Clock
 
-TIMEOUT_HEADER = "x-request-timeout-ms"
-_SHARE_MIN = 20
+TIMEOUT_HEADER: Final = "x-request-timeout-ms"
+_SHARE_MIN: Final = 20
 """A call with less than a twentieth of its time left is not started: it would fail and look like the System's fault."""
 
 

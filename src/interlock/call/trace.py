@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from opentelemetry.context import Context
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
@@ -10,8 +10,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from interlock.core.ports import Random
 
-_CHARS_MAX = 512
-_SAMPLED = 0x01
+_CHARS_MAX: Final = 512
+_SAMPLED: Final = 0x01
 _propagator = TraceContextTextMapPropagator()
 
 

@@ -71,7 +71,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return event_id(self.accepted_at, self.shard.stream, self.shard.number, self.offset)
 
 
-class Appended(NamedTuple):
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """What became of one draft.
 
     `duplicate`: its identity was known, nothing was written, and the place is that of the first.

@@ -62,6 +62,8 @@ PASSED_OFFSETS_PER_LANE = 100_000
 """Offsets counted behind a mark that a lane remembers; beyond them it scans the log again."""
 SCAN_EVENTS_PER_TURN = 10_000
 """How far one scan for marked keys goes before other work gets its turn."""
+FETCH_EVENTS_MAX = 256
+"""Events of marked keys that are fetched at once."""
 BLOCKED_KEYS_MAX = 100_000
 """Above it the lane stops reading: so many blocked keys are one systemic fault, not many."""
 FLOOR_IDLE_US = 5 * US_PER_SECOND

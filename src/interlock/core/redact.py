@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from interlock.core.limits import EXCERPT_BYTES_MAX
 
-REDACTED = "[redacted]"
+REDACTED: Final = "[redacted]"
 
 # A secret that begins inside the excerpt and ends outside must be seen whole to be recognised.
-_OVERLAP_BYTES = 4 * 1024
-_SECRET_NAME = re.compile(
+_OVERLAP_BYTES: Final = 4 * 1024
+_SECRET_NAME: Final = re.compile(
     r"authori[sz]ation|cookie|secret|token|passw|passphrase|signature|credential|api[-_]?key|private[-_]?key",
     re.IGNORECASE,
 )
-_SCHEME = re.compile(r"\b(Bearer|Basic|Digest)\s+[^\s,;\"']+", re.IGNORECASE)
-_MINTED = re.compile(r"\b(?:whsec|whsk|ilt)_[A-Za-z0-9+/=_-]+")
-_USERINFO = re.compile(r"(://)[^/\s@?#\"']{1,512}@")
-_JSON_MEMBER = re.compile(r'"([^"\\]{1,64})"(\s{0,64}:\s{0,64})(?:"(?:[^"\\]|\\.)*"?|-?[0-9][0-9.eE+-]*)', re.DOTALL)
-_PARAMETER = re.compile(r"(?<![\w.%\[\]-])([\w.%\[\]-]{1,64})=([^&\s\"'#]+)")
+_SCHEME: Final = re.compile(r"\b(Bearer|Basic|Digest)\s+[^\s,;\"']+", re.IGNORECASE)
+_MINTED: Final = re.compile(r"\b(?:whsec|whsk|ilt)_[A-Za-z0-9+/=_-]+")
+_USERINFO: Final = re.compile(r"(://)[^/\s@?#\"']{1,512}@")
+_JSON_MEMBER: Final = re.compile(
+    r'"([^"\\]{1,64})"(\s{0,64}:\s{0,64})(?:"(?:[^"\\]|\\.)*"?|-?[0-9][0-9.eE+-]*)', re.DOTALL
+)
+_PARAMETER: Final = re.compile(r"(?<![\w.%\[\]-])([\w.%\[\]-]{1,64})=([^&\s\"'#]+)")
 
-_SUSPECT = re.compile(r"[=@\"\s]|(?:whsec|whsk|ilt)_")
+_SUSPECT: Final = re.compile(r"[=@\"\s]|(?:whsec|whsk|ilt)_")
 """What each expression above needs one of: most text (ids, names, codes) has none and is passed at once."""
 
 

@@ -8,22 +8,24 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from interlock.call.effect import CallFailed, CallRecord, Scope
 from interlock.core import limits
-from interlock.core.cursor import Attempt, Row
+from interlock.core.cursor import Attempt
 from interlock.core.errors import InterlockError
-from interlock.core.event import Draft, Event
+from interlock.core.event import Draft
 from interlock.core.ids import derived_id, fingerprint, minted_id
 from interlock.core.outcome import Done, Later, Outcome, Reject, Unavailable, Unknown
 from interlock.core.ports import Clock, Emit, Offload, Random
 from interlock.core.redact import redacted_text
 from interlock.delivery.plain import Plain
+from interlock.delivery.work import Ended, Work
 from interlock.spec.function import Client, HttpSystem
 from interlock.spec.function import Event as TypedEvent
 from interlock.spec.hook import decode_inbox
@@ -31,7 +33,6 @@ from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import SubscriptionSpec
 
 ClientFor = Callable[[str, Scope], Client]
-BeforeOnce = Callable[[str], Awaitable[bool]]
 
 _OUTCOME_NAMES: dict[type, Any] = {
     Later: "later",
@@ -42,7 +43,8 @@ _OUTCOME_NAMES: dict[type, Any] = {
 }
 
 
-class Ports(NamedTuple):
+@dataclass(frozen=True)
+class Ports:
     """What attempts need of the world."""
 
     clock: Clock
@@ -52,7 +54,8 @@ class Ports(NamedTuple):
     client: ClientFor
 
 
-class Program(NamedTuple):
+@dataclass(frozen=True)
+class Program:
     """A subscription's function, ready to run: how its types are decoded, and whether it is `async def`."""
 
     spec: SubscriptionSpec
@@ -67,34 +70,8 @@ class Program(NamedTuple):
         return cls(spec, ports, decoders, inspect.iscoroutinefunction(inspect.unwrap(spec.function)))
 
 
-class Work(NamedTuple):
-    """One attempt to make.
-
-    `deadline` is monotonic µs; `may_send` is asked whenever bytes are about to leave (rule 2); `before_once` makes the
-    `running` row durable before a `once` call (rule 8). `again`: an earlier attempt may have sent something.
-    """
-
-    event: Event
-    row: Row | None
-    deadline: int
-    may_send: Callable[[], bool]
-    before_once: BeforeOnce
-    again: bool = False
-
-
-class Ended(NamedTuple):
-    """How it ended. `status` is the last call's; `attempt` is the record of an attempt that did not end well."""
-
-    outcome: Outcome
-    status: int
-    emits: tuple[Draft, ...]
-    memo: bytes
-    effects: frozenset[str]
-    systems: tuple[str, ...]
-
-
-_DONE = Done()
-_ENDED_WELL = Ended(_DONE, 0, (), b"", frozenset(), ())
+_DONE: Final = Done()
+_ENDED_WELL: Final = Ended(_DONE, 0, (), b"", frozenset(), ())
 """How most attempts end: made once."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from interlock.core import limits
 from interlock.core.controls import SUBSCRIPTION_CONTROL_PREFIX, decode_control
@@ -24,12 +24,12 @@ from interlock.delivery.turn import Turn
 from interlock.journal.ports import CURSOR_MOVED, Assign, Lease, LeaseLost, Settlement, Store
 from interlock.spec.plan import Plan
 
-REQUEST_PREFIX = "request/"
-REOPEN_PAUSE_US = 500 * limits.US_PER_MS
+REQUEST_PREFIX: Final = "request/"
+REOPEN_PAUSE_US: Final = 500 * limits.US_PER_MS
 """Between losing a lane and opening it again: a store that fails is not asked without a pause."""
-END_PATIENCE_US = limits.US_PER_SECOND
+END_PATIENCE_US: Final = limits.US_PER_SECOND
 """What a cancelled attempt has to end, when the process does."""
-NEVER = 1 << 62
+NEVER: Final = 1 << 62
 
 
 class Gates(Protocol):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -20,11 +21,12 @@ from interlock.core.outcome import Done
 from interlock.core.ports import Timer
 from interlock.core.requests import Answer, LaneRequest, encode_request
 from interlock.delivery import deadletter
-from interlock.delivery.attempt import Ended, Ports, Program, Run, Work
+from interlock.delivery.attempt import Ports, Program, Run
 from interlock.delivery.schedule import Terms, is_suspect
 from interlock.delivery.start import Failed, Start
 from interlock.delivery.tail import Tails
 from interlock.delivery.turn import Turn
+from interlock.delivery.work import Ended, Work
 from interlock.journal.ports import (
     Batch,
     CellWrite,
@@ -38,11 +40,9 @@ from interlock.journal.ports import (
 )
 from interlock.spec.plan import SubscriptionSpec
 
-FETCH_EVENTS_MAX = 256
-"""Events of marked keys that are fetched at once."""
 
-
-class Crew(NamedTuple):
+@dataclass(frozen=True)
+class Crew:
     """What a lane needs of the process that it runs in.
 
     `dirty(lane)`: it has something to commit. `lost(lane, why)`: it has dropped its memory and can be opened again once
@@ -253,7 +253,7 @@ class Lane:
         turn.marks.claims = {line.key or "": line for line in waiting}
         known = [line for line in waiting if line.passed]
         if known:
-            share = max(1, FETCH_EVENTS_MAX // len(known))
+            share = max(1, limits.FETCH_EVENTS_MAX // len(known))
             wanted = [(line, list(line.passed or ())[:share]) for line in known]
             offsets = [offset for _, some in wanted for offset in some]
             events = iter(await self.crew.journal.fetch(self.id.shard, offsets))

@@ -5,7 +5,7 @@ Now and chance are arguments; nothing here reads a clock or sends anything.
 
 from __future__ import annotations
 
-from typing import NamedTuple, assert_never, get_args
+from typing import Final, NamedTuple, assert_never, get_args
 
 from msgspec.structs import replace
 
@@ -16,7 +16,7 @@ from interlock.spec.plan import OnDead, RetryPolicy
 
 Failure = Later | Reject | Unknown
 
-_REASONS = frozenset(get_args(DeadReason))
+_REASONS: Final = frozenset(get_args(DeadReason))
 
 
 class Terms(NamedTuple):

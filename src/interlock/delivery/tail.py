@@ -6,12 +6,13 @@ Fed only after a commit, in offset order, so what it holds is a gapless suffix o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from interlock.core.event import Event, Shard
 from interlock.core.limits import TAIL_BYTES_MAX
 from interlock.journal.ports import Batch
 
-_EVENT_BYTES = 600
+_EVENT_BYTES: Final = 600
 """What an event costs beside its payload, roughly: enough to bound memory by."""
 
 

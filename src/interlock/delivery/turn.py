@@ -196,10 +196,8 @@ class Turn:
         """The next attempt that may run now, or None. It counts as running from here on."""
         if not self.may_start(now):
             return None
-        if self.solo is not None:
-            return self._start_alone(now)
         ready = self.ready
-        while ready:
+        while ready and self.solo is None:
             line = ready.popleft()
             line.queued = False
             if line.running is None and not line.wall:
@@ -208,9 +206,7 @@ class Turn:
                     self.running[start.offset] = start
                     line.running = start.offset
                     return start
-                if self.solo is not None:
-                    return self._start_alone(now)
-        return None
+        return self._start_alone(now)
 
     def may_start(self, now: int) -> bool:
         """Whether anything at all may start now."""

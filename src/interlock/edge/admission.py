@@ -51,6 +51,11 @@ class Admission:
         used = max(self._items / limits.WRITER_QUEUE_ITEMS_MAX, self._bytes / limits.WRITER_QUEUE_BYTES_MAX)
         return "full" if used >= 1 else "red" if used >= _RED else "amber" if used >= _AMBER else "green"
 
+    @property
+    def idle(self) -> bool:
+        """Nothing that was handed over waits for its answer."""
+        return self._items == 0
+
     def open(self, exchange: Exchange) -> bool:
         """Whether to read the request at all; otherwise it has been answered 503."""
         if self.draining:
@@ -80,12 +85,11 @@ class Admission:
         self._journal.submit(drafts, (), done)
 
     def _refused(self, exchange: Exchange, why: AppendRefused | Exception) -> None:
-        if isinstance(why, StoreFull):
-            status, error, seconds = 507, why, why.retry_after_seconds
-        elif isinstance(why, StoreBusy):
-            status, error, seconds = 503, why, why.retry_after_seconds
-        else:
-            status, error, seconds = 503, _IN_DOUBT, _IN_DOUBT_RETRY_SECONDS
+        error: InterlockError = _IN_DOUBT
+        status, seconds = 503, _IN_DOUBT_RETRY_SECONDS
+        if isinstance(why, StoreFull | StoreBusy):
+            error, seconds = why, why.retry_after_seconds
+            status = 507 if isinstance(why, StoreFull) else 503
         cause = why.code if isinstance(why, InterlockError) else type(why).__name__
         self._emit("intake.refused", status=status, code=error.code, cause=cause, level=self.level)
         exchange.respond(status, *problem(status, error, retry_after=seconds))

@@ -10,12 +10,13 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from interlock.core import limits
+from interlock.edge.cloudevent import SPECIFIED, CloudEvent
 from interlock.edge.problem import Refused
 from interlock.spec import jsontext
 from interlock.spec.problem import Fault
@@ -37,12 +38,9 @@ _RFC3339: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.[0-9]{1,64})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_SPECIFIED: Final = frozenset(
-    {"specversion", "id", "source", "type", "time", "subject", "dataschema", "datacontenttype"}
-)
 _REQUIRED: Final = ("id", "source", "type")
 _NOT_ATTRIBUTES: Final = frozenset({"data", "data_base64"})
-_FIELDS: Final = {f"ce-{name}": name for name in _SPECIFIED - {"datacontenttype"}} | {"content-type": "datacontenttype"}
+_FIELDS: Final = {f"ce-{name}": name for name in SPECIFIED - {"datacontenttype"}} | {"content-type": "datacontenttype"}
 """The fields that most requests have, and nothing but these."""
 
 Members = dict[str, msgspec.Raw]
@@ -52,19 +50,6 @@ _read_batch: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _read_value: Final = msgspec.json.Decoder(Value).decode
 _read_values: Final = msgspec.json.Decoder(list[Value]).decode
 _read_text: Final = msgspec.json.Decoder(str).decode
-
-
-class CloudEvent(NamedTuple):
-    """One event as it was sent: its attributes as text in their canonical form, and its payload."""
-
-    attributes: Mapping[str, str]
-    data: bytes
-
-    def extensions(self) -> tuple[tuple[str, str], ...]:
-        """The attributes that the specification does not name, in the order of their names."""
-        if self.attributes.keys() <= _SPECIFIED:
-            return ()
-        return tuple(sorted(item for item in self.attributes.items() if item[0] not in _SPECIFIED))
 
 
 def mode_of(media_type: str) -> Mode | Refused:
@@ -139,7 +124,7 @@ def structured(body: bytes, under: str = "") -> CloudEvent:
     attributes: dict[str, str] = {}
     named = {name: raw for name, raw in members.items() if name not in _NOT_ATTRIBUTES}
     for name, value in zip(named, _values(list(named.values())), strict=True):
-        if name not in _SPECIFIED and not _ATTRIBUTE.fullmatch(name):
+        if name not in SPECIFIED and not _ATTRIBUTE.fullmatch(name):
             raise _malformed("is not the name of an attribute", pointer=f"{under}/{_escaped(name)}")
         text = value if isinstance(value, str) else _canonical(name, value, f"{under}/{name}")
         if text is not None:
@@ -197,7 +182,7 @@ def _canonical(name: str, given: Value | msgspec.Raw, pointer: str) -> str | Non
         value = _read_value(given) if isinstance(given, msgspec.Raw) else given
     except msgspec.DecodeError:
         raise _malformed("is not a string, an integer or a boolean", pointer=pointer) from None
-    if name in _SPECIFIED and not isinstance(value, str | None):
+    if name in SPECIFIED and not isinstance(value, str | None):
         raise _malformed("is not a string", pointer=pointer)
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -224,18 +209,18 @@ def _checked(attributes: dict[str, str], data: bytes, prefix: str) -> CloudEvent
     """The event, if its attributes are what the specification and our bounds ask for; `prefix` leads to one."""
     if attributes.get("specversion") != "1.0":
         raise _attribute("specversion", prefix, "must be 1.0")
-    for name in _REQUIRED:
-        if not attributes.get(name):
-            raise _attribute(name, prefix, "is required and must not be empty")
-    if len(attributes) > _EXTENSIONS_MAX and len(attributes.keys() - _SPECIFIED) > _EXTENSIONS_MAX:
+    if not (attributes.get("id") and attributes.get("source") and attributes.get("type")):
+        missing = next(name for name in _REQUIRED if not attributes.get(name))
+        raise _attribute(missing, prefix, "is required and must not be empty")
+    if len(attributes) > _EXTENSIONS_MAX and len(attributes.keys() - SPECIFIED) > _EXTENSIONS_MAX:
         raise _attribute("", prefix, f"more than {_EXTENSIONS_MAX} extensions")
     together = "".join(attributes.values())
     # Almost always all of them are as short and as plain as each must be.
     if len(together) > limits.ID_CHARS_MAX or not (together.isascii() and together.isprintable()):
         _check_values(attributes, prefix)
-    for name in ("subject", "dataschema"):
-        if attributes.get(name) == "":
-            raise _attribute(name, prefix, "must not be empty")
+    if attributes.get("subject") == "" or attributes.get("dataschema") == "":
+        empty = "subject" if attributes.get("subject") == "" else "dataschema"
+        raise _attribute(empty, prefix, "must not be empty")
     if "time" in attributes and not _is_time(attributes["time"]):
         raise _attribute("time", prefix, "is not an RFC 3339 timestamp")
     return CloudEvent(attributes, data)

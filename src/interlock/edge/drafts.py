@@ -7,7 +7,7 @@ from itertools import islice
 
 from interlock.core import limits
 from interlock.core.event import Draft
-from interlock.spec.declare import checked_text
+from interlock.spec.identity import checked_text
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import EventTypeSpec
 

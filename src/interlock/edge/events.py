@@ -15,7 +15,8 @@ from interlock.core.event import Appended, Draft
 from interlock.core.ports import Access, Emit
 from interlock.edge import cloudevents
 from interlock.edge.admission import Admission
-from interlock.edge.cloudevents import JSON_MEDIA_TYPE, CloudEvent
+from interlock.edge.cloudevent import CloudEvent
+from interlock.edge.cloudevents import JSON_MEDIA_TYPE
 from interlock.edge.fields import traceparent_of
 from interlock.edge.problem import Refused, problem, refuse
 from interlock.edge.receipt import acknowledge
@@ -27,6 +28,7 @@ from interlock.wire.exchange import Exchange, Head
 
 _VERSION: Final = re.compile(r"(?:@|[/:#]v?)([1-9][0-9]{0,8})\Z")
 _HINT_CHARS_MAX: Final = 100
+_ACCEPTED_TOLD_MAX: Final = 64
 _FAULTS_MAX: Final = 100
 """Told of one batch; whoever mends a hundred has found the cause of the others."""
 
@@ -41,6 +43,7 @@ class EventsEndpoint:
     """
 
     def __init__(self, types: Mapping[str, EventTypeSpec], access: Access, admission: Admission, emit: Emit) -> None:
+        self._accepted = _Accepted(emit)
         self._types = _Types(types)
         self._access = access
         self._admission = admission
@@ -152,7 +155,9 @@ class EventsEndpoint:
     def _recorded(self, exchange: Exchange, caller: str, is_batch: bool, appended: Sequence[Appended]) -> None:
         conflicts = [place for place, one in enumerate(appended) if one.conflict]
         duplicates = sum([one.duplicate for one in appended])
-        self._emit("events.accepted", events=len(appended), duplicates=duplicates, caller=caller)
+        self._accepted.add(caller, len(appended), duplicates)
+        if self._admission.idle:
+            self._accepted.tell()
         if not conflicts:
             acknowledge(exchange, appended)
             return
@@ -165,6 +170,35 @@ class EventsEndpoint:
     def _refuse(self, exchange: Exchange, refused: Refused) -> None:
         self._emit("events.refused", status=refused.status, code=refused.code, peer=exchange.head.peer)
         refuse(exchange, refused)
+
+
+class _Accepted:
+    """Gathers what was accepted while more is under way: under load a record a request would cost as much as another.
+
+    It is told when nothing is under way, and at the latest after `_ACCEPTED_TOLD_MAX` events.
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._caller = ""
+        self._events = 0
+        self._duplicates = 0
+
+    def add(self, caller: str, events: int, duplicates: int) -> None:
+        """Count one request."""
+        if caller != self._caller:
+            self.tell()
+            self._caller = caller
+        self._events += events
+        self._duplicates += duplicates
+        if self._events >= _ACCEPTED_TOLD_MAX:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell of what was gathered, if anything was."""
+        if self._events:
+            self._emit("events.accepted", events=self._events, duplicates=self._duplicates, caller=self._caller)
+            self._events = self._duplicates = 0
 
 
 class _Types:

@@ -40,7 +40,7 @@ def kept_fields(webhook: WebhookSpec) -> frozenset[str]:
             )
     match webhook.verify:
         case GitHub():
-            own = _GITHUB
+            own: tuple[str, ...] = _GITHUB
         case StandardWebhooks():
             own = _STANDARD
         case _:

@@ -14,25 +14,18 @@ JSON: Final[Fields] = (("content-type", "application/json"),)
 NOTHING: Final = b'{"ids":[],"duplicate":false}'
 
 
-class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """`id` is that of the first event, `ids` of all in order; a duplicate's is that of the first time it came.
-
-    `duplicate` says that none of them was new.
-    """
-
-    id: str
-    ids: Sequence[str]
-    duplicate: bool
-
-
-_encode = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def acknowledge(exchange: Exchange, appended: Sequence[Appended]) -> None:
-    """202 with the ids; 200 where there was nothing to record."""
+    """202 with the ids; 200 where there was nothing to record.
+
+    `id` is that of the first event, `ids` of all in order; a duplicate's is that of the first time it came. `duplicate`
+    says that none of them was new.
+    """
     if not appended:
         exchange.respond(200, JSON, NOTHING)
         return
     ids = [one.id for one in appended]
     known = False not in [one.duplicate for one in appended]
-    exchange.respond(202, JSON, _encode(Receipt(ids[0], ids, known)))
+    exchange.respond(202, JSON, _encode({"id": ids[0], "ids": ids, "duplicate": known}))

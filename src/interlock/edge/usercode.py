@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import PurePath
 from traceback import walk_tb
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from interlock.core.errors import InterlockError
 
@@ -13,11 +13,14 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
-class Raised(NamedTuple):
+class Raised:
     """A user's function failed. `what` names the class and the line, and nothing of the input: it may be shown."""
 
-    error: Exception
-    what: str
+    __slots__ = ("error", "what")
+
+    def __init__(self, error: Exception, what: str) -> None:
+        self.error = error
+        self.what = what
 
 
 def called(function: Callable[[A], T], argument: A) -> T | Raised:

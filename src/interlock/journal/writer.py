@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from interlock.core import limits
 from interlock.core.errors import InterlockError, StoreBusy, StoreError
@@ -18,13 +18,16 @@ from interlock.core.ports import Clock, Emit, Offload
 Tx = TypeVar("Tx")
 
 
-class Request(NamedTuple, Generic[Tx]):
+class Request(Generic[Tx]):
     """One thing to write: `run(tx)` says what, `done(answer or exception)` is called on the loop when it is durable."""
 
-    run: Callable[[Tx], Any]
-    done: Callable[[Any], None]
-    items: int
-    size: int
+    __slots__ = ("done", "items", "run", "size")
+
+    def __init__(self, run: Callable[[Tx], Any], done: Callable[[Any], None], items: int, size: int) -> None:
+        self.run = run
+        self.done = done
+        self.items = items
+        self.size = size
 
 
 class Writer(Generic[Tx]):

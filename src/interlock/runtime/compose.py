@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -152,7 +153,7 @@ class Engine:
         news = self.systems.rebind(plan.bindings)
         self.plan = plan
         for lane in self.fleet.lanes():
-            lane.crew = lane.crew._replace(plan=plan.digest)
+            lane.crew = replace(lane.crew, plan=plan.digest)
         return news
 
     def _poller(self, spec: PollSpec, app: DataPlane) -> Poller:

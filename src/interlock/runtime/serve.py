@@ -47,7 +47,8 @@ from interlock.telemetry.log import JsonLog, Lines
 from interlock.telemetry.metrics import Metrics
 from interlock.telemetry.metrics import Reading as Gauge
 from interlock.telemetry.records import QUIET
-from interlock.wire.server import Server, ServerLimits
+from interlock.wire.server import Server
+from interlock.wire.server_limits import ServerLimits
 
 FUNCTION_THREADS = 8
 """Plain `def` functions that may block at once."""

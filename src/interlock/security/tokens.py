@@ -80,8 +80,8 @@ def bearer_is(authorization: str | None, token: str) -> bool:
     if authorization is None:
         return False
     scheme, _, given = authorization.partition(" ")
-    given = given.strip(" ").encode("utf-8", "replace")
-    return hmac.compare_digest(given, token.encode()) and scheme.lower() == "bearer"
+    presented = given.strip(" ").encode("utf-8", "replace")
+    return hmac.compare_digest(presented, token.encode()) and scheme.lower() == "bearer"
 
 
 def _create(path: Path, token: str) -> bool:

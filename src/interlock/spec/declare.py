@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from functools import wraps
 from inspect import currentframe, unwrap
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
@@ -19,7 +18,7 @@ from interlock.core.errors import SpecError
 from interlock.core.event import Draft
 from interlock.core.outcome import Outcome
 from interlock.spec.function import Context, Event, Hook, HttpSystem
-from interlock.spec.jsontext import PayloadError
+from interlock.spec.identity import checked_key, checked_text
 from interlock.spec.model import codec
 from interlock.spec.plan import (
     EventTypeSpec,
@@ -168,7 +167,7 @@ class Integration:
             model=model,
             decode=coded.decode,
             encode=coded.encode,
-            key=None if key is None else _checked_key(key),
+            key=None if key is None else checked_key(key),
             schema_digest=coded.digest,
             where=_caller(),
         )
@@ -257,43 +256,6 @@ class Integration:
     def _named(self, function: Callable[..., object]) -> str:
         """`integration.function`: the name that the store knows it by, for as long as it lives."""
         return f"{self.name}.{getattr(function, '__name__', '')}"
-
-
-def checked_text(what: Literal["id", "key"], text: object, chars_max: int) -> str:
-    """An id or a key that the log can hold.
-
-    Raises:
-        PayloadError: `event.id-invalid` or `event.key-invalid`.
-    """
-    if isinstance(text, str) and 0 < len(text) <= chars_max and _is_storable(text):
-        return text
-    found = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
-    raise PayloadError(
-        f"event.{what}-invalid",
-        f"The {what} of an event is text of 1 to {chars_max} characters without controls; this is {found}",
-        f"Give it such a {what}.",
-    )
-
-
-def _is_storable(text: str) -> bool:
-    # Surrogates have no UTF-8; controls break headers and terminals.
-    return text.isprintable() or not any(char < " " or "\ud800" <= char <= "\udfff" or char == "\x7f" for char in text)
-
-
-def _checked_key(key: Callable[[T], str]) -> Callable[[T], str]:
-    @wraps(key)
-    def checked(payload: T) -> str:
-        try:
-            found = key(payload)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise PayloadError(
-                "event.key-invalid",
-                f"The key cannot be told from this payload: {type(error).__name__}",
-                "Send what the key is made of, or declare a key that every payload has.",
-            ) from error
-        return checked_text("key", found, limits.KEY_CHARS_MAX)
-
-    return checked
 
 
 def _subscription(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -18,10 +18,10 @@ from interlock.core.errors import RequestError
 
 T = TypeVar("T")
 
-_NEITHER = bytes(byte for byte in range(256) if byte not in b'[]{}"')
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
-_QUOTES_INPUT = re.compile(r"^(Invalid (?:enum )?value) .*$", re.DOTALL)
+_NEITHER: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
+_QUOTES_INPUT: Final = re.compile(r"^(Invalid (?:enum )?value) .*$", re.DOTALL)
 
 
 class PayloadError(RequestError, ValueError):

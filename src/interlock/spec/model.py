@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import Any, Generic, NamedTuple, TypeVar, is_typeddict
+from typing import Any, Final, Generic, NamedTuple, TypeVar, is_typeddict
 
 import msgspec
 
@@ -63,7 +63,7 @@ def _checked(read: Callable[[bytes], T], write: Callable[[T], bytes], digest: st
     return Codec(decode, encode, digest)
 
 
-_FIX = "Build the payload from values that its model declares."
+_FIX: Final = "Build the payload from values that its model declares."
 
 
 def _is_pydantic(model: object) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack, cast
+from typing import Any, Final, Unpack, cast
 
 import msgspec
 
@@ -19,8 +19,8 @@ from interlock.systems import target
 from interlock.wire.outgoing import Outgoing, WireFailure
 from interlock.wire.pool import Pool
 
-METHODS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY", "POST", "PUT", "PATCH", "DELETE"})
-_OPTIONS = frozenset(CallOptions.__annotations__)
+METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "QUERY", "POST", "PUT", "PATCH", "DELETE"})
+_OPTIONS: Final = frozenset(CallOptions.__annotations__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +120,11 @@ def http_transport(pool: Pool, clock: Clock) -> Handler:
     return send
 
 
-def _body(options: CallOptions) -> bytes:
+def _body(options: Mapping[str, object]) -> bytes:
+    """The body that is asked for. User code may be untyped: what an option is has to be looked at."""
     if "json" not in options:
         body = options.get("body", b"")
-        if not isinstance(body, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] (user code may be untyped)
+        if not isinstance(body, bytes):
             raise InterlockError("call.body-invalid", "body= takes bytes", "encode the text, or give json=")
         return body
     if "body" in options:

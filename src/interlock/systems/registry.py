@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from interlock.call.breaker import Published, decode, encode
 from interlock.call.effect import Scope
@@ -24,9 +24,9 @@ from interlock.systems.target import Address, address
 from interlock.wire.outgoing import Origin, PoolLimits
 from interlock.wire.pool import Pool
 
-BREAKER_CELLS = "breaker/"
+BREAKER_CELLS: Final = "breaker/"
 """The prefix of the cells in which processes tell each other what their breakers found."""
-SLOW_DIVISOR = 2
+SLOW_DIVISOR: Final = 2
 """A call that takes half of its System's deadline is slow: the other half is what is left before calls fail."""
 
 Transport = Callable[[str], Handler]

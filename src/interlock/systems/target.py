@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 from interlock.core.errors import InterlockError, SpecError
@@ -15,14 +15,14 @@ from interlock.core.limits import HEADER_COUNT_MAX, TARGET_BYTES_MAX
 
 # Of a path from user code: what RFC 3986 allows in one, and what is percent-encoded for it (anything beyond ASCII).
 # A lone surrogate has no bytes to encode.
-_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/%\-\x80-\ud7ff\ue000-\U0010ffff]*")
-_QUERY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%\-\x80-\ud7ff\ue000-\U0010ffff\[\]]*")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[ \t!-~\x80-\xff]*[!-~\x80-\xff])?)?")
-_SAFE = "!$&'()*+,;=:@/?%-._~[]"
+_PATH: Final = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/%\-\x80-\ud7ff\ue000-\U0010ffff]*")
+_QUERY: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%\-\x80-\ud7ff\ue000-\U0010ffff\[\]]*")
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE: Final = re.compile(r"(?:[!-~\x80-\xff](?:[ \t!-~\x80-\xff]*[!-~\x80-\xff])?)?")
+_SAFE: Final = "!$&'()*+,;=:@/?%-._~[]"
 
-FRAMING_FIELDS = frozenset(
+FRAMING_FIELDS: Final = frozenset(
     {
         "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate", "proxy-authorization",
         "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",

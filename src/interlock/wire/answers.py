@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from interlock.core.limits import ANSWER_HEADS_MAX, US_PER_SECOND
 from interlock.core.ports import Clock
 from interlock.wire.exchange import Fields
 from interlock.wire.fields import Names, rendered_fields
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # RFC 9110 15, RFC 6585, RFC 4918. The phrase is for people at a terminal; a status without one is correct.
-_PHRASES = {
+_PHRASES: Final = {
     200: "OK",
     201: "Created",
     202: "Accepted",
@@ -52,7 +53,7 @@ _PHRASES = {
     507: "Insufficient Storage",
     508: "Loop Detected",
 }
-_OURS = frozenset(
+_OURS: Final = frozenset(
     {
         "connection",
         "content-length",
@@ -65,8 +66,8 @@ _OURS = frozenset(
         "upgrade",
     }
 )
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def http_date(second: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from interlock.core.limits import CHUNK_EXTENSION_BYTES_MAX, CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX
 from interlock.wire.exchange import Refusal
@@ -11,7 +11,7 @@ from interlock.wire.fields import CRLF, Names, head_lines, parsed_fields
 from interlock.wire.refusals import CHUNK, TRAILER_TOO_LARGE
 
 # Fifteen digits keep the size below 2^63; more are an attempt to overflow somebody.
-_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(;[\t\x20-\x7e\x80-\xff]*)?")
+_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(;[\t\x20-\x7e\x80-\xff]*)?")
 
 
 class Fed(NamedTuple):

@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, cast
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
 
-import msgspec
-
-from interlock.core import limits as bounds
 from interlock.core.errors import InterlockError
 from interlock.core.ports import Clock, Emit
 from interlock.wire import refusals
@@ -23,46 +21,16 @@ from interlock.wire.durations import Durations
 from interlock.wire.exchange import App, Fields, Head, Refusal
 from interlock.wire.head import LINE_BYTES_BESIDES_TARGET_MAX, HeadReader
 from interlock.wire.served import Served
+from interlock.wire.server_limits import ServerLimits
 
 Refuse = Callable[[Refusal, Head | None], tuple[Fields, bytes]]
 """Renders a refusal: the fields and the body of its answer. The head is None if there is none to speak of."""
 
-_HEAD_END = b"\r\n\r\n"
-_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
-_CR = 0x0D
+_HEAD_END: Final = b"\r\n\r\n"
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
+_CR: Final = 0x0D
 # The first byte of a token, or a line end, about which others decide.
-_OPENINGS = frozenset(b"!#$%&'*+-.^_`|~\r\n0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-
-
-class ServerLimits(msgspec.Struct, frozen=True):
-    """Bounds of a server. `body_bytes_max` is the ceiling of what `collect` may ask for; streamed bodies have none."""
-
-    header_bytes_max: int = bounds.HEADER_BYTES_MAX
-    header_count_max: int = bounds.HEADER_COUNT_MAX
-    target_bytes_max: int = bounds.TARGET_BYTES_MAX
-    body_bytes_max: int = bounds.BODY_BYTES_CEILING
-    pipelined_bytes_max: int = bounds.PIPELINED_BYTES_MAX
-    connections_max: int = bounds.CONNECTIONS_MAX
-    head_timeout_us: int = bounds.HEAD_TIMEOUT_US
-    body_timeout_us: int = bounds.BODY_TIMEOUT_US
-    keepalive_timeout_us: int = bounds.KEEPALIVE_TIMEOUT_US
-    write_timeout_us: int = bounds.WRITE_TIMEOUT_US
-    linger_us: int = bounds.LINGER_US
-
-
-class Shared(NamedTuple):
-    """What the connections of one server have in common."""
-
-    app: App
-    clock: Clock
-    emit: Emit
-    refuse: Refuse
-    limits: ServerLimits
-    reader: HeadReader
-    heads: AnswerHeads
-    sweeper: Sweeper
-    roster: Roster
-    durations: Durations
+_OPENINGS: Final = frozenset(b"!#$%&'*+-.^_`|~\r\n0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
 class Roster(Protocol):
@@ -75,6 +43,22 @@ class Roster(Protocol):
         ...
 
     def forget(self, connection: Connection) -> None: ...
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the connections of one server have in common."""
+
+    app: App
+    clock: Clock
+    emit: Emit
+    refuse: Refuse
+    limits: ServerLimits
+    reader: HeadReader
+    heads: AnswerHeads
+    sweeper: Sweeper
+    roster: Roster
+    durations: Durations
 
 
 class Connection(asyncio.Protocol):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from interlock.core.limits import SWEEP_US
 from interlock.core.ports import Clock, Timer
 
-NEVER = 1 << 62
+NEVER: Final = 1 << 62
 
 
 class Sweeper:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from interlock.core.limits import US_PER_SECOND
 from interlock.core.ports import Clock, Emit, Timer
 
-_KINDS_MAX = 1_000
+_KINDS_MAX: Final = 1_000
 """Kinds gathered before they are told early: a method is whatever a peer writes."""
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 Fields = Sequence[tuple[str, str]]
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """A request's head after strict framing (RFC 9112). Names are in lower case, values are latin-1 text."""
 
     method: str
@@ -43,6 +45,15 @@ class Head(NamedTuple):
             return self.once.get(name)
         values = self.every(name)
         return values[0] if len(values) == 1 else None
+
+
+class Framed(msgspec.Struct, frozen=True, gc=False):
+    """A head that was accepted, and how its body is framed. `expects`: the client waits for a 100 before the body."""
+
+    head: Head
+    chunked: bool
+    keep_alive: bool
+    expects: bool
 
 
 class Refusal(NamedTuple):

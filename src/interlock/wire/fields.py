@@ -6,20 +6,21 @@ What no head may hold is refused, never repaired. It does not know which fields 
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from interlock.core.errors import InterlockError
 from interlock.core.limits import FIELD_NAMES_MAX, HEAD_LINES_MAX
 from interlock.wire.exchange import Fields
 
-CRLF = b"\r\n"
-NAME_CHARS_CACHED_MAX = 64
-LINE_BYTES_CACHED_MAX = 256
-FRAMING = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding"})
+CRLF: Final = b"\r\n"
+NAME_CHARS_CACHED_MAX: Final = 64
+LINE_BYTES_CACHED_MAX: Final = 256
+FRAMING: Final = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding"})
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # HTAB, SP, VCHAR and obs-text. What is left of a head without these must be its line ends and nothing else.
-_TEXT = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
-_LENGTH_DIGITS_MAX = 19
+_TEXT: Final = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+_LENGTH_DIGITS_MAX: Final = 19
 
 
 def is_token(text: str) -> bool:

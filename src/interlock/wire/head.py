@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from interlock.core.limits import FIELD_NAMES_MAX, HEAD_LINES_MAX
 from interlock.wire import refusals
-from interlock.wire.exchange import Head, Refusal
+from interlock.wire.exchange import Framed, Head, Refusal
 from interlock.wire.fields import (
     CRLF,
     LINE_BYTES_CACHED_MAX,
@@ -25,24 +25,15 @@ from interlock.wire.fields import (
 )
 
 # Visible ASCII without the characters that no URI may hold and about which proxies disagree: # \ " < >
-_ORIGIN_FORM = re.compile(r"/[!$-;=?-\[\]-~]*")
-_ABSOLUTE_FORM = re.compile(r"(?i:https?)://([^/?@]+)((?:[/?].*)?)")
-_HOST = re.compile(r"([A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
-_PORT_MAX = 65_535
-LINE_BYTES_BESIDES_TARGET_MAX = 64
+_ORIGIN_FORM: Final = re.compile(r"/[!$-;=?-\[\]-~]*")
+_ABSOLUTE_FORM: Final = re.compile(r"(?i:https?)://([^/?@]+)((?:[/?].*)?)")
+_HOST: Final = re.compile(r"([A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
+_PORT_MAX: Final = 65_535
+LINE_BYTES_BESIDES_TARGET_MAX: Final = 64
 """Room in the request line for the method and the version."""
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"})
-_METHODS_REFUSED = frozenset({"TRACE", "CONNECT"})
-
-
-class Framed(NamedTuple):
-    """A head that was accepted, and how its body is framed. `expects`: the client waits for a 100 before the body."""
-
-    head: Head
-    chunked: bool
-    keep_alive: bool
-    expects: bool
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"})
+_METHODS_REFUSED: Final = frozenset({"TRACE", "CONNECT"})
 
 
 class HeadReader:
@@ -62,7 +53,8 @@ class HeadReader:
         opening, *lines = block.split(CRLF)
         request = self._requests[opening]
         if request is not None and len(lines) <= self._header_count_max:
-            headers = list(map(self._lines.__getitem__, lines))
+            known = self._lines
+            headers = [known.get(line) or known[line] for line in lines]
             once = dict(headers)
             if len(once) == len(headers) and "" not in once:
                 return self._framed(request, headers, once, peer, once)

@@ -6,18 +6,17 @@ It knows nothing of sockets or deadlines: the connection that carries it does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from interlock.core.errors import InterlockError
 from interlock.core.limits import DISCARD_BYTES_MAX
 from interlock.wire import refusals
 from interlock.wire.answers import AnswerHeads, has_body
 from interlock.wire.chunked import Chunked
-from interlock.wire.exchange import Fields, Head, Refusal, Sink, Writer
+from interlock.wire.exchange import Fields, Framed, Refusal, Sink, Writer
 from interlock.wire.fields import Names
-from interlock.wire.head import Framed
 
-_WHOLE_BYTES_MAX = 64 * 1024
+_WHOLE_BYTES_MAX: Final = 64 * 1024
 
 
 class Carrier(Protocol):
@@ -82,12 +81,13 @@ class Served:
     )
 
     def __init__(self, carrier: Carrier, framed: Framed, names: Names) -> None:
-        head, chunked, self._keep_alive, self._expects = framed
-        self.head: Head = head
+        head = self.head = framed.head
+        self._keep_alive = framed.keep_alive
+        self._expects = framed.expects
         self._carrier: Carrier | None = carrier
         self._remaining = head.content_length or 0
-        self._chunks = Chunked(names) if chunked else None
-        self.body_over = not (self._remaining or chunked)
+        self._chunks = Chunked(names) if framed.chunked else None
+        self.body_over = not (self._remaining or framed.chunked)
         self._then: Callable[[bytes], None] | None = None
         self._sink: Sink | None = None
         self.answer: StreamedAnswer | None = None

@@ -7,11 +7,12 @@ import ssl
 
 from interlock.core.ports import Clock, Emit, Listening, Net
 from interlock.wire.answers import AnswerHeads
-from interlock.wire.connection import Connection, Refuse, ServerLimits, Shared
+from interlock.wire.connection import Connection, Refuse, Shared
 from interlock.wire.deadlines import NEVER, Sweeper
 from interlock.wire.durations import Durations
 from interlock.wire.exchange import App
 from interlock.wire.head import HeadReader
+from interlock.wire.server_limits import ServerLimits
 
 
 class Server:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import cast
+from typing import Final, cast
 
 from interlock.core.limits import INTERIM_ANSWERS_MAX, US_PER_SECOND
 from interlock.core.outcome import Answer
@@ -18,9 +18,9 @@ from interlock.wire.exchange import Refusal
 from interlock.wire.fields import Names, decimal, head_lines, parsed_fields
 from interlock.wire.outgoing import FailureKind, PoolLimits, WireFailure
 
-_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: .*)?")
-_OPENING = b"HTTP/1."
-_KEEP_ALIVE = re.compile(r"(?:^|[,; ])timeout=([0-9]{1,6})(?:$|[,; ])")
+_STATUS_LINE: Final = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: .*)?")
+_OPENING: Final = b"HTTP/1."
+_KEEP_ALIVE: Final = re.compile(r"(?:^|[,; ])timeout=([0-9]{1,6})(?:$|[,; ])")
 
 
 class Upstream(asyncio.Protocol):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import httptools
 
 from interlock.testing.clock import FakeClock
-from interlock.wire.connection import ServerLimits
 from interlock.wire.exchange import App, Exchange, Fields, Head, Refusal
 from interlock.wire.server import Server
+from interlock.wire.server_limits import ServerLimits
 
 HIGH_WATER = 64 * 1024
 

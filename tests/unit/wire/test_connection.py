@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from tests.unit.wire.lines import Line, answers, on_loop, site
 
-from interlock.wire.connection import ServerLimits
 from interlock.wire.exchange import Exchange, Writer
+from interlock.wire.server_limits import ServerLimits
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n"

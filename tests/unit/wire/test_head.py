@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.unit.wire.cases import REFUSED, TAKEN
 
 from interlock.core.limits import HEAD_LINES_MAX
-from interlock.wire.exchange import Refusal
-from interlock.wire.head import Framed, HeadReader
+from interlock.wire.exchange import Framed, Refusal
+from interlock.wire.head import HeadReader
 
 BLOCKS = [case.request.partition(b"\r\n\r\n")[0] for case in (*REFUSED, *TAKEN) if len(case.request) < 1_000]
 SPICES = [
@@ -57,8 +58,8 @@ def test_a_field_sent_twice_changes_nothing_about_the_others(block: bytes):
         return
     assert isinstance(doubled, Framed)
     assert doubled.head.headers[:-2] == plain.head.headers
-    assert doubled._replace(head=plain.head) == plain
-    assert doubled.head._replace(headers=plain.head.headers, once=plain.head.once) == plain.head
+    assert replace(doubled, head=plain.head) == plain
+    assert replace(doubled.head, headers=plain.head.headers, once=plain.head.once) == plain.head
     for name in {*dict(plain.head.headers), "host", "absent"}:
         assert doubled.head.every(name) == plain.head.every(name)
         assert doubled.head.header(name) == plain.head.header(name)

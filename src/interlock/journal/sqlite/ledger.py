@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -15,25 +15,26 @@ from interlock.journal.sqlite.connection import Connection
 from interlock.journal.sqlite.log import Log
 from interlock.journal.sqlite.statements import delete_rows, write_rows
 
-ROW_FIELDS = Row.__struct_fields__
-ROW_UPSERT = "ON CONFLICT (cursor, offset) DO UPDATE SET " + ", ".join(
+ROW_FIELDS: Final = Row.__struct_fields__
+ROW_UPSERT: Final = "ON CONFLICT (cursor, offset) DO UPDATE SET " + ", ".join(
     # The memo is written when an attempt ends; a row that is put without one keeps it.
     "memo = iif(length(excluded.memo) > 0, excluded.memo, rows.memo)" if name == "memo" else f"{name} = excluded.{name}"
     for name in ROW_FIELDS
     if name != "offset"
 )
-CURSOR_FIELDS = (
+CURSOR_FIELDS: Final = (
     *("id", "subscription", "stream", "shard", "start", "floor", "above", "epoch", "number", "delivered", "filtered"),
     *("discarded", "dead", "types", "token", "unclean", "effects", "worker", "former", "former_until"),
 )
-CURSOR_COLUMNS = ", ".join(CURSOR_FIELDS)
-CURSOR_UPSERT = "ON CONFLICT (id) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in CURSOR_FIELDS[5:])
-LIVE_STATES = "('running', 'due', 'held')"
+CURSOR_COLUMNS: Final = ", ".join(CURSOR_FIELDS)
+_CURSOR_CHANGES: Final = ", ".join([f"{name} = excluded.{name}" for name in CURSOR_FIELDS[5:]])
+CURSOR_UPSERT: Final = f"ON CONFLICT (id) DO UPDATE SET {_CURSOR_CHANGES}"
+LIVE_STATES: Final = "('running', 'due', 'held')"
 
-_encode = msgspec.msgpack.Encoder().encode
-_types_text = msgspec.json.Encoder(order="deterministic").encode
-_types_from = msgspec.json.Decoder(tuple[TypesFrom, ...]).decode
-_effects_from = msgspec.json.Decoder(frozenset[str]).decode
+_encode: Final = msgspec.msgpack.Encoder().encode
+_types_text: Final = msgspec.json.Encoder(order="deterministic").encode
+_types_from: Final = msgspec.json.Decoder(tuple[TypesFrom, ...]).decode
+_effects_from: Final = msgspec.json.Decoder(frozenset[str]).decode
 decode_attempt = msgspec.msgpack.Decoder(Attempt).decode
 decode_successes = msgspec.msgpack.Decoder(tuple[Success, ...]).decode
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import Final
 
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.ids import identity_hash, shard_of
@@ -29,10 +30,10 @@ from interlock.journal.sqlite.stream import (
 )
 from interlock.journal.store import store_full, stream_full, stream_unknown
 
-WINDOW_SLICES = 12
+WINDOW_SLICES: Final = 12
 """A twelfth of the window leaves it at once, sorted: neighbours share pages of the table that they go to."""
-POSITION_BITS = 48
-POSITION_MASK = (1 << POSITION_BITS) - 1
+POSITION_BITS: Final = 48
+POSITION_MASK: Final = (1 << POSITION_BITS) - 1
 
 
 class Log:

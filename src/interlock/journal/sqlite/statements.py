@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from interlock.journal.sqlite.connection import Connection
 
-ROWS_MAX = 128
+ROWS_MAX: Final = 128
 """Rows of one statement: each number of rows is a statement of its own in SQLite's cache."""
 
 

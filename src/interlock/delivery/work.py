@@ -1,0 +1,39 @@
+"""An attempt as its lane orders it, and how it ended. Values without behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from interlock.core.cursor import Row
+from interlock.core.event import Draft, Event
+from interlock.core.outcome import Outcome
+
+BeforeOnce = Callable[[str], Awaitable[bool]]
+
+
+class Work(msgspec.Struct, frozen=True):
+    """One attempt to make.
+
+    `deadline` is monotonic µs; `may_send` is asked whenever bytes are about to leave (rule 2); `before_once` makes the
+    `running` row durable before a `once` call (rule 8). `again`: an earlier attempt may have sent something.
+    """
+
+    event: Event
+    row: Row | None
+    deadline: int
+    may_send: Callable[[], bool]
+    before_once: BeforeOnce
+    again: bool = False
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How it ended. `status` is the last call's; `memo` are the results of its finished calls."""
+
+    outcome: Outcome
+    status: int
+    emits: tuple[Draft, ...]
+    memo: bytes
+    effects: frozenset[str]
+    systems: tuple[str, ...]
