@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Coroutine
 from hashlib import blake2b
@@ -30,6 +31,7 @@ PCT_HORIZON_STEPS = 20_000
 PCT_STARVED_STEPS = 5_000
 """After so many steps at one instant the highest priority is spinning on a lower one: others get their turn."""
 TIMELINE_STEPS = 400
+_COMPILED = re.compile(r"(_?[a-z_]+)_([A-Z][A-Za-z]*)_gen")
 
 _process: contextvars.ContextVar[Process | None] = contextvars.ContextVar("interlock_sim_process", default=None)
 
@@ -55,7 +57,7 @@ class SimTask(asyncio.Task[Any]):
         self.serial = loop.next_serial()
         self.priority = loop.chance.random()
         self.process = (context or contextvars.copy_context()).get(_process)
-        label = name or getattr(coroutine, "__qualname__", type(coroutine).__name__)
+        label = name or _spelt(getattr(coroutine, "__qualname__", type(coroutine).__name__))
         super().__init__(coroutine, loop=loop, name=f"{label}#{self.serial}", context=context)
 
 
@@ -345,6 +347,12 @@ def _task_of(handle: asyncio.Handle) -> SimTask | None:
     """The task that a handle is a step of. asyncio's own repr looks here too: a step's `__self__` is its task."""
     owner = getattr(handle._callback, "__self__", None)  # noqa: SLF001
     return owner if isinstance(owner, SimTask) else None
+
+
+def _spelt(name: str) -> str:
+    """A coroutine's name as the source spells it; that of a compiled one is `method_Class_gen`."""
+    found = _COMPILED.fullmatch(name)
+    return f"{found[2]}.{found[1]}" if found else name
 
 
 def _label(handle: asyncio.Handle) -> str:
