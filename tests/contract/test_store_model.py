@@ -12,7 +12,7 @@ import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.contract.store_contract import TTL, Recorder, draft
+from tests.contract.store_contract import TTL, Recorder, append_whole, draft
 
 from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Row, Success
 from interlock.core.errors import StoreError
@@ -124,6 +124,21 @@ class Both(RuleBasedStateMachine):
     @rule(drafts=drafts, cells=cells)
     def append(self, drafts: Any, cells: Any) -> None:
         self.both(lambda store: store.append(drafts, cells))
+
+    @rule(drafts=drafts)
+    def append_whole(self, drafts: Any) -> None:
+        self.both(lambda store: append_whole(store, *drafts))
+
+    @rule(drafts=drafts, more=drafts, plain_ones=drafts)
+    def append_in_one_group(self, drafts: Any, more: Any, plain_ones: Any) -> None:
+        self.both(
+            lambda store: asyncio.gather(
+                append_whole(store, *drafts),
+                store.append(plain_ones),
+                append_whole(store, *more),
+                return_exceptions=True,
+            )
+        )
 
     @rule(cells=cells)
     def put(self, cells: Any) -> None:
@@ -277,6 +292,8 @@ def plain(value: Any) -> Any:
         return {plain(key): plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]
+    if isinstance(value, StoreError):
+        return type(value).__name__, value.code
     return value
 
 

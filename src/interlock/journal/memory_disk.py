@@ -22,6 +22,7 @@ from interlock.journal.ports import (
     CellsConflict,
     CellWrite,
     Committed,
+    IdentityConflict,
     Lease,
     LeaseLost,
     Opened,
@@ -126,6 +127,18 @@ class MemoryTx:
         written = self._cells(cells)
         if isinstance(written, CellConflict):
             return AppendRefused(written)
+        self._check(drafts)
+        appended = [self._append(draft) for draft in drafts]
+        self._write_cells(written)
+        return appended
+
+    def append_whole(self, drafts: Sequence[Draft]) -> Sequence[Appended] | IdentityConflict:
+        self._check(drafts)
+        known = [self._known(self.disk.streams[draft.stream], draft) for draft in drafts]
+        return decide.identity_conflict(drafts, known) or [self._append(draft) for draft in drafts]
+
+    def _check(self, drafts: Sequence[Draft]) -> None:
+        """Refuse drafts for a stream that does not exist, and those that there is no room for."""
         for draft in drafts:
             stream = self.disk.streams.get(draft.stream)
             if stream is None:
@@ -136,16 +149,12 @@ class MemoryTx:
             there = sum(len(shard.events) for stream in self.disk.streams.values() for shard in stream.shards)
             if there + len(drafts) > self.disk.events_max:
                 raise store_full()
-        appended = [self._append(draft) for draft in drafts]
-        self._write_cells(written)
-        return appended
 
     def _append(self, draft: Draft) -> Appended:
         stream = self.disk.streams[draft.stream]
         known = self._known(stream, draft)
         if known is not None:
-            conflict = known.draft.data != draft.data
-            return Appended(known.shard, known.offset, known.accepted_at, duplicate=True, conflict=conflict)
+            return decide.known_as(known, draft)
         at = stream.last_at = max(self.now, stream.last_at)
         number = shard_of(draft.id if draft.key is None else draft.key, stream.made.shards)
         log = stream.shards[number]
