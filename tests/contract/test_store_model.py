@@ -262,6 +262,7 @@ class Both(RuleBasedStateMachine):
             self.both(lambda store, id=id: store.views().conservation(CursorId(id[1], Shard(*id[2][1:]))))
         if events:
             self.both(_timeline_of_newest)
+            self.both(_seen_of_newest)
         assert plain(self.memory_heard.events) == plain(self.sqlite_heard.events)
 
     def teardown(self) -> None:
@@ -274,6 +275,11 @@ async def _timeline_of_newest(store: Any) -> Any:
     views = store.views()
     (event,) = await views.events(EventsQuery(limit=1))
     return await views.timeline(event)
+
+
+async def _seen_of_newest(store: Any) -> Any:
+    views = store.views()
+    return [await views.seen(event) for event in await views.events(EventsQuery(limit=20))]
 
 
 def _ignore(record: str, /, **fields: object) -> None:

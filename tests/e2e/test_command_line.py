@@ -52,6 +52,13 @@ def test_the_same_id_again_is_known_and_changes_nothing(shop: Project) -> None:
     told = shop.cli("send", "order.paid@1", '{"order": "o-again", "cents": 100}', "--id", "again-1")
     assert "all known already" in told.out
     assert [row["id"] for row in shop.json("events", "ls", "--key", "o-again")["events"]] == [first]
+    shown = shop.json("events", "show", first)["seen"]
+    assert (shown["times"], shown["conflicts"]) == (2, 0)
+    conflict = shop.cli("send", "order.paid@1", '{"order": "o-again", "cents": 7}', "--id", "again-1", code=1)
+    assert "error[events.id-conflict]" in conflict.err
+    table = shop.cli("events", "show", first).out
+    assert "\nseen 3 times, last 20" in table
+    assert "1 of them with another payload" in table
 
 
 def test_what_cannot_be_sent_is_told_with_its_remedy(shop: Project) -> None:

@@ -49,9 +49,11 @@ async def event(reading: Reading, asked: shapes.EventAsked) -> shapes.EventDetai
     found = await one_event(reading.views, asked.id)
     draft = found.draft
     passages = await reading.views.timeline(found)
+    seen = await reading.views.seen(found)
     text, encoded = _payload(draft.data) if asked.payload else (None, None)
     return shapes.EventDetail(
         event=event_row(found),
+        seen=shapes.Seen(1 + seen.again, seen.conflicts, seen.last_at),
         time=draft.time,
         subject=draft.subject,
         datacontenttype=draft.datacontenttype,

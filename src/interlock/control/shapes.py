@@ -100,10 +100,22 @@ class PassageRow(msgspec.Struct, frozen=True):
     fingerprint: str | None
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """How often an event came: `times`, the first included; it is recorded once.
+
+    `conflicts` of those times brought another payload, which was not recorded. `last_at`: None if it came once.
+    """
+
+    times: int
+    conflicts: int
+    last_at: int | None
+
+
 class EventDetail(msgspec.Struct, frozen=True):
     """An event with its payload and its timeline. `payload` is text; `payload_base64` holds what is not UTF-8."""
 
     event: EventRow
+    seen: Seen
     time: str | None
     subject: str | None
     datacontenttype: str

@@ -33,6 +33,7 @@ from interlock.journal.ports import (
 )
 from interlock.journal.segments import Segment, may_retire, over, segment_for, size_of
 from interlock.journal.store import store_full, stream_full, stream_unknown
+from interlock.journal.views import Seen
 
 
 class Settled(NamedTuple):
@@ -52,6 +53,8 @@ class MemoryShard:
     events: list[Event] = field(default_factory=list[Event])
     counts: dict[str, int] = field(default_factory=dict[str, int])
     kept: dict[int, Event] = field(default_factory=dict[int, Event])
+    seen: dict[int, Seen] = field(default_factory=dict[int, Seen])
+    """By offset: the events whose identity came again."""
 
     @property
     def head(self) -> int:
@@ -154,7 +157,10 @@ class MemoryTx:
         stream = self.disk.streams[draft.stream]
         known = self._known(stream, draft)
         if known is not None:
-            return decide.known_as(known, draft)
+            answer = decide.known_as(known, draft)
+            seen = stream.shards[answer.shard.number].seen
+            seen[answer.offset] = seen.get(answer.offset, Seen()).once_more(self.now, conflict=answer.conflict)
+            return answer
         at = stream.last_at = max(self.now, stream.last_at)
         number = shard_of(draft.id if draft.key is None else draft.key, stream.made.shards)
         log = stream.shards[number]
@@ -312,6 +318,7 @@ class MemoryTx:
         count = last - log.gone
         going, log.events, log.gone = log.events[:count], log.events[count:], last
         for event in going:
+            log.seen.pop(event.offset, None)
             if self._wanted(event):
                 log.kept[event.offset] = event
 

@@ -28,9 +28,13 @@ from interlock.journal.sqlite.stream import (
     event_row,
 )
 from interlock.journal.store import store_full, stream_full, stream_unknown
+from interlock.journal.views import Seen
 
 WINDOW_SLICES = 12
 """A twelfth of the window leaves it at once, sorted: neighbours share pages of the table that they go to."""
+SEEN_MORE = """
+    ON CONFLICT (stream, shard, offset) DO UPDATE SET again = again + excluded.again,
+    conflicts = conflicts + excluded.conflicts, last_at = max(last_at, excluded.last_at)"""
 POSITION_BITS = 48
 POSITION_MASK = (1 << POSITION_BITS) - 1
 
@@ -183,6 +187,7 @@ class LogTx:
         self._streams: dict[str, StreamTx] = {}
         self._new: dict[int, int] = {}
         self._evicted: list[tuple[int, int]] = []
+        self._seen: dict[tuple[int, int, int], Seen] = {}
 
     def append(self, drafts: Sequence[Draft], *, intake: bool, whole: bool = False) -> list[Appended]:
         """Note drafts; when `write` has returned, the answers stand in the list, or in `refused`."""
@@ -219,11 +224,12 @@ class LogTx:
                 known = None
                 if packed is not None or key in older:
                     known = self._known(draft, packed, older.get(key, ()))
-                answers.append(self._place(draft, key) if known is None else known_as(known, draft))
+                answers.append(self._place(draft, key) if known is None else self._again(known, draft))
         self._noted = []
         self._evict()
         for staged in self._streams.values():
             self._write_stream(staged)
+        self._write_seen()
 
     def _refuses(
         self, drafts: Sequence[Draft], answers: list[Appended], keys: Sequence[int], older: Mapping[int, Sequence[int]]
@@ -304,6 +310,18 @@ class LogTx:
         staged.values[-1] += event_row(n, shard << OFFSET_BITS | offset, at, draft)
         self._new[key] = stream.number << POSITION_BITS | n
         return Appended(name, offset, at)
+
+    def _again(self, known: Event, draft: Draft) -> Appended:
+        """The answer for a draft that is in the log; that it came again is noted."""
+        answer = known_as(known, draft)
+        place = (self._log.streams[draft.stream].number, answer.shard.number, answer.offset)
+        self._seen[place] = self._seen.get(place, Seen()).once_more(self._now, conflict=answer.conflict)
+        return answer
+
+    def _write_seen(self) -> None:
+        if self._seen:
+            values = [value for place, seen in self._seen.items() for value in (*place, *seen)]
+            write_rows(self._connection, "INSERT INTO seen", 6, values, SEEN_MORE)
 
     def _write_stream(self, staged: StreamTx) -> None:
         stream = staged.stream
