@@ -9,7 +9,7 @@ import subprocess
 import time
 from typing import Any
 
-from tests.e2e.project import Project
+from tests.e2e.project import CODE, Project
 
 
 def settled(shop: Project) -> bool:
@@ -139,6 +139,56 @@ def test_a_paused_system_gets_nothing_later_than_a_second_after_and_everything_o
     shop.until(lambda: arrived() == 601)
     shop.until(lambda: settled(shop))
     assert shop.json("dead", "ls", "--system", "orders.books")["groups"] == []
+
+
+def test_a_paused_subscription_starts_nothing_while_another_goes_on_and_then_catches_up(shop: Project) -> None:
+    def arrived(effects: list[dict[str, Any]]) -> bool:
+        return any(effect["order"] == "o-halt" for effect in list(effects))
+
+    asked = ("subscriptions", "pause", "orders.to_books")
+    assert "Nobody can be asked" in shop.cli(*asked, code=2).err
+    assert shop.cli(*asked, "--dry-run").out == "orders.to_books would be paused\n"
+    assert "error[subscription.unknown]" in shop.cli("subscriptions", "pause", "orders.none", "--yes", code=1).err
+    told = shop.cli(*asked, "--yes", "--reason", "migration")
+    assert told.out == "orders.to_books paused  applied by 1 of 1\n"
+    send(shop, "o-halt")
+    shop.until(lambda: arrived(shop.shelf.effects))
+    assert not arrived(shop.books.effects)
+    listed = shop.cli("subscriptions", "ls")
+    assert "paused by" in listed.out
+    assert "migration" in listed.out
+    assert "hint: interlock subscriptions resume orders.to_books" in listed.err
+    assert shop.cli("subscriptions", "resume", "orders.to_books", "-o", "id").out == "orders.to_books\n"
+    shop.until(lambda: arrived(shop.books.effects))
+    shop.until(lambda: settled(shop))
+    assert "paused by" not in shop.cli("subscriptions", "ls").out
+
+
+def test_a_held_event_is_skipped_and_its_key_goes_on_behind_it(project: Project) -> None:
+    project.write(CODE.replace('on_dead="skip"', 'on_dead="halt"'))
+    with project.running():
+        project.shelf.decide = lambda content: 422 if content["cents"] == 1 else 201
+        first, second = send(project, "o-held", 1), send(project, "o-held", 2)
+        project.until(lambda: bool(causes(project)))
+        [group] = causes(project)
+        assert (group["count"], group["held"]) == (1, 1)
+        shown = project.cli("dead", "show", group["fingerprint"])
+        assert f"hint: interlock dead retry --event {first}, or dead skip --event {first}" in shown.err
+        assert f"or dead skip --event {first}" in project.cli("events", "show", first).err
+        assert "Nobody can be asked" in project.cli("dead", "skip", "--event", first, code=2).err
+        assert project.shelf.effects == []
+        told = project.cli("dead", "skip", "--event", first, "--yes", "--reason", "known to be wrong")
+        assert told.out.startswith("applied 1 of 1: 1 skipped  job job_")
+        project.until(lambda: [effect["cents"] for effect in project.shelf.effects] == [2])
+        project.until(lambda: settled(project))
+        states = {
+            row["subscription"]: (row["state"], row["reason"])
+            for row in project.json("events", "show", first)["subscriptions"]
+        }
+        assert states == {"orders.to_books": ("settled", None), "orders.to_shelf": ("dead", "skipped_by_operator")}
+        assert project.json("events", "show", second)["subscriptions"][1]["state"] == "settled"
+        assert project.json("dead", "skip", "--event", first, "--yes")["of"] == 0
+        project.cli("doctor")
 
 
 def test_subscriptions_are_listed_and_neither_renamed_nor_retired_while_the_process_runs(shop: Project) -> None:

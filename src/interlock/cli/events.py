@@ -80,7 +80,11 @@ def show(session: Session, id: str, no_payload: bool, output: Format) -> None:
     if detail.payload is not None:
         click.echo()
         click.echo(_payload(detail.payload))
-    if any(row.state in ("dead", "held") for row in detail.subscriptions):
+    states = {row.state for row in detail.subscriptions}
+    if "held" in states:
+        id = detail.event.id
+        hint(f"interlock dead retry --event {id} --dry-run, or dead skip --event {id}", quiet=session.quiet)
+    elif "dead" in states:
         hint(f"interlock dead retry --event {detail.event.id} --dry-run", quiet=session.quiet)
     return None
 

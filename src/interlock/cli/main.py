@@ -30,8 +30,8 @@ VERBS: Final = {
     "send": Verb("send", "Send events to a running process."),
     "tail": Verb("tail", "Follow events and failures as they happen."),
     "events": Verb("events", "List events, or show one with its timeline."),
-    "dead": Verb("dead", "Dead letters: list causes, show, retry, discard, restore."),
-    "subscriptions": Verb("subscriptions", "List subscriptions, rename or retire one."),
+    "dead": Verb("dead", "Dead letters: list causes, show, retry, skip, discard, restore."),
+    "subscriptions": Verb("subscriptions", "List subscriptions, pause, resume, rename or retire one."),
     "systems": Verb("systems", "List systems, pause or resume one."),
     "doctor": Verb("doctor", "Check that the books balance and the process is well."),
 }

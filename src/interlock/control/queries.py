@@ -237,6 +237,8 @@ def _subscription(
         order=spec.order if spec else "",
         on_dead=_on_dead(spec.on_dead) if spec else "",
         paused=control.paused,
+        by=control.by,
+        reason=control.reason,
         lag=sum(sum(line.lag.values()) for line in lines),
         oldest_at=min(oldest, default=None),
         delivered=sum(counter.delivered for counter in counters),

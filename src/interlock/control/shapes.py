@@ -281,7 +281,8 @@ class CursorRow(msgspec.Struct, frozen=True):
 class SubscriptionRow(msgspec.Struct, frozen=True):
     """A subscription, summed over its shards.
 
-    `planned` is False for one that only the store knows, None where no plan was there to compare with.
+    `planned` is False for one that only the store knows, None where no plan was there to compare with. `by` and
+    `reason` are of the last pause or resume.
     """
 
     name: Name
@@ -293,6 +294,8 @@ class SubscriptionRow(msgspec.Struct, frozen=True):
     order: str
     on_dead: str
     paused: bool
+    by: str
+    reason: str
     lag: int
     oldest_at: int | None
     delivered: int

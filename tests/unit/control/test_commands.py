@@ -85,7 +85,9 @@ def test_an_unknown_subject_is_refused() -> None:
     async def scenario(stage: Stage) -> None:
         assert (await stage.post("/api/v1/systems/none/pause", {})).json()["code"] == "system.unknown"
         assert (await stage.post("/api/v1/subscriptions/none/pause", {})).json()["code"] == "subscription.unknown"
-        assert (await stage.post(f"/api/v1/subscriptions/{BOOK}/pause", {})).status == 200
+        assert (await stage.post(f"/api/v1/subscriptions/{BOOK}/pause", {"reason": "migration"})).status == 200
+        row = (await stage.get("/api/v1/subscriptions")).json()["subscriptions"][0]
+        assert (row["paused"], row["by"], row["reason"]) == (True, "token[0]", "migration")
 
     staged(scenario)
 
