@@ -104,7 +104,20 @@ def test_both_ports_serve_tls_and_a_hang_up_takes_over_what_was_renewed(running:
     assert len(running.told("secrets.empty")) == 1
     assert running.cli("doctor").returncode == 0
 
+    (running.folder / "interlock.toml").write_text(TOML)
+    dry = running.cli("config", "reload", "--dry-run", "-o", "json")
+    assert json.loads(dry.stdout) == {"systems": ["shop.ledger"], "certificates": 2, "waiting": [], "empty": []}
+    assert "https://books.example" in running.cli("systems", "ls", "-o", "json").stdout
+    done = running.cli("config", "reload", "--reason", "back again")
+    assert (done.returncode, "shop.ledger" in done.stdout) == (0, True)
+    assert "https://ledger.example" in running.cli("systems", "ls", "-o", "json").stdout
+    assert len(running.told("settings.reloaded")) == 2
+
     (running.folder / "interlock.toml").write_text(TOML + "typo = 1\n")
+    refused = running.cli("config", "reload")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "error[config.refused]" in refused.stderr
+    assert "settings.unknown-key at" in refused.stderr
     running.process.send_signal(signal.SIGHUP)
-    running.until(lambda: bool(running.told("settings.refused")))
+    running.until(lambda: len(running.told("settings.refused")) == 2)
     assert "s3cret" not in (running.folder / "log.jsonl").read_text()

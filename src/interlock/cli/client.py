@@ -116,7 +116,7 @@ def decode(reply: Reply, gives: type[T]) -> T:
             f"the process answered {reply.status} with something that this version cannot read",
             "use the `interlock` of the same version as the process",
         ) from None
-    faults = "; ".join(f"{fault.pointer}: {fault.message}" for fault in told.errors if fault.pointer)
+    faults = "; ".join(f"{fault.pointer}: {fault.message}" if fault.pointer else fault.message for fault in told.errors)
     raise InterlockError(told.code, f"{told.detail} ({faults})" if faults else told.detail, told.remedy)
 
 

@@ -248,6 +248,26 @@ class ControlAnswer(msgspec.Struct, frozen=True):
     of: int
 
 
+class ReloadCommand(msgspec.Struct, frozen=True):
+    """Read the settings again. With `dry_run` nothing changes."""
+
+    reason: str = ""
+    actor: str = ""
+    dry_run: bool = False
+
+
+class ReloadAnswer(msgspec.Struct, frozen=True):
+    """What was taken over: all secrets, `systems` that are bound anew, so many `certificates` as their files are.
+
+    `waiting` has the tables whose change waits for a restart, `empty` the secrets whose source holds nothing.
+    """
+
+    systems: Sequence[str]
+    certificates: int
+    waiting: Sequence[str]
+    empty: Sequence[str]
+
+
 class SubscriptionAsked(msgspec.Struct, frozen=True):
     """One subscription."""
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from interlock.control.api import Ports, control_app
 from interlock.control.commands import Commands
-from interlock.control.ports import BreakerState, LiveLane, LiveSystem
+from interlock.control.ports import BreakerState, LiveLane, LiveSystem, Reloads
 from interlock.control.queries import Reading
 from interlock.control.table import Admin
 from interlock.control.tail import Recent
@@ -22,12 +22,13 @@ from interlock.runtime.compose import Engine
 
 
 class Parts(NamedTuple):
-    """What the admin API shows besides the engine; `page` gives the metrics."""
+    """What the admin API shows and does besides the engine; `page` gives the metrics."""
 
     views: Views
     recent: Recent
     page: Callable[[str], tuple[bytes, str]]
     hosts: Collection[str]
+    reload: Reloads
 
 
 def admin_app(engine: Engine, parts: Parts) -> ASGIApp:
@@ -36,7 +37,7 @@ def admin_app(engine: Engine, parts: Parts) -> ASGIApp:
     live = EngineLive(engine)
     reading = Reading(parts.views, store, store, live, engine.plan, version("interlock"))
     commands = Commands(store, store, live, world.clock, world.random, world.emit)
-    admin = Admin(reading, commands, parts.recent, world.clock)
+    admin = Admin(reading, commands, parts.recent, world.clock, parts.reload)
     return control_app(admin, Ports(live, parts.page, world.access, world.clock, world.emit, parts.hosts))
 
 

@@ -67,6 +67,7 @@ def test_subscriptions_and_doctor_read_the_books(project: Project) -> None:
         ("subscriptions", "pause", BOOK, "--yes"),
         ("subscriptions", "resume", BOOK),
         ("dead", "skip", "fp_bb"),
+        ("config", "reload"),
         ("tail",),
         ("send", "settled", "{}"),
     ],
