@@ -41,7 +41,7 @@ def admin_app(engine: Engine, parts: Parts) -> ASGIApp:
     return control_app(admin, Ports(live, parts.page, world.access, world.clock, world.emit, parts.hosts))
 
 
-def admin_server(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Server:
+def admin_server(app: ASGIApp, tls: ssl.SSLContext | None) -> AdminServer:
     """A server for it that leaves signals and logging to the process."""
     config = uvicorn.Config(
         app,
@@ -51,10 +51,17 @@ def admin_server(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Server:
         access_log=False,
         ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )
-    return _QuietServer(config)
+    return AdminServer(config)
 
 
-class _QuietServer(uvicorn.Server):
+class AdminServer(uvicorn.Server):
+    """uvicorn without signals. When it stops, it waits for every client, however slow: `cut` ends that."""
+
+    def cut(self) -> None:
+        """Break the connections that are left; their handlers find their clients gone."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield

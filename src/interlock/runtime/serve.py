@@ -29,7 +29,7 @@ from interlock.journal.memory import MemoryStore
 from interlock.journal.ports import Retention, Store
 from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
 from interlock.journal.views import Views
-from interlock.runtime.admin import Parts, admin_app, admin_server
+from interlock.runtime.admin import AdminServer, Parts, admin_app, admin_server
 from interlock.runtime.compose import Engine, World
 from interlock.runtime.gauges import readings
 from interlock.runtime.listen import base_url, bound, tls_of
@@ -172,9 +172,15 @@ class Process:
             await server.drain(self._clock.monotonic() + data.drain_timeout_us)
             for duty in duties:
                 duty.cancel()
-            ui.should_exit = True
-            await serving
+            await self._close_control(ui, serving)
             withdraw(self._folder, os.getpid())
+
+    async def _close_control(self, ui: AdminServer, serving: asyncio.Task[None]) -> None:
+        ui.should_exit = True
+        self._recent.close()
+        timer = self._clock.call_at(self._clock.monotonic() + limits.CONTROL_GRACE_US, ui.cut)
+        await serving
+        timer.cancel()
 
     def _ready(self, data: socket, control: socket) -> Ready:
         def url(listen: ListenSettings, listening: socket) -> str:
