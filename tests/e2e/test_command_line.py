@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import stat
-import subprocess
 import time
 from typing import Any
 
@@ -71,20 +70,23 @@ def test_what_cannot_be_sent_is_told_with_its_remedy(shop: Project) -> None:
 
 
 def test_tail_follows_from_now_on_until_it_is_interrupted(shop: Project) -> None:
-    tail = shop.spawn("tail", "o-tail", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        assert tail.stdout is not None
-        assert tail.stderr is not None
-        assert tail.stderr.readline() == b"following; Ctrl-C stops\n"
+    with shop.following("tail", "o-tail") as tail:
+        assert tail.err.readline() == b"following; Ctrl-C stops\n"
         id = send(shop, "o-tail")
-        line = tail.stdout.readline().decode()
-        tail.send_signal(signal.SIGINT)
-        assert tail.wait(10) == 130
-    finally:
-        tail.kill()
-        tail.communicate()
+        line = tail.out.readline().decode()
+        tail.process.send_signal(signal.SIGINT)
+        assert tail.process.wait(10) == 130
     assert id in line
     assert "o-tail" in line
+
+
+def test_a_reader_that_has_read_enough_ends_a_command_well(shop: Project) -> None:
+    with shop.following("tail") as tail:
+        assert tail.err.readline() == b"following; Ctrl-C stops\n"
+        tail.out.close()
+        send(shop, "o-enough")
+        assert tail.process.wait(10) == 0
+        assert tail.err.read() == b""
 
 
 def test_a_dead_letter_is_listed_shown_retried_discarded_and_restored(shop: Project) -> None:

@@ -80,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is what `interlock.cli.exits` lists."""
+    out = sys.stdout
     try:
         code = root.main(arguments, prog_name="interlock", standalone_mode=False)
     except click.exceptions.Exit as end:
@@ -93,8 +94,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exit as end:
         return end.code
-    except BrokenPipeError:
-        # `interlock events ls | head` has read enough.
+    except SystemExit:
+        # Click has put another stream in the place of a broken pipe: `interlock events ls | head` has read enough.
+        if sys.stdout is out:
+            raise
         return OK
     except InterlockError as error:
         from interlock.cli.say import say_error
