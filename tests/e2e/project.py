@@ -186,7 +186,9 @@ class Project:
 
     def records(self) -> list[dict[str, Any]]:
         """The log of the process, without what was said to people."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        lines = self.log.read_text().splitlines(keepends=True)
+        # What is being written has no end yet.
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
     # The command line.
 

@@ -21,7 +21,7 @@ def test_a_busy_port_moves_to_the_next_free_one_and_that_is_said(project: Projec
         with project.running("--port", str(port)):
             moved_to = urlsplit(project.data).port or 0
             assert port < moved_to < port + 20
-            assert f"data     http://127.0.0.1:{moved_to}" in project.log.read_text()
+            project.until(lambda: f"data     http://127.0.0.1:{moved_to}" in project.log.read_text())
             assert project.hook("d-1", "o-1", 1) == 202
 
 
