@@ -27,6 +27,7 @@ from interlock.journal.ports import (
     CellsConflict,
     CellWrite,
     Committed,
+    IdentityConflict,
     LeaseLost,
     Opened,
     Retention,
@@ -94,6 +95,13 @@ async def stream_of(store: Any, count: int, shards: int = 1) -> None:
     await store.make_stream("s", shards)
     if count:
         await store.append([draft(str(number)) for number in range(1, count + 1)])
+
+
+async def append_whole(store: Any, *drafts: Draft) -> Any:
+    """`submit_whole`, awaited; what it is answered, be it an exception."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    store.submit_whole(drafts, future.set_result)
+    return await future
 
 
 class Lane:
@@ -388,6 +396,79 @@ class StoreContract:
         assert beyond.offset == 2
         (known_again,) = await store.append([draft("1")])
         assert known_again == replace(beyond, duplicate=True)
+
+    # Whole appends
+
+    @on_loop
+    async def test_a_whole_append_without_a_conflict_is_an_append(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 1)
+        known, new, again = await append_whole(store, draft("1"), draft("2"), draft("2"))
+        assert (known.offset, known.duplicate, known.conflict) == (1, True, False)
+        assert (new.offset, new.duplicate) == (2, False)
+        assert again == new._replace(duplicate=True)
+        assert await append_whole(store) == []
+        refused = await append_whole(store, draft("3"), draft("4", stream="other"))
+        assert refused.code == "store.stream-unknown"
+        assert store.bounds(ONE) == (1, 2)
+
+    @on_loop
+    async def test_a_whole_append_writes_nothing_if_an_identity_is_known_with_another_payload(
+        self, world: World
+    ) -> None:
+        store = await world.open()
+        await store.make_stream("other", 1)
+        await stream_of(store, 2)
+        _, second = (await store.read(ONE, 0, 2)).events
+        there = Appended(ONE, 2, second.accepted_at, duplicate=True, conflict=True)
+        changed = draft("2", data=b"[]")
+        for _ in range(2):
+            answer = await append_whole(store, draft("3"), draft("o", stream="other"), changed, draft("1"), changed)
+            assert answer == IdentityConflict({2: there, 4: there})
+            assert store.bounds(ONE) == (1, 2)
+            assert store.bounds(Shard("other", 0)) == (1, 0)
+            await world.crash(store)
+            store = await world.open()
+        # What was refused is not known: it is taken when it comes without the conflict.
+        third, other = await append_whole(store, draft("3"), draft("o", stream="other"))
+        assert (third.offset, third.duplicate, other.duplicate) == (3, False, False)
+
+    @on_loop
+    async def test_a_whole_append_whose_own_drafts_disagree_writes_nothing(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        answer = await append_whole(store, draft("1"), draft("1", source="elsewhere"), draft("1", data=b"[]"))
+        assert answer == IdentityConflict({2: None})
+        assert store.bounds(ONE) == (1, 0)
+
+    @on_loop
+    async def test_in_one_group_a_refused_whole_append_concerns_no_other(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        first, refused, third, plain = await asyncio.gather(
+            append_whole(store, draft("1"), draft("2")),
+            append_whole(store, draft("3"), draft("2", data=b"[]"), draft("4")),
+            append_whole(store, draft("2"), draft("3", data=b"third")),
+            store.append([draft("2", data=b"[]"), draft("4")]),
+        )
+        assert [each.offset for each in first] == [1, 2]
+        assert refused == IdentityConflict({1: first[1]._replace(duplicate=True, conflict=True)})
+        # The draft 3 of the refused one was never there, so the third one brings it.
+        assert [(each.offset, each.duplicate, each.conflict) for each in third] == [(2, True, False), (3, False, False)]
+        assert [(each.offset, each.duplicate, each.conflict) for each in plain] == [(2, True, True), (4, False, False)]
+        assert [event.draft.id for event in (await store.read(ONE, 0, 10)).events] == ["1", "2", "3", "4"]
+        assert [event.offset for event in world.wakeup.events[ONE]] == [1, 2, 3, 4]
+
+    @on_loop
+    async def test_a_whole_append_finds_conflicts_older_than_the_window(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        for number in range(60):
+            await store.append([draft(f"{number}-{k}") for k in range(5)])
+        answer = await append_whole(store, draft("new"), draft("0-0", data=b"[]"), draft("30-1"))
+        assert isinstance(answer, IdentityConflict)
+        assert {place: there.offset for place, there in answer.known.items() if there} == {1: 1}
+        assert store.bounds(ONE) == (1, 300)
 
     # Reading
 

@@ -209,6 +209,25 @@ def test_events_come_in_all_three_modes_and_in_both_forms_of_a_field():
     at_a_site(test)
 
 
+def test_of_two_batches_that_disagree_one_is_recorded_whole_and_the_other_not_at_all():
+    async def test(site: Site) -> None:
+        batched = ("content-type", "application/cloudevents-batch+json")
+        bodies = [
+            json.dumps([cloud_event(id=f"{name}-{n}") for n in range(3)] + [cloud_event(data=data)]).encode()
+            for name, data in (("a", {"account": "a-1", "amount": 1}), ("b", {"account": "a-1", "amount": 2}))
+        ]
+        answers = await asyncio.gather(*(site.send("/events", [BEARER, batched], body) for body in bodies))
+        assert sorted(answer.status for answer in answers) == [202, 409]
+        taken, refused = sorted(answers, key=lambda answer: answer.status)
+        assert refused.json["instance"] == taken.json["ids"][3]
+        assert [fault["pointer"] for fault in refused.json["errors"]] == ["/3/id"]
+        recorded = "ab"[answers.index(taken)]
+        expected = {f"{recorded}-{n}" for n in range(3)} | {"e-1"}
+        assert {draft.id for draft in await site.drafts()} == expected
+
+    at_a_site(test)
+
+
 def test_a_store_without_room_is_507_with_the_time_to_come_back():
     async def test(site: Site) -> None:
         answer = await site.send("/hooks/github", github_signed(PUSH), PUSH)

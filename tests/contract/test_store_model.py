@@ -12,7 +12,7 @@ import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.contract.store_contract import TTL, Recorder, draft
+from tests.contract.store_contract import TTL, Recorder, append_whole, draft
 
 from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Row, Success
 from interlock.core.errors import StoreError
@@ -124,6 +124,21 @@ class Both(RuleBasedStateMachine):
     @rule(drafts=drafts, cells=cells)
     def append(self, drafts: Any, cells: Any) -> None:
         self.both(lambda store: store.append(drafts, cells))
+
+    @rule(drafts=drafts)
+    def append_whole(self, drafts: Any) -> None:
+        self.both(lambda store: append_whole(store, *drafts))
+
+    @rule(drafts=drafts, more=drafts, plain_ones=drafts)
+    def append_in_one_group(self, drafts: Any, more: Any, plain_ones: Any) -> None:
+        self.both(
+            lambda store: asyncio.gather(
+                append_whole(store, *drafts),
+                store.append(plain_ones),
+                append_whole(store, *more),
+                return_exceptions=True,
+            )
+        )
 
     @rule(cells=cells)
     def put(self, cells: Any) -> None:
@@ -247,6 +262,7 @@ class Both(RuleBasedStateMachine):
             self.both(lambda store, id=id: store.views().conservation(CursorId(id[1], Shard(*id[2][1:]))))
         if events:
             self.both(_timeline_of_newest)
+            self.both(_seen_of_newest)
         assert plain(self.memory_heard.events) == plain(self.sqlite_heard.events)
 
     def teardown(self) -> None:
@@ -259,6 +275,11 @@ async def _timeline_of_newest(store: Any) -> Any:
     views = store.views()
     (event,) = await views.events(EventsQuery(limit=1))
     return await views.timeline(event)
+
+
+async def _seen_of_newest(store: Any) -> Any:
+    views = store.views()
+    return [await views.seen(event) for event in await views.events(EventsQuery(limit=20))]
 
 
 def _ignore(record: str, /, **fields: object) -> None:
@@ -277,6 +298,8 @@ def plain(value: Any) -> Any:
         return {plain(key): plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]
+    if isinstance(value, StoreError):
+        return type(value).__name__, value.code
     return value
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.contract.store_contract import A_DAY, ONE, TTL, Lane, World, draft, on_loop, stream_of
+from tests.contract.store_contract import A_DAY, ONE, TTL, Lane, World, append_whole, draft, on_loop, stream_of
 
 from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Row, Success
 from interlock.core.errors import InterlockError
 from interlock.core.event import Shard
 from interlock.core.limits import US_PER_DAY, US_PER_SECOND
-from interlock.journal.views import EventsQuery, RowsQuery
+from interlock.journal.views import EventsQuery, RowsQuery, Seen
 
 ALL = EventsQuery(limit=1_000)
 
@@ -131,6 +132,54 @@ class ViewsContract:
         assert timelines[6]["sub"].successes == [Success(6, 6, 7, 201)]
         assert {timelines[2][name].state for name in ("late", "other types")} == {"not-read"}
         assert list(timelines[1]) == ["late", "other types", "sub"]
+
+    @on_loop
+    async def test_an_event_tells_how_often_it_came_again_and_how_often_with_another_payload(
+        self, world: World
+    ) -> None:
+        store = await world.open()
+        await store.make_stream("other", 2)
+        await stream_of(store, 3)
+        events = (await store.read(ONE, 0, 3)).events
+        first = world.clock.now()
+        await store.append([draft("2"), draft("2"), draft("3"), draft("2", stream="other")])
+        world.clock.jump(US_PER_SECOND)
+        await asyncio.gather(store.append([draft("2", data=b"[]")]), append_whole(store, draft("2"), draft("4")))
+        later = world.clock.now()
+        seen = [await store.views().seen(event) for event in events]
+        assert seen == [Seen(), Seen(4, 1, later), Seen(1, 0, first)]
+        world.clock.jump(-US_PER_DAY)
+        await store.append([draft("2"), draft("1")])
+        await world.crash(store)
+        store = await world.open()
+        seen = [await store.views().seen(event) for event in events]
+        assert seen == [Seen(1, 0, world.clock.now()), Seen(5, 1, later), Seen(1, 0, first)]
+
+    @on_loop
+    async def test_what_a_settlement_emits_again_counts_and_what_a_refused_whole_append_brings_does_not(
+        self, world: World
+    ) -> None:
+        store = await world.open()
+        await stream_of(store, 2)
+        lane = await Lane.open(store)
+        await lane.settle(floor=1, emit=[draft("2"), draft("new")])
+        await append_whole(store, draft("2"), draft("1", data=b"[]"))
+        one, two, new = (await store.read(ONE, 0, 9)).events
+        at = world.clock.now()
+        assert [await store.views().seen(event) for event in (one, two, new)] == [Seen(), Seen(1, 0, at), Seen()]
+
+    @on_loop
+    async def test_how_often_an_event_came_again_is_forgotten_with_its_segment(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 8)
+        world.clock.jump(US_PER_DAY)
+        await store.append([draft("9"), draft("9"), draft("1")])
+        old, new = await store.fetch(ONE, [1, 9])
+        at = world.clock.now()
+        assert [await store.views().seen(event) for event in (old, new)] == [Seen(1, 0, at)] * 2
+        world.clock.jump(US_PER_SECOND)
+        assert await store.retire("s", A_DAY) == 8
+        assert [await store.views().seen(event) for event in (old, new)] == [Seen(), Seen(1, 0, at)]
 
     @on_loop
     async def test_rows_are_listed_by_page_state_subscription_and_fingerprint(self, world: World) -> None:

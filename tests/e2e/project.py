@@ -11,11 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.e2e.receivers import Receiver
@@ -85,6 +86,14 @@ class Told(NamedTuple):
     def json(self) -> Any:
         """Standard output as JSON."""
         return json.loads(self.out)
+
+
+class Following(NamedTuple):
+    """A command that goes on, and the pipes that it writes to."""
+
+    process: subprocess.Popen[bytes]
+    out: IO[bytes]
+    err: IO[bytes]
 
 
 class Answered(NamedTuple):
@@ -177,7 +186,9 @@ class Project:
 
     def records(self) -> list[dict[str, Any]]:
         """The log of the process, without what was said to people."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        lines = self.log.read_text().splitlines(keepends=True)
+        # What is being written has no end yet.
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
     # The command line.
 
@@ -191,10 +202,29 @@ class Project:
     def cli(self, *arguments: str, code: int = 0) -> Told:
         """`interlock ...`, which has to end with `code`."""
         with self.spawn(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            out, err = process.communicate(timeout=PATIENCE_SECONDS)
+            try:
+                out, err = process.communicate(timeout=PATIENCE_SECONDS)
+            finally:
+                process.kill()
         told = Told(process.returncode, out.decode(), err.decode())
         assert told.code == code, f"{arguments} ended with {told.code}: {told.out}{told.err}"
         return told
+
+    @contextmanager
+    def following(self, *arguments: str) -> Iterator[Following]:
+        """`interlock ...`, which goes on until the block ends; at the end of patience at the latest."""
+        process = self.spawn(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        # A read from a pipe has no end of its own.
+        patience = threading.Timer(PATIENCE_SECONDS, process.kill)
+        patience.start()
+        try:
+            yield Following(process, process.stdout, process.stderr)
+        finally:
+            patience.cancel()
+            process.kill()
+            process.communicate()
 
     def json(self, *arguments: str) -> Any:
         """`interlock ... -o json`."""

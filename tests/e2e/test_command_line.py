@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import stat
-import subprocess
 import time
 from typing import Any
 
-from tests.e2e.project import Project
+from tests.e2e.project import CODE, Project
 
 
 def settled(shop: Project) -> bool:
@@ -52,6 +51,13 @@ def test_the_same_id_again_is_known_and_changes_nothing(shop: Project) -> None:
     told = shop.cli("send", "order.paid@1", '{"order": "o-again", "cents": 100}', "--id", "again-1")
     assert "all known already" in told.out
     assert [row["id"] for row in shop.json("events", "ls", "--key", "o-again")["events"]] == [first]
+    shown = shop.json("events", "show", first)["seen"]
+    assert (shown["times"], shown["conflicts"]) == (2, 0)
+    conflict = shop.cli("send", "order.paid@1", '{"order": "o-again", "cents": 7}', "--id", "again-1", code=1)
+    assert "error[events.id-conflict]" in conflict.err
+    table = shop.cli("events", "show", first).out
+    assert "\nseen 3 times, last 20" in table
+    assert "1 of them with another payload" in table
 
 
 def test_what_cannot_be_sent_is_told_with_its_remedy(shop: Project) -> None:
@@ -64,20 +70,23 @@ def test_what_cannot_be_sent_is_told_with_its_remedy(shop: Project) -> None:
 
 
 def test_tail_follows_from_now_on_until_it_is_interrupted(shop: Project) -> None:
-    tail = shop.spawn("tail", "o-tail", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        assert tail.stdout is not None
-        assert tail.stderr is not None
-        assert tail.stderr.readline() == b"following; Ctrl-C stops\n"
+    with shop.following("tail", "o-tail") as tail:
+        assert tail.err.readline() == b"following; Ctrl-C stops\n"
         id = send(shop, "o-tail")
-        line = tail.stdout.readline().decode()
-        tail.send_signal(signal.SIGINT)
-        assert tail.wait(10) == 130
-    finally:
-        tail.kill()
-        tail.communicate()
+        line = tail.out.readline().decode()
+        tail.process.send_signal(signal.SIGINT)
+        assert tail.process.wait(10) == 130
     assert id in line
     assert "o-tail" in line
+
+
+def test_a_reader_that_has_read_enough_ends_a_command_well(shop: Project) -> None:
+    with shop.following("tail") as tail:
+        assert tail.err.readline() == b"following; Ctrl-C stops\n"
+        tail.out.close()
+        send(shop, "o-enough")
+        assert tail.process.wait(10) == 0
+        assert tail.err.read() == b""
 
 
 def test_a_dead_letter_is_listed_shown_retried_discarded_and_restored(shop: Project) -> None:
@@ -109,7 +118,7 @@ def test_a_dead_letter_is_listed_shown_retried_discarded_and_restored(shop: Proj
 
 def test_a_paused_system_gets_nothing_later_than_a_second_after_and_everything_once_resumed(shop: Project) -> None:
     def slowly(content: dict[str, Any]) -> int:
-        time.sleep(0.004)
+        time.sleep(0.02)
         return 201
 
     def arrived() -> int:
@@ -126,12 +135,63 @@ def test_a_paused_system_gets_nothing_later_than_a_second_after_and_everything_o
     time.sleep(0.5)
     assert shop.books.calls == at_rest
     assert arrived() < 600
+    shop.books.decide = lambda _: 201
     assert shop.hook("o-pause-later", "o-pause", 1) == 202
     assert "paused by" in shop.cli("systems", "ls").out
     assert shop.cli("systems", "resume", "orders.books").out == "orders.books resumed  applied by 1 of 1\n"
     shop.until(lambda: arrived() == 601)
     shop.until(lambda: settled(shop))
     assert shop.json("dead", "ls", "--system", "orders.books")["groups"] == []
+
+
+def test_a_paused_subscription_starts_nothing_while_another_goes_on_and_then_catches_up(shop: Project) -> None:
+    def arrived(effects: list[dict[str, Any]]) -> bool:
+        return any(effect["order"] == "o-halt" for effect in list(effects))
+
+    asked = ("subscriptions", "pause", "orders.to_books")
+    assert "Nobody can be asked" in shop.cli(*asked, code=2).err
+    assert shop.cli(*asked, "--dry-run").out == "orders.to_books would be paused\n"
+    assert "error[subscription.unknown]" in shop.cli("subscriptions", "pause", "orders.none", "--yes", code=1).err
+    told = shop.cli(*asked, "--yes", "--reason", "migration")
+    assert told.out == "orders.to_books paused  applied by 1 of 1\n"
+    send(shop, "o-halt")
+    shop.until(lambda: arrived(shop.shelf.effects))
+    assert not arrived(shop.books.effects)
+    listed = shop.cli("subscriptions", "ls")
+    assert "paused by" in listed.out
+    assert "migration" in listed.out
+    assert "hint: interlock subscriptions resume orders.to_books" in listed.err
+    assert shop.cli("subscriptions", "resume", "orders.to_books", "-o", "id").out == "orders.to_books\n"
+    shop.until(lambda: arrived(shop.books.effects))
+    shop.until(lambda: settled(shop))
+    assert "paused by" not in shop.cli("subscriptions", "ls").out
+
+
+def test_a_held_event_is_skipped_and_its_key_goes_on_behind_it(project: Project) -> None:
+    project.write(CODE.replace('on_dead="skip"', 'on_dead="halt"'))
+    with project.running():
+        project.shelf.decide = lambda content: 422 if content["cents"] == 1 else 201
+        first, second = send(project, "o-held", 1), send(project, "o-held", 2)
+        project.until(lambda: bool(causes(project)))
+        [group] = causes(project)
+        assert (group["count"], group["held"]) == (1, 1)
+        shown = project.cli("dead", "show", group["fingerprint"])
+        assert f"hint: interlock dead retry --event {first}, or dead skip --event {first}" in shown.err
+        assert f"or dead skip --event {first}" in project.cli("events", "show", first).err
+        assert "Nobody can be asked" in project.cli("dead", "skip", "--event", first, code=2).err
+        assert project.shelf.effects == []
+        told = project.cli("dead", "skip", "--event", first, "--yes", "--reason", "known to be wrong")
+        assert told.out.startswith("applied 1 of 1: 1 skipped  job job_")
+        project.until(lambda: [effect["cents"] for effect in project.shelf.effects] == [2])
+        project.until(lambda: settled(project))
+        states = {
+            row["subscription"]: (row["state"], row["reason"])
+            for row in project.json("events", "show", first)["subscriptions"]
+        }
+        assert states == {"orders.to_books": ("settled", None), "orders.to_shelf": ("dead", "skipped_by_operator")}
+        assert project.json("events", "show", second)["subscriptions"][1]["state"] == "settled"
+        assert project.json("dead", "skip", "--event", first, "--yes")["of"] == 0
+        project.cli("doctor")
 
 
 def test_subscriptions_are_listed_and_neither_renamed_nor_retired_while_the_process_runs(shop: Project) -> None:

@@ -21,7 +21,7 @@ def test_a_busy_port_moves_to_the_next_free_one_and_that_is_said(project: Projec
         with project.running("--port", str(port)):
             moved_to = urlsplit(project.data).port or 0
             assert port < moved_to < port + 20
-            assert f"data     http://127.0.0.1:{moved_to}" in project.log.read_text()
+            project.until(lambda: f"data     http://127.0.0.1:{moved_to}" in project.log.read_text())
             assert project.hook("d-1", "o-1", 1) == 202
 
 
@@ -69,6 +69,25 @@ def test_ctrl_c_ends_a_process_as_sigterm_does(project: Project) -> None:
     records = [record["record"] for record in project.records()]
     assert records.index("process.ready") < records.index("process.draining")
     assert not (project.folder / ".interlock" / "process.json").exists()
+
+
+def test_who_follows_or_stalls_on_the_control_port_does_not_hold_up_a_stop(project: Project) -> None:
+    project.start()
+    parts = urlsplit(project.control)
+    head = f"POST /api/v1/dead/retry HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {project.token}\r\n"
+    head += "content-type: application/json\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n"
+    with (
+        project.following("tail") as tail,
+        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as stalled,
+    ):
+        assert tail.err.readline() == b"following; Ctrl-C stops\n"
+        stalled.sendall(head.encode())
+        # It is asked for its body, which never comes.
+        assert stalled.recv(1000).startswith(b"HTTP/1.1 100 ")
+        assert project.stop() == 0
+        assert tail.process.wait(10) == 4
+        assert b"error[cli.unreachable]" in tail.err.read()
+    assert "Traceback" not in project.log.read_text()
 
 
 def test_the_store_is_read_where_no_process_runs_and_what_needs_one_says_so(project: Project) -> None:

@@ -51,8 +51,10 @@ class Running:
         assert self.process.poll() is None, (folder / "log.jsonl").read_text()
 
     def told(self, record: str) -> list[dict[str, Any]]:
-        lines = [line for line in (self.folder / "log.jsonl").read_text().splitlines() if line.startswith("{")]
-        return [line for line in map(json.loads, lines) if record in line.values()]
+        lines = (self.folder / "log.jsonl").read_text().splitlines(keepends=True)
+        # What is being written has no end yet.
+        whole = [line for line in lines if line.startswith("{") and line.endswith("\n")]
+        return [line for line in map(json.loads, whole) if record in line.values()]
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "interlock", "-C", str(self.folder), *arguments]
@@ -88,7 +90,7 @@ def test_both_ports_serve_tls_and_a_hang_up_takes_over_what_was_renewed(running:
     assert address["control"].startswith("https://[::1]:")
     first = (running.folder / "cert.pem").read_text()
     assert served(address["data"]) == served(address["control"]) == first
-    assert running.told("secrets.empty")[0]["names"] == ["psp.hook"]
+    running.until(lambda: [record["names"] for record in running.told("secrets.empty")] == [["psp.hook"]])
 
     sent = running.cli("send", "order.paid", '{"order":"o-1"}', "-o", "id")
     assert sent.stdout.startswith("evt_"), sent.stderr
@@ -104,7 +106,20 @@ def test_both_ports_serve_tls_and_a_hang_up_takes_over_what_was_renewed(running:
     assert len(running.told("secrets.empty")) == 1
     assert running.cli("doctor").returncode == 0
 
+    (running.folder / "interlock.toml").write_text(TOML)
+    dry = running.cli("config", "reload", "--dry-run", "-o", "json")
+    assert json.loads(dry.stdout) == {"systems": ["shop.ledger"], "certificates": 2, "waiting": [], "empty": []}
+    assert "https://books.example" in running.cli("systems", "ls", "-o", "json").stdout
+    done = running.cli("config", "reload", "--reason", "back again")
+    assert (done.returncode, "shop.ledger" in done.stdout) == (0, True)
+    assert "https://ledger.example" in running.cli("systems", "ls", "-o", "json").stdout
+    running.until(lambda: len(running.told("settings.reloaded")) == 2)
+
     (running.folder / "interlock.toml").write_text(TOML + "typo = 1\n")
+    refused = running.cli("config", "reload")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "error[config.refused]" in refused.stderr
+    assert "settings.unknown-key at" in refused.stderr
     running.process.send_signal(signal.SIGHUP)
-    running.until(lambda: bool(running.told("settings.refused")))
+    running.until(lambda: len(running.told("settings.refused")) == 2)
     assert "s3cret" not in (running.folder / "log.jsonl").read_text()

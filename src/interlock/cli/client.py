@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -96,11 +97,13 @@ class Client:
         """
         fields = {"authorization": f"Bearer {self._token}", **(headers or {})}
         try:
-            self._connection.request(method, target, body or None, fields)
-            answer = self._connection.getresponse()
-            return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+            # Closed here, not when they are forgotten: an interrupt that comes inside a finalizer would be lost.
+            with closing(self._connection) as connection:
+                connection.request(method, target, body or None, fields)
+                with connection.getresponse() as answer:
+                    headers = {name.lower(): value for name, value in answer.getheaders()}
+                    return Reply(answer.status, headers, answer.read())
         except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
             raise Unreachable(f"nobody answers at {self._base}: {type(error).__name__}") from None
 
 
@@ -116,7 +119,7 @@ def decode(reply: Reply, gives: type[T]) -> T:
             f"the process answered {reply.status} with something that this version cannot read",
             "use the `interlock` of the same version as the process",
         ) from None
-    faults = "; ".join(f"{fault.pointer}: {fault.message}" for fault in told.errors if fault.pointer)
+    faults = "; ".join(f"{fault.pointer}: {fault.message}" if fault.pointer else fault.message for fault in told.errors)
     raise InterlockError(told.code, f"{told.detail} ({faults})" if faults else told.detail, told.remedy)
 
 

@@ -24,7 +24,7 @@ _QUESTIONS: dict[Verb, str] = {
 
 @click.group("dead")
 def command() -> None:
-    """Dead letters: list causes, show, retry, discard, restore."""
+    """Dead letters: list causes, show, retry, skip, discard, restore."""
 
 
 @command.command("ls")
@@ -92,7 +92,10 @@ def show(session: Session, fingerprint: str, limit: int, output: Format) -> None
     show_table(columns, rows, "no dead letters")
     if found.more:
         say(f"there are more; these are the first {len(found.letters)}")
-    if found.letters[0].event:
+    held = [letter.event for letter in found.letters if letter.event and letter.state == "held"]
+    if held:
+        hint(f"interlock dead retry --event {held[0]}, or dead skip --event {held[0]}", quiet=session.quiet)
+    elif found.letters[0].event:
         hint(f"interlock events show {found.letters[0].event}", quiet=session.quiet)
     return None
 
@@ -146,5 +149,8 @@ def _show(answer: shapes.DeadAnswer, output: Format, what: str) -> None:
 
 
 command.add_command(_verb("retry", "Start a new budget: the event is attempted at once, in its key's turn."))
+command.add_command(
+    _verb("skip", "Make held ones dead, so that their keys go on behind them; with --event also one that is due.")
+)
 command.add_command(_verb("discard", "Settle without delivery. `restore` takes it back."))
 command.add_command(_verb("restore", "Take discarded ones back as dead letters."))

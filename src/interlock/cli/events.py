@@ -80,7 +80,11 @@ def show(session: Session, id: str, no_payload: bool, output: Format) -> None:
     if detail.payload is not None:
         click.echo()
         click.echo(_payload(detail.payload))
-    if any(row.state in ("dead", "held") for row in detail.subscriptions):
+    states = {row.state for row in detail.subscriptions}
+    if "held" in states:
+        id = detail.event.id
+        hint(f"interlock dead retry --event {id} --dry-run, or dead skip --event {id}", quiet=session.quiet)
+    elif "dead" in states:
         hint(f"interlock dead retry --event {detail.event.id} --dry-run", quiet=session.quiet)
     return None
 
@@ -90,6 +94,10 @@ def _head(detail: shapes.EventDetail) -> None:
     click.echo(f"{event.id}  {plain(event.type)}  key {plain(event.key or '-')}")
     click.echo(f"accepted {clock(event.accepted_at)} UTC  at {event.stream}/{event.shard} offset {event.offset}")
     click.echo(f"from {plain(event.source)}  id {plain(event.source_id)}  {event.payload_bytes} bytes")
+    seen = detail.seen
+    if seen.times > 1:
+        told = f", {seen.conflicts} of them with another payload, which was not recorded" if seen.conflicts else ""
+        click.echo(f"seen {seen.times} times, last {clock(seen.last_at)} UTC{told}")
     if detail.causation:
         click.echo(f"caused by {detail.causation}")
     if detail.traceparent:

@@ -30,9 +30,10 @@ VERBS: Final = {
     "send": Verb("send", "Send events to a running process."),
     "tail": Verb("tail", "Follow events and failures as they happen."),
     "events": Verb("events", "List events, or show one with its timeline."),
-    "dead": Verb("dead", "Dead letters: list causes, show, retry, discard, restore."),
-    "subscriptions": Verb("subscriptions", "List subscriptions, rename or retire one."),
+    "dead": Verb("dead", "Dead letters: list causes, show, retry, skip, discard, restore."),
+    "subscriptions": Verb("subscriptions", "List subscriptions, pause, resume, rename or retire one."),
     "systems": Verb("systems", "List systems, pause or resume one."),
+    "config": Verb("config", "Let a running process read its settings again."),
     "doctor": Verb("doctor", "Check that the books balance and the process is well."),
 }
 
@@ -79,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is what `interlock.cli.exits` lists."""
+    out = sys.stdout
     try:
         code = root.main(arguments, prog_name="interlock", standalone_mode=False)
     except click.exceptions.Exit as end:
@@ -92,8 +94,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exit as end:
         return end.code
-    except BrokenPipeError:
-        # `interlock events ls | head` has read enough.
+    except SystemExit:
+        # Click has put another stream in the place of a broken pipe: `interlock events ls | head` has read enough.
+        if sys.stdout is out:
+            raise
         return OK
     except InterlockError as error:
         from interlock.cli.say import say_error

@@ -62,7 +62,7 @@ async def read_offline(settings: Settings, endpoint: Endpoint[Admin], taken: msg
     async with opened(settings) as store:
         reading = Reading(store.views(), store, store, None, None, version("interlock"))
         clock = SystemClock()
-        return await endpoint.handler(Admin(reading, None, Recent(clock), clock), "offline", taken)
+        return await endpoint.handler(Admin(reading, None, Recent(clock), clock, None), "offline", taken)
 
 
 class Renaming(NamedTuple):

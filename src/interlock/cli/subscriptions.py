@@ -1,4 +1,4 @@
-"""`interlock subscriptions`: who reads what and how far, and what becomes of one whose declaration has changed."""
+"""`interlock subscriptions`: who reads what and how far, its switch, and what becomes of one that has another name."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from interlock.cli.exits import FAILED, Exit
 from interlock.cli.say import ask, say
 from interlock.cli.session import Session, actor
 from interlock.cli.show import Format, hint, output_option, show_ids, show_json, show_table
+from interlock.cli.switch import Switch, switch_verbs
 from interlock.control import shapes, table
 from interlock.control.audit import Who
 
 
 @click.group("subscriptions")
 def command() -> None:
-    """List subscriptions, rename or retire one."""
+    """List subscriptions, pause, resume, rename or retire one."""
 
 
 @command.command("ls")
@@ -44,9 +45,12 @@ def ls(session: Session, output: Format) -> None:
     ]
     columns = ("name", "stream", "lag", "delivered", "filtered", "retrying", "held", "dead", "behind", "state")
     show_table(columns, rows, "no subscriptions")
+    paused = [row.name for row in found.subscriptions if row.paused]
     strangers = [row.name for row in found.subscriptions if row.planned is False]
     if strangers:
         hint(f"interlock subscriptions rename {strangers[0]} NEW, or retire {strangers[0]}", quiet=session.quiet)
+    elif paused:
+        hint(f"interlock subscriptions resume {paused[0]}", quiet=session.quiet)
     elif any(row.stragglers.get("dead") or row.stragglers.get("held") for row in found.subscriptions):
         hint("interlock dead ls", quiet=session.quiet)
     return None
@@ -55,7 +59,7 @@ def ls(session: Session, output: Format) -> None:
 def _state(row: shapes.SubscriptionRow) -> str:
     if row.planned is False:
         return "not in the plan"
-    return "paused" if row.paused else "-"
+    return f"paused by {row.by}: {row.reason}" if row.paused else "-"
 
 
 @command.command("show")
@@ -120,6 +124,18 @@ def retire(session: Session, name: str, reason: str, dry_run: bool, yes: bool) -
 
     cursors = session.run(renamed(session.settings, Renaming(name, None, Who(actor(), reason))))
     click.echo(f"retired {name}: {cursors} cursors")
+
+
+for _verb in switch_verbs(
+    Switch(
+        table.SUBSCRIPTION_PAUSE,
+        table.SUBSCRIPTION_RESUME,
+        "Start no attempt of a subscription. Its events wait in their order; intake and the other subscriptions go on.",
+        "Start attempts of a subscription again, where it stopped.",
+        "Start no attempt of {name} until it is resumed?",
+    )
+):
+    command.add_command(_verb)
 
 
 def _stopped(session: Session) -> None:

@@ -127,7 +127,7 @@ class Commands:
         return Asked(job, of, await self._answers(list(cells), of, wait_us))
 
     async def record(self, action: str, subject: str, who: Who, before: object, after: object) -> None:
-        """Audit a change that the store itself makes (a subscription renamed or retired)."""
+        """Audit a change that stands in no cell: it was made before, and is not taken back if this fails."""
         change = Change(msgspec.json.encode(before), msgspec.json.encode(after))
         await self._audit.commit(action, subject, who, [], lambda _: change)
         self._emit("control.command", verb=action, subject=subject, actor=who.actor, reason=who.reason)

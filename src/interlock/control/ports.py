@@ -37,6 +37,33 @@ class LiveLane(NamedTuple):
     paused: bool = False
 
 
+class Reloaded(NamedTuple):
+    """What reading the settings again came to, or would come to.
+
+    `systems` are bound anew, `certificates` counts those that are served as their files are; `waiting` has the tables
+    that wait for a restart, `empty` the secrets whose source holds nothing.
+    """
+
+    systems: Sequence[str]
+    certificates: int
+    waiting: Sequence[str]
+    empty: Sequence[str]
+
+
+class ReloadRefused(NamedTuple):
+    """The settings are wrong: nothing has changed. Each finding in a line."""
+
+    findings: Sequence[str]
+
+
+class Reloads(Protocol):
+    """Reads the settings again, checks them, and takes over what can change while the process runs."""
+
+    async def __call__(self, *, dry_run: bool = False) -> Reloaded | ReloadRefused:
+        """All of it or nothing; with `dry_run` nothing."""
+        ...
+
+
 class ActsOn(Protocol):
     """Who acts on control cells."""
 

@@ -49,9 +49,11 @@ async def event(reading: Reading, asked: shapes.EventAsked) -> shapes.EventDetai
     found = await one_event(reading.views, asked.id)
     draft = found.draft
     passages = await reading.views.timeline(found)
+    seen = await reading.views.seen(found)
     text, encoded = _payload(draft.data) if asked.payload else (None, None)
     return shapes.EventDetail(
         event=event_row(found),
+        seen=shapes.Seen(1 + seen.again, seen.conflicts, seen.last_at),
         time=draft.time,
         subject=draft.subject,
         datacontenttype=draft.datacontenttype,
@@ -235,6 +237,8 @@ def _subscription(
         order=spec.order if spec else "",
         on_dead=_on_dead(spec.on_dead) if spec else "",
         paused=control.paused,
+        by=control.by,
+        reason=control.reason,
         lag=sum(sum(line.lag.values()) for line in lines),
         oldest_at=min(oldest, default=None),
         delivered=sum(counter.delivered for counter in counters),

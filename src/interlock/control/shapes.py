@@ -100,10 +100,22 @@ class PassageRow(msgspec.Struct, frozen=True):
     fingerprint: str | None
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """How often an event came: `times`, the first included; it is recorded once.
+
+    `conflicts` of those times brought another payload, which was not recorded. `last_at`: None if it came once.
+    """
+
+    times: int
+    conflicts: int
+    last_at: int | None
+
+
 class EventDetail(msgspec.Struct, frozen=True):
     """An event with its payload and its timeline. `payload` is text; `payload_base64` holds what is not UTF-8."""
 
     event: EventRow
+    seen: Seen
     time: str | None
     subject: str | None
     datacontenttype: str
@@ -236,6 +248,26 @@ class ControlAnswer(msgspec.Struct, frozen=True):
     of: int
 
 
+class ReloadCommand(msgspec.Struct, frozen=True):
+    """Read the settings again. With `dry_run` nothing changes."""
+
+    reason: str = ""
+    actor: str = ""
+    dry_run: bool = False
+
+
+class ReloadAnswer(msgspec.Struct, frozen=True):
+    """What was taken over: all secrets, `systems` that are bound anew, so many `certificates` as their files are.
+
+    `waiting` has the tables whose change waits for a restart, `empty` the secrets whose source holds nothing.
+    """
+
+    systems: Sequence[str]
+    certificates: int
+    waiting: Sequence[str]
+    empty: Sequence[str]
+
+
 class SubscriptionAsked(msgspec.Struct, frozen=True):
     """One subscription."""
 
@@ -269,7 +301,8 @@ class CursorRow(msgspec.Struct, frozen=True):
 class SubscriptionRow(msgspec.Struct, frozen=True):
     """A subscription, summed over its shards.
 
-    `planned` is False for one that only the store knows, None where no plan was there to compare with.
+    `planned` is False for one that only the store knows, None where no plan was there to compare with. `by` and
+    `reason` are of the last pause or resume.
     """
 
     name: Name
@@ -281,6 +314,8 @@ class SubscriptionRow(msgspec.Struct, frozen=True):
     order: str
     on_dead: str
     paused: bool
+    by: str
+    reason: str
     lag: int
     oldest_at: int | None
     delivered: int

@@ -12,11 +12,13 @@ from interlock.control import dead, health, queries, shapes
 from interlock.control.audit import Who
 from interlock.control.commands import Applied, Commands
 from interlock.control.endpoint import Caller, Endpoint
+from interlock.control.ports import ReloadRefused, Reloads
 from interlock.control.problem import Refused
 from interlock.control.queries import Reading
 from interlock.control.tail import Recent, tail
 from interlock.core.ports import Clock
 from interlock.core.requests import Verb
+from interlock.spec.problem import Fault
 
 ROOT: Final = "/api/v1"
 _ACTOR_CHARS_MAX: Final = 64
@@ -24,12 +26,13 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Admin(NamedTuple):
-    """What the operations work on. `commands` is None where only reading is possible (no process runs)."""
+    """What the operations work on. `commands` and `reload` are None where only reading is possible: no process runs."""
 
     reading: Reading
     commands: Commands | None
     recent: Recent
     clock: Clock
+    reload: Reloads | None
 
 
 def _reads(query: Callable[[Reading, T], Awaitable[object]]) -> Callable[[Admin, Caller, T], Awaitable[object]]:
@@ -73,17 +76,40 @@ async def _pause_subscription(
     return _answer(taken.name, done)
 
 
+async def _reload(admin: Admin, caller: Caller, taken: shapes.ReloadCommand) -> shapes.ReloadAnswer:
+    commands, who = _commands(admin), _who(caller, taken)
+    if admin.reload is None:
+        raise _read_only()
+    done = await admin.reload(dry_run=taken.dry_run)
+    if isinstance(done, ReloadRefused):
+        raise Refused(
+            409,
+            "config.refused",
+            f"the settings are wrong in {len(done.findings)} places, so nothing has changed",
+            "mend what is listed; `interlock check` shows each with its line",
+            errors=[Fault(finding) for finding in done.findings],
+        )
+    answer = shapes.ReloadAnswer(*done)
+    if not taken.dry_run:
+        await commands.record("config.reload", "config", who, None, answer)
+    return answer
+
+
 def _answer(name: str, done: Applied) -> shapes.ControlAnswer:
     return shapes.ControlAnswer(name, done.control.paused, done.applied, done.of)
 
 
 def _commands(admin: Admin) -> Commands:
     if admin.commands is None:
-        raise Refused(503, "control.read-only", "no process runs that could carry this out", "start `interlock run`")
+        raise _read_only()
     return admin.commands
 
 
-def _who(caller: Caller, taken: shapes.DeadCommand | shapes.ControlCommand) -> Who:
+def _read_only() -> Refused:
+    return Refused(503, "control.read-only", "no process runs that could carry this out", "start `interlock run`")
+
+
+def _who(caller: Caller, taken: shapes.DeadCommand | shapes.ControlCommand | shapes.ReloadCommand) -> Who:
     """The token proves the caller; the name that it gives for itself stands beside it, as what it is: a claim."""
     if len(taken.reason) > shapes.REASON_CHARS_MAX or len(taken.actor) > _ACTOR_CHARS_MAX:
         raise Refused(400, "request.invalid", "the reason or the actor is too long", "say it in fewer words")
@@ -183,6 +209,16 @@ SYSTEM_PAUSE: Final = _control_post(
     "systems", "pause", "Send nothing to a System; intake goes on.", partial(_pause_system, True)
 )
 SYSTEM_RESUME: Final = _control_post("systems", "resume", "Send to a System again.", partial(_pause_system, False))
+CONFIG_RELOAD: Final[Endpoint[Admin]] = Endpoint(
+    "POST",
+    ROOT + "/config/reload",
+    "config_reload",
+    "Read the settings again and take over what can change without a restart.",
+    shapes.ReloadCommand,
+    shapes.ReloadAnswer,
+    _reload,
+    "config",
+)
 STREAMS: Final = _get("/streams", "streams_list", "List streams.", shapes.Nothing, shapes.Streams, queries.streams)
 DOCTOR: Final = _get("/doctor", "doctor", "Check that the books balance.", shapes.Nothing, shapes.Doctor, health.doctor)
 PLAN: Final = _get("/plan", "plan_show", "Show what runs.", shapes.Nothing, shapes.PlanInfo, queries.plan)._replace(
@@ -213,6 +249,7 @@ ENDPOINTS: Final[tuple[Endpoint[Admin], ...]] = (
     SYSTEMS,
     SYSTEM_PAUSE,
     SYSTEM_RESUME,
+    CONFIG_RELOAD,
     STREAMS,
     DOCTOR,
     PLAN,

@@ -24,7 +24,7 @@ RING_RECORDS: Final = 1_000
 """Records kept for readers: some seconds of a bad minute. A slower reader is told how many it missed."""
 _POLL_US: Final = 100 * limits.US_PER_MS
 _WAIT_US_MAX: Final = 5 * limits.US_PER_SECOND
-"""Short, because a process that stops waits for answers that are under way."""
+"""Short, because nobody tells that a reader has gone."""
 _SUBJECTS: Final = ("event", "subscription", "system")
 _SHOWN: Final = (
     *("successes", "dead", "outcome", "status", "error", "detail", "message", "reason", "why", "code"),
@@ -45,6 +45,11 @@ class Recent:
         self._skip = frozenset(skip)
         self._ring: deque[tuple[int, shapes.TailItem]] = deque(maxlen=RING_RECORDS)
         self.last = 0
+        self.closed = False
+
+    def close(self) -> None:
+        """Keep nobody waiting from now on: the process stops."""
+        self.closed = True
 
     def wants(self, record: str) -> bool:
         """Whether the record can be followed."""
@@ -116,7 +121,7 @@ async def tail(reading: Reading, recent: Recent, clock: Clock, asked: shapes.Tai
         items, at, skipped = await _news(reading, shards, start, limit)
         said, missed = recent.after(start.record)
         now = clock.monotonic()
-        if items or said or missed or now >= deadline:
+        if items or said or missed or recent.closed or now >= deadline:
             merged = sorted([*items, *said], key=lambda item: item.at)
             return shapes.Tail(merged, _position(at, recent.last).text(), skipped + missed)
         await clock.sleep_until(min(now + _POLL_US, deadline))

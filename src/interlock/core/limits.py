@@ -144,6 +144,8 @@ KEY_CHARS_MAX = 255
 """A key stands in rows, marks and lists."""
 
 # Control.
+CONTROL_GRACE_US = 5 * US_PER_SECOND
+"""What the control port is answering may end when a process stops; a client that stalls must not keep it alive."""
 REQUEST_OFFSETS_MAX = 1_000
 """Events in one request to a lane: it is applied in one settlement, and one commit must stay short."""
 REQUEST_ASKED_US = 1 * US_PER_DAY

@@ -7,18 +7,18 @@ again: the log recognises an event by its id.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from interlock.core import limits
 from interlock.core.errors import InterlockError, StoreBusy, StoreFull
 from interlock.core.event import Appended, Draft
 from interlock.core.ports import Emit
 from interlock.edge.problem import problem
-from interlock.journal.ports import AppendRefused, Journal
+from interlock.journal.ports import AppendRefused, IdentityConflict, Journal
 from interlock.wire.exchange import Exchange
 
 Level = Literal["green", "amber", "red", "full"]
-Answer = Sequence[Appended] | AppendRefused | Exception
+A = TypeVar("A")
 
 _AMBER: Final = 0.60
 _RED: Final = 0.85
@@ -68,13 +68,25 @@ class Admission:
 
     def append(self, exchange: Exchange, drafts: Sequence[Draft], then: Callable[[Sequence[Appended]], None]) -> None:
         """Append in one commit and call `then` when it is durable; where it is not, the sender is answered here."""
+        self._journal.submit(drafts, (), self._entered(exchange, drafts, then))
+
+    def append_whole(
+        self, exchange: Exchange, drafts: Sequence[Draft], then: Callable[[Sequence[Appended] | IdentityConflict], None]
+    ) -> None:
+        """As `append`, all drafts or none: `then` is also told of identities that are known with another payload."""
+        self._journal.submit_whole(drafts, self._entered(exchange, drafts, then))
+
+    def _entered(
+        self, exchange: Exchange, drafts: Sequence[Draft], then: Callable[[A], None]
+    ) -> Callable[[A | AppendRefused | Exception], None]:
+        """Count what is handed over; what is called with the answer counts it out again."""
         size = 0
         for draft in drafts:
             size += len(draft.data)
         self._items += len(drafts)
         self._bytes += size
 
-        def done(answer: Answer) -> None:
+        def done(answer: A | AppendRefused | Exception) -> None:
             self._items -= len(drafts)
             self._bytes -= size
             if isinstance(answer, (AppendRefused, Exception)):
@@ -82,7 +94,7 @@ class Admission:
             else:
                 then(answer)
 
-        self._journal.submit(drafts, (), done)
+        return done
 
     def _refused(self, exchange: Exchange, why: AppendRefused | Exception) -> None:
         error: InterlockError = _IN_DOUBT

@@ -21,6 +21,7 @@ from interlock.edge.fields import traceparent_of
 from interlock.edge.problem import Refused, problem, refuse
 from interlock.edge.receipt import acknowledge
 from interlock.edge.usercode import Raised, called
+from interlock.journal.ports import IdentityConflict
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import EventTypeSpec
 from interlock.spec.problem import Fault, fault_of
@@ -43,7 +44,7 @@ class EventsEndpoint:
     """
 
     def __init__(self, types: Mapping[str, EventTypeSpec], access: Access, admission: Admission, emit: Emit) -> None:
-        self._accepted = _Accepted(emit)
+        self._told = _Told(emit)
         self._types = _Types(types)
         self._access = access
         self._admission = admission
@@ -66,11 +67,12 @@ class EventsEndpoint:
         except Refused as refused:
             self._refuse(exchange, refused)
             return
-        recorded = partial(self._recorded, exchange, caller, mode == "batched")
-        if drafts:
-            self._admission.append(exchange, drafts, recorded)
+        if mode != "batched":
+            self._admission.append(exchange, drafts, partial(self._recorded, exchange, caller))
+        elif drafts:
+            self._admission.append_whole(exchange, drafts, partial(self._batch_ended, exchange, caller))
         else:
-            recorded(())
+            self._accepted(exchange, caller, ())
 
     def _drafts(self, head: Head, body: bytes) -> tuple[list[Draft], cloudevents.Mode]:
         media_types = head.every("content-type")
@@ -152,27 +154,39 @@ class EventsEndpoint:
             errors=[Fault("the key cannot be told", payload_at)],
         )
 
-    def _recorded(self, exchange: Exchange, caller: str, is_batch: bool, appended: Sequence[Appended]) -> None:
-        conflicts = [place for place, one in enumerate(appended) if one.conflict]
+    def _recorded(self, exchange: Exchange, caller: str, appended: Sequence[Appended]) -> None:
+        [one] = appended
+        if one.conflict:
+            self._conflicting(exchange, caller, _conflict(()), [one])
+        else:
+            self._accepted(exchange, caller, appended)
+
+    def _batch_ended(self, exchange: Exchange, caller: str, ended: Sequence[Appended] | IdentityConflict) -> None:
+        if isinstance(ended, IdentityConflict):
+            told = "this id and source are known with another payload"
+            faults = [Fault(told, f"/{place}/id") for place in ended.known]
+            self._conflicting(exchange, caller, _conflict(faults), list(ended.known.values()))
+        else:
+            self._accepted(exchange, caller, ended)
+
+    def _conflicting(self, exchange: Exchange, caller: str, refused: Refused, known: Sequence[Appended | None]) -> None:
+        first = next((there.id for there in known if there is not None), None)
+        self._emit("events.id-conflict", events=len(known), caller=caller, event=first)
+        exchange.respond(409, *problem(409, refused, instance=first))
+
+    def _accepted(self, exchange: Exchange, caller: str, appended: Sequence[Appended]) -> None:
         duplicates = sum([one.duplicate for one in appended])
-        self._accepted.add(caller, len(appended), duplicates)
+        self._told.add(caller, len(appended), duplicates)
         if self._admission.idle:
-            self._accepted.tell()
-        if not conflicts:
-            acknowledge(exchange, appended)
-            return
-        told = "this id and source are known with another payload"
-        faults = [Fault(told, f"/{place}/id" if is_batch else None) for place in conflicts[:_FAULTS_MAX]]
-        refused = _conflict(faults if is_batch else ())
-        self._emit("events.id-conflict", events=len(conflicts), caller=caller, event=appended[conflicts[0]].id)
-        exchange.respond(409, *problem(409, refused, instance=appended[conflicts[0]].id))
+            self._told.tell()
+        acknowledge(exchange, appended)
 
     def _refuse(self, exchange: Exchange, refused: Refused) -> None:
         self._emit("events.refused", status=refused.status, code=refused.code, peer=exchange.head.peer)
         refuse(exchange, refused)
 
 
-class _Accepted:
+class _Told:
     """Gathers what was accepted while more is under way: under load a record a request would cost as much as another.
 
     It is told when nothing is under way, and at the latest after `_ACCEPTED_TOLD_MAX` events.
@@ -297,10 +311,14 @@ def _not_json(under: str) -> Refused:
 
 
 def _conflict(faults: Sequence[Fault]) -> Refused:
+    """`faults`: the events of a batch that it is about; none for an event that came by itself."""
+    known = "with another payload; it stays as it was first recorded"
     return Refused(
         409,
         "events.id-conflict",
-        "An event with this id and source is known, with another payload; it stays as it was first recorded.",
+        f"{len(faults)} events of the batch have an id and source that are known {known}, so nothing was recorded."
+        if faults
+        else f"An event with this id and source is known, {known}.",
         "Give each fact an id of its own; send the same bytes when you send it again.",
-        errors=faults,
+        errors=faults[:_FAULTS_MAX],
     )

@@ -5,12 +5,22 @@ It owns the rules of the ledger that do not depend on how anything is stored.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from interlock.core.cursor import Cursor, TypesFrom
-from interlock.core.event import Draft
+from interlock.core.event import Appended, Draft, Event
 from interlock.core.limits import CELL_GRAVE_US, DEDUPE_WINDOW_US, US_PER_DAY
-from interlock.journal.ports import CURSOR_MOVED, Cell, CellConflict, CellWrite, LeaseLost, Settlement
+from interlock.journal.ports import (
+    CURSOR_MOVED,
+    Cell,
+    CellConflict,
+    CellWrite,
+    IdentityConflict,
+    LeaseLost,
+    Settlement,
+)
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -131,6 +141,29 @@ def has_reserve(stream: str) -> bool:
 def first_known_day(now: int) -> int:
     """The first day (since the epoch) whose identities dedupe still knows."""
     return (now - DEDUPE_WINDOW_US) // US_PER_DAY
+
+
+def known_as(known: Event, draft: Draft) -> Appended:
+    """The answer to a draft whose identity an event has."""
+    conflict = known.draft.data != draft.data
+    return Appended(known.shard, known.offset, known.accepted_at, duplicate=True, conflict=conflict)
+
+
+def identity_conflict(drafts: Sequence[Draft], known: Sequence[Event | None]) -> IdentityConflict | None:
+    """Why a whole append is not to be written, None if it is. `known`: for each draft the event that has its identity.
+
+    A draft may also disagree with an earlier one of the same append.
+    """
+    found: dict[int, Appended | None] = {}
+    first: dict[tuple[str, str, str], Draft] = {}
+    for place, (draft, event) in enumerate(zip(drafts, known, strict=True)):
+        if event is not None:
+            answer = known_as(event, draft)
+            if answer.conflict:
+                found[place] = answer
+        elif first.setdefault((draft.stream, draft.source, draft.id), draft).data != draft.data:
+            found[place] = None
+    return IdentityConflict(found) if found else None
 
 
 def same_identity(a: Draft, b: Draft) -> bool:

@@ -22,6 +22,7 @@ from interlock.journal.ports import (
     CellsConflict,
     CellWrite,
     Committed,
+    IdentityConflict,
     Lease,
     LeaseLost,
     Opened,
@@ -32,6 +33,7 @@ from interlock.journal.ports import (
 )
 from interlock.journal.segments import Segment, may_retire, over, segment_for, size_of
 from interlock.journal.store import store_full, stream_full, stream_unknown
+from interlock.journal.views import Seen
 
 
 class Settled(NamedTuple):
@@ -51,6 +53,8 @@ class MemoryShard:
     events: list[Event] = field(default_factory=list[Event])
     counts: dict[str, int] = field(default_factory=dict[str, int])
     kept: dict[int, Event] = field(default_factory=dict[int, Event])
+    seen: dict[int, Seen] = field(default_factory=dict[int, Seen])
+    """By offset: the events whose identity came again."""
 
     @property
     def head(self) -> int:
@@ -126,6 +130,18 @@ class MemoryTx:
         written = self._cells(cells)
         if isinstance(written, CellConflict):
             return AppendRefused(written)
+        self._check(drafts)
+        appended = [self._append(draft) for draft in drafts]
+        self._write_cells(written)
+        return appended
+
+    def append_whole(self, drafts: Sequence[Draft]) -> Sequence[Appended] | IdentityConflict:
+        self._check(drafts)
+        known = [self._known(self.disk.streams[draft.stream], draft) for draft in drafts]
+        return decide.identity_conflict(drafts, known) or [self._append(draft) for draft in drafts]
+
+    def _check(self, drafts: Sequence[Draft]) -> None:
+        """Refuse drafts for a stream that does not exist, and those that there is no room for."""
         for draft in drafts:
             stream = self.disk.streams.get(draft.stream)
             if stream is None:
@@ -136,16 +152,15 @@ class MemoryTx:
             there = sum(len(shard.events) for stream in self.disk.streams.values() for shard in stream.shards)
             if there + len(drafts) > self.disk.events_max:
                 raise store_full()
-        appended = [self._append(draft) for draft in drafts]
-        self._write_cells(written)
-        return appended
 
     def _append(self, draft: Draft) -> Appended:
         stream = self.disk.streams[draft.stream]
         known = self._known(stream, draft)
         if known is not None:
-            conflict = known.draft.data != draft.data
-            return Appended(known.shard, known.offset, known.accepted_at, duplicate=True, conflict=conflict)
+            answer = decide.known_as(known, draft)
+            seen = stream.shards[answer.shard.number].seen
+            seen[answer.offset] = seen.get(answer.offset, Seen()).once_more(self.now, conflict=answer.conflict)
+            return answer
         at = stream.last_at = max(self.now, stream.last_at)
         number = shard_of(draft.id if draft.key is None else draft.key, stream.made.shards)
         log = stream.shards[number]
@@ -303,6 +318,7 @@ class MemoryTx:
         count = last - log.gone
         going, log.events, log.gone = log.events[:count], log.events[count:], last
         for event in going:
+            log.seen.pop(event.offset, None)
             if self._wanted(event):
                 log.kept[event.offset] = event
 

@@ -21,6 +21,7 @@ from interlock.journal.views import (
     Passage,
     RowLine,
     RowsQuery,
+    Seen,
     StreamLine,
     conserved,
     lag_of,
@@ -76,6 +77,9 @@ class MemoryViews:
                     )
                 )
         return passages
+
+    async def seen(self, event: Event) -> Seen:
+        return self._disk.shard(event.shard).seen.get(event.offset, Seen())
 
     async def rows(self, query: RowsQuery) -> Sequence[RowLine]:
         found = [

@@ -67,6 +67,16 @@ class AppendRefused(NamedTuple):
     conflict: CellConflict
 
 
+class IdentityConflict(NamedTuple):
+    """A whole append was refused because of identities that are known with another payload: nothing of it was written.
+
+    `known`: by its place among the drafts, where the event with the same identity stands; None if that is an earlier
+    draft of the same append.
+    """
+
+    known: Mapping[int, Appended | None]
+
+
 class Lease(NamedTuple):
     """A worker's right to commit: a name, unique to the process's life, and until when (µs, the store's clock)."""
 
@@ -206,6 +216,15 @@ class Journal(Protocol):
         """
         ...
 
+    def submit_whole(
+        self, drafts: Sequence[Draft], done: Callable[[Sequence[Appended] | IdentityConflict | Exception], None]
+    ) -> None:
+        """As `submit`, but nothing is written if one of the drafts has a known identity with another payload.
+
+        Known is what the commit finds, and what requests before this one add to the same commit.
+        """
+        ...
+
     async def append(
         self, drafts: Sequence[Draft], cells: Sequence[CellWrite] = ()
     ) -> Sequence[Appended] | AppendRefused:
@@ -317,6 +336,6 @@ class Retired(Exception):
 __all__ = [
     "CURSOR_MOVED",
     "AppendRefused", "Assign", "Batch", "Cell", "CellConflict", "CellWrite", "Cells", "CellsConflict", "Committed",
-    "Features", "Journal", "Lease", "LeaseLost", "Ledger", "Opened", "Retention", "Retired", "SettleResult",
-    "Settlement", "Store", "StreamInfo", "TypesFrom",
+    "Features", "IdentityConflict", "Journal", "Lease", "LeaseLost", "Ledger", "Opened", "Retention", "Retired",
+    "SettleResult", "Settlement", "Store", "StreamInfo", "TypesFrom",
 ]  # fmt: skip

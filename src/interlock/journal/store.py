@@ -23,6 +23,7 @@ from interlock.journal.ports import (
     CellConflict,
     CellWrite,
     Features,
+    IdentityConflict,
     Lease,
     LeaseLost,
     Opened,
@@ -46,6 +47,7 @@ class Tx(Protocol):
     """One commit under way. Each operation writes all of it or, if it refuses or raises, nothing."""
 
     def append(self, drafts: Sequence[Draft], cells: Sequence[CellWrite]) -> Sequence[Appended] | AppendRefused: ...
+    def append_whole(self, drafts: Sequence[Draft]) -> Sequence[Appended] | IdentityConflict: ...
     def settle(self, settlement: Settlement) -> SettleResult: ...
     def open(self, lease: Lease, assigns: Sequence[Assign]) -> Sequence[Opened] | LeaseLost: ...
     def renew(self, worker: str, ttl_us: int) -> Lease | LeaseLost: ...
@@ -170,6 +172,12 @@ class GroupStore:
         for draft in drafts:
             size += size_of(draft)
         self._writer.submit(lambda tx: tx.append(drafts, cells), done, len(drafts), size)
+
+    def submit_whole(
+        self, drafts: Sequence[Draft], done: Callable[[Sequence[Appended] | IdentityConflict | Exception], None]
+    ) -> None:
+        size = sum([size_of(draft) for draft in drafts])
+        self._writer.submit(lambda tx: tx.append_whole(drafts), done, len(drafts), size)
 
     async def append(
         self, drafts: Sequence[Draft], cells: Sequence[CellWrite] = ()

@@ -117,6 +117,18 @@ class Passage(msgspec.Struct, frozen=True):
     successes: Sequence[Success]
 
 
+class Seen(NamedTuple):
+    """How often an event's identity came again, how often of that with another payload, and when it did last (µs)."""
+
+    again: int = 0
+    conflicts: int = 0
+    last_at: int | None = None
+
+    def once_more(self, at: int, *, conflict: bool) -> Seen:
+        """What it is after one more time."""
+        return Seen(self.again + 1, self.conflicts + conflict, max(at, self.last_at or 0))
+
+
 class Conservation(msgspec.Struct, frozen=True):
     """The equation of one cursor, counted anew: `accounted = settled + stragglers + behind`."""
 
@@ -147,6 +159,10 @@ class Views(Protocol):
 
     async def timeline(self, event: Event) -> Sequence[Passage]:
         """What each subscription to the event's stream has made of it, by name."""
+        ...
+
+    async def seen(self, event: Event) -> Seen:
+        """How often it came again, while it is in the log; what a refused whole append brought does not count."""
         ...
 
     async def rows(self, query: RowsQuery) -> Sequence[RowLine]: ...

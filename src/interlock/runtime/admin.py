@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from interlock.control.api import Ports, control_app
 from interlock.control.commands import Commands
-from interlock.control.ports import BreakerState, LiveLane, LiveSystem
+from interlock.control.ports import BreakerState, LiveLane, LiveSystem, Reloads
 from interlock.control.queries import Reading
 from interlock.control.table import Admin
 from interlock.control.tail import Recent
@@ -22,12 +22,13 @@ from interlock.runtime.compose import Engine
 
 
 class Parts(NamedTuple):
-    """What the admin API shows besides the engine; `page` gives the metrics."""
+    """What the admin API shows and does besides the engine; `page` gives the metrics."""
 
     views: Views
     recent: Recent
     page: Callable[[str], tuple[bytes, str]]
     hosts: Collection[str]
+    reload: Reloads
 
 
 def admin_app(engine: Engine, parts: Parts) -> ASGIApp:
@@ -36,11 +37,11 @@ def admin_app(engine: Engine, parts: Parts) -> ASGIApp:
     live = EngineLive(engine)
     reading = Reading(parts.views, store, store, live, engine.plan, version("interlock"))
     commands = Commands(store, store, live, world.clock, world.random, world.emit)
-    admin = Admin(reading, commands, parts.recent, world.clock)
+    admin = Admin(reading, commands, parts.recent, world.clock, parts.reload)
     return control_app(admin, Ports(live, parts.page, world.access, world.clock, world.emit, parts.hosts))
 
 
-def admin_server(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Server:
+def admin_server(app: ASGIApp, tls: ssl.SSLContext | None) -> AdminServer:
     """A server for it that leaves signals and logging to the process."""
     config = uvicorn.Config(
         app,
@@ -50,10 +51,17 @@ def admin_server(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Server:
         access_log=False,
         ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )
-    return _QuietServer(config)
+    return AdminServer(config)
 
 
-class _QuietServer(uvicorn.Server):
+class AdminServer(uvicorn.Server):
+    """uvicorn without signals. When it stops, it waits for every client, however slow: `cut` ends that."""
+
+    def cut(self) -> None:
+        """Break the connections that are left; their handlers find their clients gone."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield

@@ -1,4 +1,4 @@
-"""SIGHUP: the settings are read and checked again, and what can change in a running process changes.
+"""SIGHUP or `config reload`: the settings are read and checked again, and what can change in a running process does.
 
 Secrets, certificates and the bindings of Systems are taken over. Everything else is told by name, and waits for a
 restart.
@@ -6,12 +6,14 @@ restart.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
+from interlock.control.ports import Reloaded, ReloadRefused
 from interlock.core.errors import InterlockError
 from interlock.core.ports import Emit, Offload
 from interlock.runtime.listen import Tls
@@ -24,16 +26,20 @@ from interlock.spec.plan import Plan
 
 
 class Parts(NamedTuple):
-    """What a reload acts on. `rebind` makes the engine run on with a plan and names the Systems that it concerns."""
+    """What a reload acts on. `rebind` makes the engine run on with a plan and names the Systems that it concerns.
+
+    Files are read in `offload`.
+    """
 
     rebind: Callable[[Plan], Sequence[str]]
     secrets: SourcedSecrets
     certificates: Sequence[Tls]
     emit: Emit
+    offload: Offload
 
 
 class Reload:
-    """Reads the settings of a running process again.
+    """`control.ports.Reloads`: reads the settings of a running process again, one reload after the other.
 
     Args:
         setup: what it was started with.
@@ -45,22 +51,28 @@ class Reload:
         self._setup = setup
         self._settings = settings
         self._parts = parts
+        self._turn = asyncio.Lock()
 
-    async def __call__(self, offload: Offload) -> None:
+    async def __call__(self, *, dry_run: bool = False) -> Reloaded | ReloadRefused:
         """All of it or nothing: if anything is wrong, `settings.refused` says what, and all stays as it was."""
+        async with self._turn:
+            try:
+                seen = await self._parts.offload.run(partial(_look, self._setup, self._settings))
+                wrong = [_told(finding) for finding in seen.findings if finding.severity == "error"]
+                done = ReloadRefused(wrong) if wrong else self._would(seen) if dry_run else self._take_over(seen)
+            except (InterlockError, OSError) as error:
+                done = ReloadRefused([str(error)])
+        if not dry_run:
+            self._tell(done)
+        return done
+
+    def _tell(self, done: Reloaded | ReloadRefused) -> None:
         emit = self._parts.emit
-        try:
-            seen = await offload.run(partial(_look, self._setup, self._settings))
-            wrong = [_told(finding) for finding in seen.findings if finding.severity == "error"]
-            if wrong:
-                emit("settings.refused", findings=wrong)
-                return
-            systems = self._take_over(seen)
-        except (InterlockError, OSError) as error:
-            emit("settings.refused", findings=[str(error)])
+        if isinstance(done, ReloadRefused):
+            emit("settings.refused", findings=list(done.findings))
             return
-        waiting = changed(self._settings, seen.settings)
-        emit("settings.reloaded", systems=list(systems), certificates=len(self._parts.certificates), waiting=waiting)
+        systems, waiting = list(done.systems), list(done.waiting)
+        emit("settings.reloaded", systems=systems, certificates=done.certificates, waiting=waiting)
         self.tell_empty()
 
     def tell_empty(self) -> None:
@@ -69,18 +81,33 @@ class Reload:
         if empty:
             self._parts.emit("secrets.empty", names=list(empty))
 
-    def _take_over(self, seen: _Seen) -> Sequence[str]:
+    def _would(self, seen: _Seen) -> Reloaded:
+        """What taking over would come to. Nothing changes."""
+        parts, after = self._parts, self._after(seen)
+        for certificate in parts.certificates:
+            certificate.check()
+        old, new = self._settings.bindings.systems, after.bindings.systems
+        systems = [name for name in (seen.plan.systems if seen.plan else ()) if old.get(name) != new.get(name)]
+        empty = SourcedSecrets(seen.settings, self._setup.environment).empty
+        return Reloaded(systems, len(parts.certificates), changed(after, seen.settings), empty)
+
+    def _take_over(self, seen: _Seen) -> Reloaded:
         parts = self._parts
         for certificate in parts.certificates:
             certificate.check()
         systems = () if seen.plan is None else parts.rebind(seen.plan)
-        if seen.plan is not None:
-            bindings = msgspec.structs.replace(self._settings.bindings, systems=seen.settings.bindings.systems)
-            self._settings = msgspec.structs.replace(self._settings, bindings=bindings)
-        parts.secrets.reload(seen.settings.secrets)
+        self._settings = self._after(seen)
+        empty = parts.secrets.reload(seen.settings.secrets)
         for certificate in parts.certificates:
             certificate.reload()
-        return systems
+        return Reloaded(systems, len(parts.certificates), changed(self._settings, seen.settings), empty)
+
+    def _after(self, seen: _Seen) -> Settings:
+        """What the process runs with once it has taken over what it can."""
+        if seen.plan is None:
+            return self._settings
+        bindings = msgspec.structs.replace(self._settings.bindings, systems=seen.settings.bindings.systems)
+        return msgspec.structs.replace(self._settings, bindings=bindings)
 
 
 def changed(old: Settings, new: Settings) -> list[str]:

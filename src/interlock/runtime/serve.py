@@ -29,7 +29,7 @@ from interlock.journal.memory import MemoryStore
 from interlock.journal.ports import Retention, Store
 from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
 from interlock.journal.views import Views
-from interlock.runtime.admin import Parts, admin_app, admin_server
+from interlock.runtime.admin import AdminServer, Parts, admin_app, admin_server
 from interlock.runtime.compose import Engine, World
 from interlock.runtime.gauges import readings
 from interlock.runtime.listen import base_url, bound, tls_of
@@ -150,16 +150,18 @@ class Process:
         listening = await asyncio.get_running_loop().create_server(
             server.protocol, sock=data_socket, ssl=data_tls and data_tls.context, backlog=LISTEN_BACKLOG
         )
+        certificates = [tls for tls in (data_tls, control_tls) if tls]
+        reading = self._threads["read"]
+        parts = ReloadParts(self._rebind, self._secrets, certificates, self._emit, reading)
+        self._reload = Reload(self._setup, self._settings, parts)
         self._admin = self._control_app()
         ui = admin_server(self._serve_admin, control_tls and control_tls.context)
         serving = asyncio.create_task(ui.serve(sockets=[control_socket]))
-        certificates = [tls for tls in (data_tls, control_tls) if tls]
-        reload = Reload(self._setup, self._settings, ReloadParts(self._rebind, self._secrets, certificates, self._emit))
-        duties = [asyncio.create_task(self._retire()), asyncio.create_task(self._reload_on(hang_up, reload))]
+        duties = [asyncio.create_task(self._retire()), asyncio.create_task(self._reload_on(hang_up))]
         ready = self._ready(data_socket, control_socket)
         announce(self._folder, Address(ready.control, ready.data, os.getpid()))
         self._emit("process.ready", data=ready.data, control=ready.control, plan=self._plan.digest)
-        reload.tell_empty()
+        self._reload.tell_empty()
         told(ready)
         try:
             with Watchdog(asyncio.get_running_loop(), self._clock, self._emit):
@@ -171,9 +173,15 @@ class Process:
             await server.drain(self._clock.monotonic() + data.drain_timeout_us)
             for duty in duties:
                 duty.cancel()
-            ui.should_exit = True
-            await serving
+            await self._close_control(ui, serving)
             withdraw(self._folder, os.getpid())
+
+    async def _close_control(self, ui: AdminServer, serving: asyncio.Task[None]) -> None:
+        ui.should_exit = True
+        self._recent.close()
+        timer = self._clock.call_at(self._clock.monotonic() + limits.CONTROL_GRACE_US, ui.cut)
+        await serving
+        timer.cancel()
 
     def _ready(self, data: socket, control: socket) -> Ready:
         def url(listen: ListenSettings, listening: socket) -> str:
@@ -187,11 +195,11 @@ class Process:
             self._settings.store.url,
         )
 
-    async def _reload_on(self, hang_up: asyncio.Event, reload: Reload) -> None:
+    async def _reload_on(self, hang_up: asyncio.Event) -> None:
         while True:
             await hang_up.wait()
             hang_up.clear()
-            await reload(self._threads["read"])
+            await self._reload()
 
     async def _open_store(self, wakeup: Wakeup) -> Store:
         path = self._settings.store_file()
@@ -229,7 +237,7 @@ class Process:
 
     def _control_app(self) -> ASGIApp:
         assert self._views is not None, "the store has been opened"
-        parts = Parts(self._views, self._recent, self._metrics.page, _hosts(self._settings.control))
+        parts = Parts(self._views, self._recent, self._metrics.page, _hosts(self._settings.control), self._reload)
         return admin_app(self.engine, parts)
 
     def _readings(self) -> Iterable[Gauge]:

@@ -61,6 +61,13 @@ def test_a_project_that_raises_when_it_is_imported_is_told_with_its_line_and_no_
     assert "Traceback" not in said.err
 
 
+def test_a_project_that_ends_the_process_when_it_is_imported_is_not_taken_for_a_success(project: Project) -> None:
+    (project.folder / "leaves_on_import.py").write_text("raise SystemExit('enough')\n")
+    (project.folder / "interlock.toml").write_text('[app]\nmodules = ["leaves_on_import"]\n')
+    with pytest.raises(SystemExit, match="enough"):
+        project.interlock("check")
+
+
 def test_check_shows_each_finding_with_its_source_and_exits_with_3(project: Project) -> None:
     (project.folder / "wrong_project.py").write_text(
         "from interlock.spec.declare import Integration\n\nshop = Integration('shop', owner='', purpose='')\n"

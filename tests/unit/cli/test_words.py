@@ -94,6 +94,7 @@ def test_problems_of_either_port_become_errors(body: bytes) -> None:
     with pytest.raises(InterlockError) as raised:
         decode(Reply(400, {}, body), Doctor)
     assert (raised.value.code, raised.value.remedy) == ("a.b", "r")
+    assert raised.value.message == ("d (m; /p: m)" if b"errors" in body else "d")
 
 
 @pytest.mark.parametrize("reply", [Reply(502, {}, b"<html>"), Reply(200, {}, b"{}"), Reply(200, {}, b"\xff")])

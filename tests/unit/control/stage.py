@@ -10,7 +10,7 @@ import msgspec
 
 from interlock.control.api import Ports, control_app
 from interlock.control.commands import Commands
-from interlock.control.ports import LiveLane, LiveSystem
+from interlock.control.ports import LiveLane, LiveSystem, Reloaded, ReloadRefused
 from interlock.control.queries import Reading
 from interlock.control.table import Admin
 from interlock.control.tail import Recent
@@ -116,6 +116,18 @@ class Process:
             await self.store.put([CellWrite(key, value, expected=cell.version)])
 
 
+class Settings:
+    """Reloads: answers what it is told to, and remembers whether it was more than a dry run."""
+
+    def __init__(self) -> None:
+        self.answer: Reloaded | ReloadRefused = Reloaded([LEDGER], 1, ["store"], [])
+        self.taken_over = 0
+
+    async def __call__(self, *, dry_run: bool = False) -> Reloaded | ReloadRefused:
+        self.taken_over += not dry_run and isinstance(self.answer, Reloaded)
+        return self.answer
+
+
 def plan() -> Plan:
     async def book(event: object, context: object) -> None: ...
 
@@ -159,7 +171,8 @@ class Stage:
         self.chance = Chance()
         self.commands = Commands(self.store, self.store, self.process, self.clock, self.chance, self.records)
         reading = Reading(self.views, self.store, self.store, self.process, plan(), "0.1.0")
-        self.admin = Admin(reading, self.commands, self.recent, self.clock)
+        self.reload = Settings()
+        self.admin = Admin(reading, self.commands, self.recent, self.clock, self.reload)
         ports = Ports(self.process, lambda _: (b"# EOF\n", "text/plain"), self._access, self.clock, self.records)
         self.app = control_app(self.admin, ports)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.control.stage import BOOK, LEDGER, Stage, staged
+from tests.unit.control.stage import BOOK, LEDGER, STREAM, Stage, staged
 
 from interlock.control.table import ENDPOINTS
+from interlock.core.event import Shard
 
 OPEN = ["/healthz", "/readyz"]
 GUARDED = ["/metrics", "/api/v1/openapi.json", "/api/v1/events", "/api/v1/doctor", "/nowhere"]
@@ -208,6 +210,13 @@ def test_an_event_is_shown_with_its_timeline_in_order_and_without_secrets() -> N
         assert shown["payload"] == '{"n":2}'
         assert shown["headers"] == [["cookie", "[redacted]"]]
         assert (await stage.get(f"/api/v1/events/{dead['id']}?payload=false")).json()["payload"] is None
+        assert shown["seen"] == {"times": 1, "conflicts": 0, "last_at": None}
+        draft = (await stage.store.fetch(Shard(STREAM, 0), [2]))[0].draft
+        for data in (draft.data, draft.data, b'{"n":"other"}'):
+            stage.clock.jump(1_000)
+            await stage.store.append([msgspec.structs.replace(draft, data=data)])
+        again = (await stage.get(f"/api/v1/events/{dead['id']}")).json()
+        assert again["seen"] == {"times": 4, "conflicts": 1, "last_at": stage.clock.now()}
 
     staged(scenario)
 

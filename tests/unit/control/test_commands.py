@@ -10,6 +10,7 @@ from tests.unit.control.stage import BOOK, CURSOR, LEDGER, Stage, staged
 
 from interlock.control import audit
 from interlock.control.audit import AuditEntry, Chain, Who
+from interlock.control.ports import ReloadRefused
 from interlock.core.controls import Control, decode_control, encode_control, system_control_key
 from interlock.core.errors import InterlockError
 from interlock.core.event import Shard
@@ -85,7 +86,9 @@ def test_an_unknown_subject_is_refused() -> None:
     async def scenario(stage: Stage) -> None:
         assert (await stage.post("/api/v1/systems/none/pause", {})).json()["code"] == "system.unknown"
         assert (await stage.post("/api/v1/subscriptions/none/pause", {})).json()["code"] == "subscription.unknown"
-        assert (await stage.post(f"/api/v1/subscriptions/{BOOK}/pause", {})).status == 200
+        assert (await stage.post(f"/api/v1/subscriptions/{BOOK}/pause", {"reason": "migration"})).status == 200
+        row = (await stage.get("/api/v1/subscriptions")).json()["subscriptions"][0]
+        assert (row["paused"], row["by"], row["reason"]) == (True, "token[0]", "migration")
 
     staged(scenario)
 
@@ -218,6 +221,35 @@ def test_many_events_become_several_cells_of_one_commit() -> None:
         requests = [decode_request(cell.value) for cell in cells]
         assert sorted(len(request.offsets) for request in requests) == [1, REQUEST_OFFSETS_MAX, REQUEST_OFFSETS_MAX]
         assert len(await entries(stage)) == 1
+
+    staged(scenario)
+
+
+def test_a_reload_is_audited_with_what_it_took_over_and_a_dry_run_is_not() -> None:
+    async def scenario(stage: Stage) -> None:
+        told = {"systems": [LEDGER], "certificates": 1, "waiting": ["store"], "empty": []}
+        assert (await stage.post("/api/v1/config/reload", {"dry_run": True})).json() == told
+        assert (stage.reload.taken_over, stage.store.stream(audit.STREAM)) == (0, None)
+        assert (await stage.post("/api/v1/config/reload", {"reason": "new key", "actor": "ann"})).json() == told
+        assert stage.reload.taken_over == 1
+        (entry,) = await entries(stage)
+        assert (entry.action, entry.subject, entry.actor) == ("config.reload", "config", "token[0] (ann)")
+        assert msgspec.json.decode(entry.after) == told
+        assert (await stage.get("/api/v1/doctor")).json()["ok"] is True
+
+    staged(scenario)
+
+
+def test_a_reload_of_wrong_settings_is_refused_with_every_finding_and_not_audited() -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.reload.answer = ReloadRefused(
+            ["settings.bound at a.toml:3: it is too much", "settings.value at b.toml:1"]
+        )
+        for dry_run in (True, False):
+            refused = await stage.post("/api/v1/config/reload", {"dry_run": dry_run})
+            assert (refused.status, refused.json()["code"]) == (409, "config.refused")
+            assert [error["message"] for error in refused.json()["errors"]] == stage.reload.answer.findings
+        assert (stage.reload.taken_over, stage.store.stream(audit.STREAM)) == (0, None)
 
     staged(scenario)
 

@@ -52,6 +52,18 @@ def test_it_waits_for_what_comes_and_no_longer_than_asked() -> None:
     staged(scenario)
 
 
+def test_a_process_that_stops_keeps_nobody_waiting() -> None:
+    async def scenario(stage: Stage) -> None:
+        start = (await ask(stage, None))["next"]
+        before = stage.clock.monotonic()
+        stage.clock.call_at(before + 300_000, stage.recent.close)
+        ended = await ask(stage, start, wait_us=5 * US_PER_SECOND)
+        assert (ended["items"], ended["next"]) == ([], start)
+        assert stage.clock.monotonic() - before < 500_000
+
+    staged(scenario)
+
+
 def test_a_page_is_bounded_and_the_next_one_goes_on() -> None:
     async def scenario(stage: Stage) -> None:
         start = (await ask(stage, None))["next"]

@@ -12,6 +12,7 @@ from typing import Any
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.outcome import Answer
 from interlock.edge.app import DataPlane
+from interlock.journal.decide import identity_conflict
 from interlock.security.access import bearers
 from interlock.security.signatures import verifier
 from interlock.spec.bindings import Bindings
@@ -70,8 +71,15 @@ class ListLog:
         self.commits = 0
 
     def submit(self, drafts: Sequence[Draft], cells: object, done: Callable[[Any], None]) -> None:
-        answer = self.failure or [self._append(draft) for draft in drafts]
-        self.commits += self.failure is None
+        self._answer(self.failure or [self._append(draft) for draft in drafts], done)
+
+    def submit_whole(self, drafts: Sequence[Draft], done: Callable[[Any], None]) -> None:
+        known = [self.known.get((draft.stream, draft.source, draft.id)) for draft in drafts]
+        conflict = identity_conflict(drafts, known)
+        self._answer(self.failure or conflict or [self._append(draft) for draft in drafts], done)
+
+    def _answer(self, answer: object, done: Callable[[Any], None]) -> None:
+        self.commits += isinstance(answer, list)
         if self.holding:
             self.held.append(lambda: done(answer))
         else:

@@ -23,10 +23,11 @@ PUSH = b'{"ref":"refs/heads/main","repository":{"full_name":"octo/hello"}}'
 def test_a_store_that_cannot_take_an_event_is_told_with_the_time_to_come_back(failure, status, code):
     plane = Plane()
     plane.log.failure = failure
-    for answer in (plane.from_github(PUSH), plane.post_json(cloud_event())):
+    batch = plane.post_json([cloud_event()], "application/cloudevents-batch+json")
+    for answer in (plane.from_github(PUSH), plane.post_json(cloud_event()), batch):
         assert (answer.status, answer.json["code"], answer.json["retryable"]) == (status, code, True)
         assert answer.fields["retry-after"] == str(answer.json["retry_after"])
-    assert len(plane.records("intake.refused")) == 2
+    assert len(plane.records("intake.refused")) == 3
     assert plane.records("webhook.accepted") == []
 
 

@@ -112,10 +112,35 @@ def test_an_event_sent_again_is_a_duplicate_and_with_another_payload_a_conflict(
 
 def test_a_batch_with_a_known_id_and_another_payload_names_its_place():
     plane = Plane()
-    plane.post_json(cloud_event())
+    first = plane.post_json(cloud_event())
     events = [cloud_event(id="e-2"), cloud_event(data={"account": "a-1", "amount": 6})]
     answer = plane.post_json(events, BATCH)
     assert (answer.status, answer.json["errors"][0]["pointer"]) == (409, "/1/id")
+    assert answer.json["instance"] == first.json["id"]
+    assert answer.json["detail"].endswith("so nothing was recorded.")
+    assert [record["events"] for record in plane.records("events.id-conflict")] == [1]
+    assert [record["events"] for record in plane.records("events.accepted")] == [1]
+
+
+def test_a_batch_that_was_answered_409_has_left_nothing_and_is_taken_without_the_conflict():
+    plane = Plane()
+    plane.post_json(cloud_event())
+    changed = cloud_event(data={"account": "a-1", "amount": 6})
+    for _ in range(2):
+        assert plane.post_json([cloud_event(id="e-2"), changed, cloud_event(id="e-3")], BATCH).status == 409
+        assert [draft.id for draft in plane.log.drafts] == ["e-1"]
+    answer = plane.post_json([cloud_event(id="e-2"), cloud_event(), cloud_event(id="e-3")], BATCH)
+    assert (answer.status, answer.json["duplicate"]) == (202, False)
+    assert [draft.id for draft in plane.log.drafts] == ["e-1", "e-2", "e-3"]
+
+
+def test_a_batch_with_a_thousand_conflicts_lists_a_hundred():
+    plane = Plane()
+    plane.post_json([cloud_event(id=f"e-{n}") for n in range(1000)], BATCH)
+    changed = {"account": "a-1", "amount": 6}
+    answer = plane.post_json([cloud_event(id=f"e-{n}", data=changed) for n in range(1000)], BATCH)
+    assert (answer.status, len(answer.json["errors"])) == (409, 100)
+    assert answer.json["detail"].startswith("1000 events")
 
 
 @pytest.mark.parametrize(

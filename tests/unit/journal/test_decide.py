@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from interlock.core.cursor import Counters, Cursor, CursorId, TypesFrom
-from interlock.core.event import Shard
+from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.limits import US_PER_DAY
 from interlock.journal import decide
 from interlock.journal.decide import Held, WorkerLease
-from interlock.journal.ports import Cell, CellConflict, CellWrite, LeaseLost, Settlement
+from interlock.journal.ports import Cell, CellConflict, CellWrite, IdentityConflict, LeaseLost, Settlement
 
 ID = CursorId("sub", Shard("s", 0))
 CURSOR = Cursor(ID, start=0, floor=5, above=0b100, epoch=3, number=7, types=(TypesFrom(1, frozenset({"t@1"})),))
@@ -111,3 +111,36 @@ def test_a_cell_write_is_compared_with_what_lives(write: CellWrite, found: Any, 
 def test_dedupe_knows_seven_whole_days() -> None:
     assert decide.first_known_day(10 * US_PER_DAY) == 3
     assert decide.first_known_day(11 * US_PER_DAY - 1) == 3
+
+
+def draft(id: str, data: bytes = b"1", **more: Any) -> Draft:
+    return Draft(**({"stream": "s", "type": "t@1", "source": "src", "id": id, "data": data} | more))
+
+
+KNOWN = Event(Shard("s", 0), 4, 70, draft("known"))
+SAME = Appended(Shard("s", 0), 4, 70, duplicate=True)
+OTHER = SAME._replace(conflict=True)
+
+
+def test_a_known_identity_is_a_duplicate_and_with_another_payload_a_conflict() -> None:
+    assert decide.known_as(KNOWN, draft("known", type="u@2", key="k")) == SAME
+    assert decide.known_as(KNOWN, draft("known", b"2")) == OTHER
+
+
+@pytest.mark.parametrize(
+    ("drafts", "known", "conflict"),
+    [
+        ([], [], None),
+        ([draft("1"), draft("2")], [None, None], None),
+        ([draft("known"), draft("1"), draft("1")], [KNOWN, None, None], None),
+        ([draft("1"), draft("known", b"2")], [None, KNOWN], {1: OTHER}),
+        ([draft("known", b"2"), draft("known"), draft("known", b"3")], [KNOWN] * 3, {0: OTHER, 2: OTHER}),
+        ([draft("1"), draft("1", b"2"), draft("1")], [None] * 3, {1: None}),
+        ([draft("1"), draft("1", b"2", stream="u"), draft("1", b"2", source="other")], [None] * 3, None),
+    ],
+)
+def test_a_whole_append_is_refused_for_every_identity_that_has_another_payload(
+    drafts: list[Draft], known: list[Event | None], conflict: dict[int, Appended | None] | None
+) -> None:
+    expected = None if conflict is None else IdentityConflict(conflict)
+    assert decide.identity_conflict(drafts, known) == expected

@@ -1,4 +1,4 @@
-"""SIGHUP: checked first, all or nothing, and said by name."""
+"""SIGHUP and `config reload`: checked first, all or nothing, and said by name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.unit.runtime.certificates import self_made
 
+from interlock.control.ports import Reloaded, ReloadRefused
 from interlock.journal.memory import Inline
 from interlock.runtime.listen import Tls
 from interlock.runtime.load import load
@@ -63,7 +64,7 @@ class Running:
         self.secrets = SourcedSecrets(loaded.settings, {})
         self.tls = Tls(folder / "cert.pem", folder / "key.pem")
         self.plan = loaded.plan
-        parts = Parts(self._rebind, self.secrets, [self.tls], self._emit)
+        parts = Parts(self._rebind, self.secrets, [self.tls], self._emit, Inline())
         self._reload = Reload(setup, loaded.settings, parts)
 
     def write(self, toml: str) -> None:
@@ -71,8 +72,12 @@ class Running:
 
     def hang_up(self) -> list[tuple[str, dict[str, Any]]]:
         self.records.clear()
-        asyncio.run(self._reload(Inline()))
+        asyncio.run(self._reload())
         return self.records
+
+    def asked(self, *, dry_run: bool = False) -> Reloaded | ReloadRefused:
+        self.records.clear()
+        return asyncio.run(self._reload(dry_run=dry_run))
 
     def _rebind(self, plan: Plan) -> list[str]:
         news = [name for name, binding in plan.bindings.items() if binding != self.plan.bindings[name]]
@@ -157,3 +162,29 @@ def test_a_certificate_that_cannot_be_served_keeps_the_secrets_as_they_were_too(
     assert record == "settings.refused"
     assert "key.pem" in fields["findings"][0]
     assert running.secrets.active("ledger.token") == (b"old",)
+
+
+def test_a_dry_run_tells_what_a_reload_then_tells_and_changes_nothing(running: Running) -> None:
+    (running.folder / "token").unlink()
+    running.write(TOML.replace("ledger.example", "books.example") + '[store]\nurl = "memory:"\n')
+    digest = running.plan.digest
+    told = running.asked(dry_run=True)
+    assert told == Reloaded(["shop.ledger"], 1, ["store"], ["ledger.token"])
+    assert (running.records, running.plan.digest, running.secrets.active("ledger.token")) == ([], digest, (b"old",))
+    assert running.asked() == told
+    assert [record for record, _ in running.records] == ["settings.reloaded", "secrets.empty"]
+    assert running.plan.digest != digest
+    assert running.asked(dry_run=True) == told._replace(systems=[])
+
+
+def test_a_dry_run_of_wrong_settings_says_what_is_wrong_to_who_asked_only(running: Running) -> None:
+    running.write(TOML + "[control]\nprot = 1\n")
+    refused = running.asked(dry_run=True)
+    assert isinstance(refused, ReloadRefused)
+    assert refused.findings[0].startswith("settings.unknown-key at ")
+    assert running.records == []
+    assert running.asked() == refused
+    assert running.records == [("settings.refused", {"findings": list(refused.findings)})]
+    (running.folder / "key.pem").write_text("no key")
+    running.write(TOML)
+    assert isinstance(running.asked(dry_run=True), ReloadRefused)

@@ -123,6 +123,9 @@ class SqliteTx:
         self._cells.write(written)
         return appended
 
+    def append_whole(self, drafts: Sequence[Draft]) -> Sequence[Appended]:
+        return self._log.append(drafts, intake=True, whole=True)
+
     def settle(self, settlement: Settlement) -> SettleResult:
         lost = self._ledger.refusal(settlement)
         if lost is not None:
@@ -169,6 +172,11 @@ class SqliteTx:
     def write(self) -> None:
         self._log.write()
         self._ledger.write()
+
+    def told(self, answers: Sequence[Any]) -> Sequence[Any]:
+        """The answers of the group: which whole appends are refused is decided when everything is written."""
+        refused = self._log.refused
+        return [refused.get(id(answer), answer) for answer in answers] if refused else answers
 
     def apply(self, news: Found) -> None:
         """The commit has returned."""
@@ -324,7 +332,7 @@ class SqliteBackend:
                 connection.execute("ROLLBACK")
             raise
         mine.apply(self._found)
-        return answers
+        return mine.told(answers)
 
     def _give_up(self) -> None:
         """Close everything: what the file holds is read again before anything else is written."""

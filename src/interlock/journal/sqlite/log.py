@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.ids import identity_hash, shard_of
 from interlock.core.limits import DEDUPE_WINDOW_EVENTS, SEGMENT_EVENTS
-from interlock.journal.decide import first_known_day, has_reserve, same_identity
-from interlock.journal.ports import StreamInfo
+from interlock.journal.decide import first_known_day, has_reserve, identity_conflict, known_as, same_identity
+from interlock.journal.ports import IdentityConflict, StreamInfo
 from interlock.journal.segments import Segment, segment_for
 from interlock.journal.sqlite.connection import Connection
 from interlock.journal.sqlite.statements import write_rows
@@ -29,9 +29,13 @@ from interlock.journal.sqlite.stream import (
     event_row,
 )
 from interlock.journal.store import store_full, stream_full, stream_unknown
+from interlock.journal.views import Seen
 
 WINDOW_SLICES: Final = 12
 """A twelfth of the window leaves it at once, sorted: neighbours share pages of the table that they go to."""
+SEEN_MORE: Final = """
+    ON CONFLICT (stream, shard, offset) DO UPDATE SET again = again + excluded.again,
+    conflicts = conflicts + excluded.conflicts, last_at = max(last_at, excluded.last_at)"""
 POSITION_BITS: Final = 48
 POSITION_MASK: Final = (1 << POSITION_BITS) - 1
 
@@ -169,22 +173,28 @@ class StreamTx:
 
 
 class LogTx:
-    """The appends of one commit. They are noted first and written together, so that look-ups are shared as well."""
+    """The appends of one commit. They are noted first and written together, so that look-ups are shared as well.
+
+    Attributes:
+        refused: what whole appends are answered, by the `id` of the list that `append` gave for them.
+    """
 
     def __init__(self, log: Log, connection: Connection, now: int) -> None:
         self._log = log
         self._connection = connection
         self._now = now
-        self._noted: list[tuple[Sequence[Draft], list[Appended]]] = []
+        self._noted: list[tuple[Sequence[Draft], list[Appended], bool]] = []
+        self.refused: dict[int, IdentityConflict] = {}
         self._streams: dict[str, StreamTx] = {}
         self._new: dict[int, int] = {}
         self._evicted: list[tuple[int, int]] = []
+        self._seen: dict[tuple[int, int, int], Seen] = {}
 
-    def append(self, drafts: Sequence[Draft], *, intake: bool) -> list[Appended]:
-        """Note drafts; the answers stand in the list when `write` has returned."""
+    def append(self, drafts: Sequence[Draft], *, intake: bool, whole: bool = False) -> list[Appended]:
+        """Note drafts; when `write` has returned, the answers stand in the list, or in `refused`."""
         self.check(drafts, intake=intake)
         answers: list[Appended] = []
-        self._noted.append((drafts, answers))
+        self._noted.append((drafts, answers, whole))
         return answers
 
     def check(self, drafts: Sequence[Draft], *, intake: bool) -> None:
@@ -204,27 +214,43 @@ class LogTx:
         hashes = self._hashes()
         older = self._look_up(hashes)
         at_hash = 0
-        for drafts, answers in self._noted:
+        for drafts, answers, whole in self._noted:
+            if whole and self._refuses(drafts, answers, hashes[at_hash : at_hash + len(drafts)], older):
+                at_hash += len(drafts)
+                continue
             for draft in drafts:
                 key = hashes[at_hash]
                 at_hash += 1
                 packed = self._new.get(key) or self._log.window.get(key)
                 known = None
-                if packed is not None:
-                    known = self._verified(draft, packed & POSITION_MASK)
-                if known is None and key in older:
-                    known = next(filter(None, (self._verified(draft, n) for n in older[key])), None)
-                answers.append(self._place(draft, key) if known is None else _duplicate(known, draft))
+                if packed is not None or key in older:
+                    known = self._known(draft, packed, older.get(key, ()))
+                answers.append(self._place(draft, key) if known is None else self._again(known, draft))
         self._noted = []
         self._evict()
         for staged in self._streams.values():
             self._write_stream(staged)
+        self._write_seen()
+
+    def _refuses(
+        self, drafts: Sequence[Draft], answers: list[Appended], keys: Sequence[int], older: Mapping[int, Sequence[int]]
+    ) -> bool:
+        """Whether a whole append is refused; decided before any of its drafts gets a place."""
+        new, window = self._new, self._log.window
+        known = [
+            self._known(draft, new.get(key) or window.get(key), older.get(key, ()))
+            for draft, key in zip(drafts, keys, strict=True)
+        ]
+        conflict = identity_conflict(drafts, known)
+        if conflict is not None:
+            self.refused[id(answers)] = conflict
+        return conflict is not None
 
     def _hashes(self) -> list[int]:
         streams = self._log.streams
         return [
             identity_hash(draft.source, draft.id) ^ streams[draft.stream].salt
-            for drafts, _ in self._noted
+            for drafts, _, _ in self._noted
             for draft in drafts
         ]
 
@@ -232,7 +258,7 @@ class LogTx:
         """Positions that the tables of ids know for these keys: one statement for each stream that has such tables."""
         found: dict[int, list[int]] = {}
         first_day = first_known_day(self._now)
-        for name in {draft.stream for drafts, _ in self._noted for draft in drafts}:
+        for name in {draft.stream for drafts, _, _ in self._noted for draft in drafts}:
             stream = self._log.streams[name]
             tables = [stream.ids_table(day) for day in stream.id_days if day >= first_day]
             if not tables:
@@ -243,6 +269,11 @@ class LogTx:
             for hashed, n in self._connection.execute(query, (wanted,)):
                 found.setdefault(hashed ^ stream.salt, []).append(n)
         return found
+
+    def _known(self, draft: Draft, packed: int | None, older: Sequence[int]) -> Event | None:
+        """The event that has a draft's identity, of those that may: one of this commit or the window, or older ones."""
+        event = None if packed is None else self._verified(draft, packed & POSITION_MASK)
+        return event or next(filter(None, (self._verified(draft, n) for n in older)), None)
 
     def _verified(self, draft: Draft, n: int) -> Event | None:
         """The event at a position if it is this fact and dedupe still knows its day."""
@@ -280,6 +311,18 @@ class LogTx:
         staged.values[-1] += event_row(n, shard << OFFSET_BITS | offset, at, draft)
         self._new[key] = stream.number << POSITION_BITS | n
         return Appended(name, offset, at)
+
+    def _again(self, known: Event, draft: Draft) -> Appended:
+        """The answer for a draft that is in the log; that it came again is noted."""
+        answer = known_as(known, draft)
+        place = (self._log.streams[draft.stream].number, answer.shard.number, answer.offset)
+        self._seen[place] = self._seen.get(place, Seen()).once_more(self._now, conflict=answer.conflict)
+        return answer
+
+    def _write_seen(self) -> None:
+        if self._seen:
+            values = [value for place, seen in self._seen.items() for value in (*place, *seen)]
+            write_rows(self._connection, "INSERT INTO seen", 6, values, SEEN_MORE)
 
     def _write_stream(self, staged: StreamTx) -> None:
         stream = staged.stream
@@ -335,8 +378,3 @@ class LogTx:
                 for event in run.events:
                     appended.setdefault(event.shard, []).append(event)
         return appended
-
-
-def _duplicate(known: Event, draft: Draft) -> Appended:
-    conflict = known.draft.data != draft.data
-    return Appended(known.shard, known.offset, known.accepted_at, duplicate=True, conflict=conflict)

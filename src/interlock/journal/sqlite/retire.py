@@ -95,7 +95,7 @@ def _retire_segment(connection: Connection, stream: StreamState) -> None:
 
 def _forget_places(connection: Connection, stream: StreamState, segment: Segment) -> None:
     for shard, last in segment.last.items():
-        for table in ("places", "tallies"):
+        for table in ("places", "tallies", "seen"):
             query = f"DELETE FROM {table} WHERE stream = ? AND shard = ? AND offset <= ?"
             connection.execute(query, (stream.number, shard, last))
 

@@ -37,6 +37,7 @@ from interlock.journal.views import (
     Passage,
     RowLine,
     RowsQuery,
+    Seen,
     StreamLine,
     conserved,
     lag_of,
@@ -74,6 +75,9 @@ class SqliteViews:
 
     async def timeline(self, event: Event) -> Sequence[Passage]:
         return await self._ask(partial(_timeline, event))
+
+    async def seen(self, event: Event) -> Seen:
+        return await self._ask(partial(_seen, event))
 
     async def rows(self, query: RowsQuery) -> Sequence[RowLine]:
         return await self._ask(partial(_rows, query))
@@ -226,6 +230,12 @@ def _timeline(event: Event, snapshot: Snapshot) -> Sequence[Passage]:
         state = passage_state(held.cursor, event, row, marks.get(event.draft.key or ""))
         passages.append(Passage(held.cursor.id, state, row, attempts, sorted(successes)))
     return passages
+
+
+def _seen(event: Event, snapshot: Snapshot) -> Seen:
+    query = "SELECT again, conflicts, last_at FROM seen WHERE stream = ? AND shard = ? AND offset = ?"
+    place = (snapshot.log.shard(event.shard).number, event.shard.number, event.offset)
+    return next((Seen(*row) for row in snapshot.connection.execute(query, place)), Seen())
 
 
 def _rows(query: RowsQuery, snapshot: Snapshot) -> Sequence[RowLine]:
