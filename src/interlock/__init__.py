@@ -9,7 +9,15 @@ from interlock.spec.function import Client, Context, Event, Hook, HttpSystem
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import OnDead, Page, RetryPolicy
 from interlock.spec.retry import INTERACTIVE, PATIENT, WEBHOOK, block_then_skip
-from interlock.spec.signatures import github, no_verification, standard_webhooks
+from interlock.spec.signatures import (
+    github,
+    hmac_signature,
+    no_verification,
+    shopify,
+    slack,
+    standard_webhooks,
+    stripe,
+)
 
 __all__ = [
     "INTERACTIVE",
@@ -41,6 +49,10 @@ __all__ = [
     "Unknown",
     "block_then_skip",
     "github",
+    "hmac_signature",
     "no_verification",
+    "shopify",
+    "slack",
     "standard_webhooks",
+    "stripe",
 ]

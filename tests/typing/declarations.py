@@ -23,7 +23,12 @@ from interlock import (
     Page,
     block_then_skip,
     github,
+    hmac_signature,
+    no_verification,
+    shopify,
+    slack,
     standard_webhooks,
+    stripe,
 )
 
 
@@ -70,6 +75,39 @@ def accept(hook: Hook) -> Iterable[Draft]:
 
 @payments.webhook("POST /hooks/github", verify=github(secret="github.webhook"))  # type: ignore[arg-type]
 def accept_nothing(hook: Hook) -> None: ...
+
+
+@payments.webhook("POST /hooks/stripe", verify=stripe(secret="stripe.webhook", tolerance=timedelta(minutes=1)))
+@payments.webhook("POST /hooks/slack", verify=slack(secret="slack.signing"))
+@payments.webhook("POST /hooks/shopify", verify=shopify(secret="shopify.client"))
+@payments.webhook(
+    "POST /hooks/acme",
+    verify=hmac_signature(
+        secret="acme.webhook",
+        header="X-Acme-Signature",
+        algorithm="sha512",
+        encoding="base64",
+        prefix="v1=",
+        content="{timestamp}.{body}",
+        timestamp_header="X-Acme-Timestamp",
+        tolerance=timedelta(minutes=1),
+        id_header="X-Acme-Delivery",
+    ),
+)
+@payments.webhook(
+    "POST /hooks/form", verify=no_verification(reason="a form"), dedupe="none", dedupe_reason="each is another"
+)
+def accept_all(hook: Hook) -> Iterable[Draft]:
+    assert_type(hook.id, str | None)
+    return []
+
+
+hmac_signature(secret="a")  # type: ignore[call-arg]  # no header
+hmac_signature(secret="a", header="b", algorithm="md5")  # type: ignore[arg-type]  # no such algorithm
+hmac_signature(secret="a", header="b", encoding="base32")  # type: ignore[arg-type]  # no such encoding
+hmac_signature(secret="a", header="b", template="{body}")  # type: ignore[call-arg]  # no such option
+shopify(secret="a", tolerance=timedelta(1))  # type: ignore[call-arg]  # it signs no time
+slack("a secret")  # type: ignore[call-arg]  # a name, by its name
 
 
 @payments.subscribe(

@@ -18,16 +18,15 @@ from interlock.core.ports import Emit, NotVerified, Verified, Verify
 from interlock.edge.admission import Admission
 from interlock.edge.drafts import checked_drafts
 from interlock.edge.fields import kept_fields, traceparent_of
+from interlock.edge.handshake import handshake
 from interlock.edge.problem import Refused, problem, refuse
 from interlock.edge.receipt import JSON, acknowledge
 from interlock.edge.usercode import Raised, called
 from interlock.spec.function import Headers, Hook
 from interlock.spec.hook import inbox_draft
 from interlock.spec.plan import EventTypeSpec, SubscriptionSpec, WebhookSpec
-from interlock.spec.signatures import GitHub
 from interlock.wire.exchange import Exchange, Head
 
-PONG: Final = b'{"ok":true}'
 _NO_SECRET_RETRY_SECONDS: Final = 60
 
 
@@ -61,8 +60,7 @@ class WebhookEndpoint:
         self._admission = admission
         self._emit = emit
         self._kept = kept_fields(webhook)
-        self._dedupe = webhook.dedupe.lower() if webhook.dedupe else None
-        self._has_pings = isinstance(webhook.verify, GitHub)
+        self._handshake = handshake(webhook.verify)
 
     def __call__(self, exchange: Exchange, params: Mapping[str, str]) -> None:
         """Take a request whose head is complete."""
@@ -76,8 +74,9 @@ class WebhookEndpoint:
         if isinstance(verified, NotVerified):
             self._refuse(exchange, verified)
             return
-        if self._has_pings and head.only("x-github-event") == "ping":
-            exchange.respond(200, JSON, PONG)
+        reply = self._handshake(head, body)
+        if reply is not None:
+            exchange.respond(200, JSON, reply)
             return
         kept = tuple([field for field in headers if field[0] in self._kept])
         id = verified.id or self._declared_id(head)
@@ -94,7 +93,7 @@ class WebhookEndpoint:
             self._recorded(exchange, verified, ())
 
     def _declared_id(self, head: Head) -> str | None:
-        id = head.only(self._dedupe) if self._dedupe else None
+        id = head.only(self._spec.id_header) if self._spec.id_header else None
         return id if id and len(id) <= limits.ID_CHARS_MAX else None
 
     def _drafts(self, hook: Hook) -> list[Draft]:

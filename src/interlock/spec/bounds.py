@@ -9,7 +9,7 @@ from typing import NamedTuple
 from interlock.core import limits
 from interlock.spec.findings import Finding, Material
 from interlock.spec.plan import HttpBinding, RetryPolicy, Where
-from interlock.spec.signatures import StandardWebhooks
+from interlock.spec.signatures import Timed
 from interlock.spec.span import write_span
 
 
@@ -42,7 +42,7 @@ def bounds(material: Material) -> Iterator[Finding]:
     for webhook in material.webhooks:
         bound = Range(1, limits.BODY_BYTES_CEILING)
         yield from within("spec.bound", webhook.name, webhook.where, "body_bytes_max", webhook.body_bytes_max, bound)
-        if isinstance(webhook.verify, StandardWebhooks):
+        if isinstance(webhook.verify, Timed):
             bound = Range(limits.US_PER_SECOND, limits.US_PER_HOUR, write_span)
             tolerance = webhook.verify.tolerance_us
             yield from within("spec.bound", webhook.name, webhook.where, "tolerance", tolerance, bound)

@@ -60,11 +60,13 @@ class DraftOptions(TypedDict, total=False):
 class WebhookOptions(TypedDict, total=False):
     """What a webhook may state.
 
-    `dedupe`: the header that has the provider's id of a delivery, where the scheme does not know it. `body_bytes_max`:
-    larger requests are answered 413. `keep_headers`: further fields for the function and the log; never credentials.
+    `dedupe`: the header that has the provider's id of a delivery, where the scheme does not know it; `none` with a
+    `dedupe_reason` where there is no such id. `body_bytes_max`: larger requests are answered 413. `keep_headers`:
+    further fields for the function and the log; never credentials.
     """
 
     dedupe: str
+    dedupe_reason: str
     body_bytes_max: int
     keep_headers: tuple[str, ...]
 

@@ -204,7 +204,7 @@ class Hook(msgspec.Struct, frozen=True):
     Attributes:
         body: the raw bytes that the signature was over.
         headers: the media type, the provider's own fields and `keep_headers`: the same when a dead letter is retried.
-        id: the provider's id of this delivery, from the header that the scheme or `dedupe=` names.
+        id: the provider's id of this delivery or fact, from where the scheme has it or the field that `dedupe=` names.
         matched_secret: which of the active secrets the signature fitted; 0 is the current one.
     """
 

@@ -90,6 +90,7 @@ class WebhookSpec(msgspec.Struct, frozen=True):
     """A webhook. `verify` is a `Verifier` (spec.signatures); `function(hook)` gives drafts.
 
     `inbox` names the stream that a verified but undecodable request goes to, and the subscription that retries it.
+    `dedupe` is the field with the id of a delivery, or `none` for the reason that `dedupe_reason` says.
     """
 
     name: str
@@ -102,8 +103,14 @@ class WebhookSpec(msgspec.Struct, frozen=True):
     inbox: str
     where: Where
     dedupe: str | None = None
+    dedupe_reason: str = ""
     body_bytes_max: int = limits.BODY_BYTES_MAX
     keep_headers: tuple[str, ...] = ()
+
+    @property
+    def id_header(self) -> str | None:
+        """The declared field with the id of a delivery, in lower case."""
+        return self.dedupe.lower() if self.dedupe and self.dedupe != "none" else None
 
 
 class SubscriptionSpec(msgspec.Struct, frozen=True):

@@ -19,7 +19,8 @@ from interlock.spec.bounds import Range, bounds, deadline, within
 from interlock.spec.findings import Finding, Material
 from interlock.spec.literal import secret_in, secrets_in_text
 from interlock.spec.plan import SubscriptionSpec, Where
-from interlock.spec.signatures import GitHub, StandardWebhooks, Unverified
+from interlock.spec.senders import senders
+from interlock.spec.signatures import Signed
 from interlock.spec.span import write_span
 
 Rule = Callable[[Material], Iterator[Finding]]
@@ -146,7 +147,7 @@ def durable_names(material: Material) -> Iterator[Finding]:
 
 
 def webhooks(material: Material) -> Iterator[Finding]:
-    """A webhook has an address of its own and a way to know its sender."""
+    """A webhook has an address of its own."""
     taken: dict[tuple[str, str], str] = {}
     for spec in material.webhooks:
         if spec.method != "POST" or not _PATH.fullmatch(spec.path):
@@ -156,9 +157,6 @@ def webhooks(material: Material) -> Iterator[Finding]:
         if other != spec.name:
             why, fix = f"{spec.method} {spec.path} is {other}'s address already", "Give one of them another path."
             yield Finding("spec.route-twice", "error", spec.name, spec.where, why, fix)
-        if isinstance(spec.verify, Unverified) and not spec.verify.reason.strip():
-            why, fix = "it accepts from anyone and does not say why", "Say reason= in no_verification."
-            yield Finding("spec.verification-unsaid", "error", spec.name, spec.where, why, fix)
 
 
 def references(material: Material) -> Iterator[Finding]:
@@ -246,6 +244,7 @@ RULES: Sequence[Rule] = (
     durable_names,
     bounds,
     webhooks,
+    senders,
     references,
     keyed_effects,
     shapes,
@@ -291,7 +290,7 @@ def _is_address(url: str) -> bool:
 
 def _secret_references(material: Material) -> Iterator[tuple[str, str, Where]]:
     for webhook in material.webhooks:
-        if isinstance(webhook.verify, StandardWebhooks | GitHub):
+        if isinstance(webhook.verify, Signed):
             yield webhook.verify.secret, webhook.name, webhook.where
     for name, binding in material.bindings.systems.items():
         for value in binding.headers.values():

@@ -70,6 +70,12 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("events.accepted", "interlock_events_duplicate", "Events of those that were known.", {}, "duplicates"),
     Rule("events.refused", "interlock_events_refused", "Refusals of POST /events.", {"code": "code"}),
     Rule("events.id-conflict", "interlock_events_id_conflict", "Known ids with another payload.", {}, "events"),
+    Rule(
+        "webhook.accepted",
+        "interlock_webhook_accepted",
+        "Webhooks that were made durable, by which of the active secrets matched: 0 is the current one.",
+        {**_WEBHOOK, "secret": "secret"},
+    ),
     Rule("webhook.accepted", "interlock_webhook_events_accepted", "Events that webhooks made.", _WEBHOOK, "events"),
     Rule("webhook.accepted", "interlock_webhook_events_duplicate", "Those that were known.", _WEBHOOK, "duplicates"),
     Rule(

@@ -1,4 +1,4 @@
-"""Stand-ins for what is outside: Systems that answer as they are told, senders of webhooks, secrets by name.
+"""Stand-ins for what is outside: Systems that answer as they are told, exchanges, secrets by name.
 
 A fake System stands where the transport would: the layers above it (breaker, limiter, keys) are the real ones.
 """
@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import ssl
 from asyncio import BaseProtocol, Transport
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from hmac import digest as hmac_digest
 from typing import Any, NamedTuple
 
 import msgspec
 
 from interlock.call.classify import Failure, answered, failed
 from interlock.core.handler import SAFE_METHODS, Call
-from interlock.core.limits import US_PER_SECOND
 from interlock.core.outcome import Answer, Outcome
 from interlock.core.ports import Clock, Listening
-from interlock.spec.signatures import GitHub, StandardWebhooks, Verifier
 from interlock.wire.exchange import Fields, Head, Sink, Writer
 
 Reply = int | Answer | Failure
@@ -114,35 +111,6 @@ class NoNet:
 def anyone(_: Sequence[str], /) -> str:
     """The Access port of a test: every caller may."""
     return "test"
-
-
-class Delivery(NamedTuple):
-    """What a provider sends with a webhook."""
-
-    id: str
-    body: bytes
-    sent_at: int
-
-
-def signed(scheme: Verifier, secret: bytes, delivery: Delivery) -> list[tuple[str, str]]:
-    """The header fields that a provider of this scheme would send."""
-    match scheme:
-        case StandardWebhooks():
-            sent_at = str(delivery.sent_at // US_PER_SECOND)
-            key = b64decode(secret.removeprefix(b"whsec_"))
-            signature = hmac_digest(key, f"{delivery.id}.{sent_at}.".encode() + delivery.body, "sha256")
-            return [
-                ("webhook-id", delivery.id),
-                ("webhook-timestamp", sent_at),
-                ("webhook-signature", "v1," + b64encode(signature).decode()),
-            ]
-        case GitHub():
-            return [
-                ("x-github-delivery", delivery.id),
-                ("x-hub-signature-256", "sha256=" + hmac_digest(secret, delivery.body, "sha256").hex()),
-            ]
-        case _:
-            return []
 
 
 class FakeExchange:

@@ -29,7 +29,8 @@ from interlock.spec.function import HttpSystem
 from interlock.spec.plan import WebhookSpec
 from interlock.spec.span import moment
 from interlock.testing.clock import FakeClock
-from interlock.testing.fakes import Delivery, FakeExchange, FakeSecrets, FakeSystem, NoNet, anyone, signed
+from interlock.testing.fakes import FakeExchange, FakeSecrets, FakeSystem, NoNet, anyone
+from interlock.testing.providers import Delivery, signed
 from interlock.testing.sim.ports import SimRandom
 from interlock.testing.standing import live, owed
 from interlock.wire.exchange import Head
@@ -155,7 +156,7 @@ class Lab:
             route: as declared, `POST /hooks/psp`.
             payload: JSON, or bytes to be sent as they are.
             signed_with: the name of the secret that the sender signs with.
-            id: the provider's delivery id; a new one unless given.
+            id: the provider's delivery id, where a field has it; a new one unless given.
             headers: further header fields.
 
         Raises:
@@ -167,6 +168,8 @@ class Lab:
         self._sent += 1
         delivery = Delivery(id or f"delivery-{self._sent}", body, self.clock.now())
         fields = {"content-type": "application/json"} | {name.lower(): text for name, text in (headers or {}).items()}
+        if webhook.id_header:
+            fields.setdefault(webhook.id_header, delivery.id)
         fields |= dict(signed(webhook.verify, self._secrets.active(signed_with)[0], delivery))
         answer = await self._exchange(webhook, body, list(fields.items()))
         if not 200 <= answer.status < 300:

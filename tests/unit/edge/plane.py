@@ -20,14 +20,27 @@ from interlock.spec.check import build_plan
 from interlock.spec.declare import Integration
 from interlock.spec.function import Hook
 from interlock.spec.plan import Plan
-from interlock.spec.signatures import github, no_verification, standard_webhooks
+from interlock.spec.signatures import (
+    github,
+    hmac_signature,
+    no_verification,
+    shopify,
+    slack,
+    standard_webhooks,
+    stripe,
+)
 from interlock.testing import fakes
 from interlock.testing.clock import FIRST_NOW, FakeClock
+from interlock.testing.providers import Delivery, signed
 from interlock.wire.exchange import Head
 
 TOKEN = "ilt_a-token-that-is-long-enough"
 GITHUB_SECRET = b"It's a Secret to Everybody"
 PSP_SECRET = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+STRIPE_SECRET = b"whsec_of_one_endpoint"
+SLACK_SECRET = b"8f742231b10e8888abcd99yyyzzz85a5"
+SHOPIFY_SECRET = b"hush"
+ACME_SECRET = b"Jefe"
 NOW_SECONDS = FIRST_NOW // 1_000_000
 
 
@@ -103,7 +116,14 @@ class Bound:
     """Secrets by name."""
 
     def __init__(self) -> None:
-        self.values: dict[str, Sequence[bytes]] = {"github.webhook": [GITHUB_SECRET], "psp.webhook": [PSP_SECRET]}
+        self.values: dict[str, Sequence[bytes]] = {
+            "github.webhook": [GITHUB_SECRET],
+            "psp.webhook": [PSP_SECRET],
+            "stripe.webhook": [STRIPE_SECRET],
+            "slack.signing": [SLACK_SECRET],
+            "shopify.client": [SHOPIFY_SECRET],
+            "acme.webhook": [ACME_SECRET],
+        }
 
     def active(self, name: str) -> Sequence[bytes]:
         return self.values.get(name, ())
@@ -121,8 +141,19 @@ class Pushed:
     ref: str
 
 
+ACME = hmac_signature(
+    secret="acme.webhook",
+    header="X-Acme-Mac",
+    algorithm="sha512",
+    prefix="v1=",
+    content="{timestamp}.{body}",
+    timestamp_header="X-Acme-Time",
+    id_header="X-Acme-Delivery",
+)
+
+
 def shop() -> Plan:
-    """Two webhooks that are signed, one that is not, and event types with one and with two versions."""
+    """Webhooks of every scheme, one that is not signed, and event types with one and with two versions."""
     shop = Integration("shop", owner="shop-team", purpose="Pushes and settlements reach whoever waits for them")
     settled = shop.event("payment.settled", Settled, key=lambda payment: payment.account)
     settled_2 = shop.event("payment.settled", Settled, version=2, key=lambda payment: payment.account)
@@ -155,6 +186,22 @@ def shop() -> Plan:
         if kind == "none":
             return None
         return [settled_2.draft(Settled("a", 1), id=hook.id)]
+
+    def known_by_its_id(name: str):
+        def accept(hook: Hook):
+            hook.json()
+            return [pushed.draft(Pushed("octo/hello", "main"), id=hook.id)]
+
+        accept.__name__ = name
+        return accept
+
+    for name, scheme in (
+        ("stripe", stripe(secret="stripe.webhook")),
+        ("slack", slack(secret="slack.signing")),
+        ("shopify", shopify(secret="shopify.client")),
+        ("acme", ACME),
+    ):
+        shop.webhook(f"POST /hooks/{name}", verify=scheme)(known_by_its_id(f"from_{name}"))
 
     return build_plan([shop], Bindings())
 
@@ -200,6 +247,13 @@ class Plane:
         signature = "sha256=" + hmac.new(GITHUB_SECRET, body, hashlib.sha256).hexdigest()
         own = [("x-github-event", event), ("x-github-delivery", delivery), ("x-hub-signature-256", signature)]
         return self.send("POST", "/hooks/github", [("content-type", "application/json"), *own, *more], body)
+
+    def from_provider(self, name: str, body: bytes, *more: tuple[str, str], id: str = "d-1") -> FakeExchange:
+        """A delivery of `stripe`, `slack`, `shopify` or `acme`, rightly signed."""
+        [webhook] = [webhook for webhook in _SHOP.webhooks if webhook.path == f"/hooks/{name}"]
+        secret = self.secrets.active(webhook.verify.secret)[0]
+        headers = signed(webhook.verify, secret, Delivery(id, body, self.clock.now()))
+        return self.send("POST", webhook.path, [("content-type", "application/json"), *headers, *more], body)
 
     def from_sensor(self, body: bytes, *more: tuple[str, str]) -> FakeExchange:
         return self.send("POST", "/hooks/sensor", more, body)

@@ -16,7 +16,16 @@ from interlock.spec.declare import Integration
 from interlock.spec.findings import Known
 from interlock.spec.plan import HttpBinding, RetryPolicy, Where
 from interlock.spec.retry import INTERACTIVE, WEBHOOK, block_then_skip
-from interlock.spec.signatures import StandardWebhooks, github, no_verification, standard_webhooks
+from interlock.spec.signatures import (
+    StandardWebhooks,
+    github,
+    hmac_signature,
+    no_verification,
+    shopify,
+    slack,
+    standard_webhooks,
+    stripe,
+)
 
 MINUTE = timedelta(minutes=1)
 HOUR_US = 3_600_000_000
@@ -156,8 +165,36 @@ WRONG: dict[str, tuple[str, Wrong]] = {
     "a webhook with a pattern": ("spec.route-malformed", lambda: Project().accept("POST /hooks/{id}").rules()),
     "anyone may send, for no reason": (
         "spec.verification-unsaid",
-        lambda: Project().accept(verify=no_verification(reason="")).rules(),
+        lambda: Project().accept(verify=no_verification(reason=""), dedupe="X-Reading").rules(),
     ),
+    "anyone may send, and nothing has an id": (
+        "spec.dedupe-unsaid",
+        lambda: Project().accept(verify=no_verification(reason="a public form")).rules(),
+    ),
+    "an HMAC without an id": ("spec.dedupe-unsaid", lambda: acme(id_header=None).rules()),
+    "no dedupe for no reason": ("spec.dedupe-unsaid", lambda: acme({"dedupe": "none"}).rules()),
+    "SHA-1 for no reason": ("spec.signature-weak", lambda: acme(algorithm="sha1").rules()),
+    "an algorithm that is none": ("spec.signature-malformed", lambda: acme(algorithm="md5").rules()),
+    "an encoding that is none": ("spec.signature-malformed", lambda: acme(encoding="base32").rules()),
+    "a header with a space": ("spec.signature-malformed", lambda: acme(header="X Signature").rules()),
+    "no header": ("spec.signature-malformed", lambda: acme(header="").rules()),
+    "an id where the signature is": ("spec.signature-malformed", lambda: acme(id_header="x-signature").rules()),
+    "a prefix with a line end": ("spec.signature-malformed", lambda: acme(prefix="v1=\n").rules()),
+    "a member without a name": ("spec.signature-malformed", lambda: acme(id_member="").rules()),
+    "a signature over nothing": ("spec.signature-malformed", lambda: acme(content="").rules()),
+    "a signature over two bodies": ("spec.signature-malformed", lambda: acme(content="{body}{body}").rules()),
+    "a signature over what nobody knows": ("spec.signature-malformed", lambda: acme(content="{id}.{body}").rules()),
+    "a timestamp from nowhere": ("spec.signature-malformed", lambda: acme(content="{timestamp}.{body}").rules()),
+    "a timestamp that anyone can write": ("spec.signature-malformed", lambda: acme(timestamp_header="X-Time").rules()),
+    "an HMAC's tolerance of a day": (
+        "spec.bound",
+        lambda: acme(content="{timestamp}.{body}", timestamp_header="X-Time", tolerance=timedelta(days=1)).rules(),
+    ),
+    "Stripe's tolerance of nothing": (
+        "spec.bound",
+        lambda: Project().accept(verify=stripe(secret="a", tolerance=timedelta(0))).rules(),
+    ),
+    "an HMAC's secret that nobody set": ("spec.secret-unknown", lambda: acme().rules(secrets("acme.webhok"))),
     "a System without an address": ("spec.system-unbound", lambda: Project().rules(Bindings())),
     "an address of files": ("spec.address-malformed", lambda: (p := Project()).rules(p.bound(url="file:///etc"))),
     "an address with a password": (
@@ -214,7 +251,18 @@ SILENT: dict[str, Wrong] = {
     "on_dead unsaid where nothing is changed": lambda: watching().rules(),
     "an impatient retry under the default on_dead": lambda: watching(retry=INTERACTIVE).rules(),
     "the list of Standard Webhooks": lambda: Project().book(retry=WEBHOOK).rules(),
-    "anyone may send, for a reason": lambda: Project().accept(verify=no_verification(reason="a public form")).rules(),
+    "anyone may send, for a reason": lambda: (
+        Project().accept(verify=no_verification(reason="a public form"), dedupe="X-Form-Id").rules()
+    ),
+    "no dedupe for a reason": lambda: acme({"dedupe": "none", "dedupe_reason": "readings"}, id_header=None).rules(),
+    "an HMAC with its id in a field": lambda: acme().rules(),
+    "an HMAC with its id in the body": lambda: acme(id_header=None, id_member="id").rules(),
+    "an HMAC with the id that the webhook names": lambda: acme({"dedupe": "X-Delivery"}, id_header=None).rules(),
+    "an HMAC over a timestamp": lambda: acme(content="v0:{timestamp}:{body}", timestamp_header="X-Time").rules(),
+    "SHA-1 for a reason": lambda: acme(algorithm="sha1", sha1_reason="an old till").rules(),
+    "Stripe": lambda: Project().accept(verify=stripe(secret="psp.webhook")).rules(),
+    "Slack": lambda: Project().accept(verify=slack(secret="psp.webhook")).rules(),
+    "Shopify": lambda: Project().accept(verify=shopify(secret="psp.webhook")).rules(),
     "the same name in two versions": lambda: versioned(2).rules(),
     "a secret by its name": lambda: (p := Project().accept(verify=github(secret="psp.webhook"))).rules(
         msgspec.structs.replace(
@@ -321,6 +369,13 @@ def sharded(shards: int) -> list[str]:
     project = Project()
     bindings = nowhere([project.integration])
     return project.rules(msgspec.structs.replace(bindings, streams={"payments": StreamBinding(shards=shards)}))
+
+
+def acme(said: dict[str, str] | None = None, **options: object) -> Project:
+    """A webhook that is signed with an HMAC, of which a test makes one thing wrong; None leaves an option out."""
+    stated = {"header": "X-Signature", "id_header": "X-Delivery"} | options
+    given = {name: value for name, value in stated.items() if value is not None}
+    return Project().accept(verify=hmac_signature(secret="acme.webhook", **given), **(said or {}))
 
 
 def beside() -> Project:

@@ -18,7 +18,7 @@ from interlock.spec.function import Event, Headers, Hook
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import OnDead
 from interlock.spec.retry import INTERACTIVE, PATIENT, WEBHOOK, block_then_skip
-from interlock.spec.signatures import github, no_verification, standard_webhooks
+from interlock.spec.signatures import github, hmac_signature, no_verification, slack, standard_webhooks, stripe
 
 LOCAL = datetime(2026, 1, 1)  # noqa: DTZ001  # a time that does not say its zone
 
@@ -229,4 +229,8 @@ def test_the_presets_are_what_they_say():
     assert sum(WEBHOOK.schedule) < WEBHOOK.age_max_us
     assert len(WEBHOOK.schedule) + 1 == WEBHOOK.attempts_max
     assert INTERACTIVE.attempts_max == 3
-    assert standard_webhooks(secret="a").tolerance_us == 300_000_000
+    for scheme in (standard_webhooks(secret="a"), stripe(secret="a"), slack(secret="a")):
+        assert scheme.tolerance_us == 300_000_000
+    generic = hmac_signature(secret="a", header="X-Signature")
+    assert (generic.algorithm, generic.encoding, generic.content) == ("sha256", "hex", "{body}")
+    assert generic.tolerance_us == 300_000_000

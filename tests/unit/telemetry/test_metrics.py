@@ -40,6 +40,15 @@ def test_a_record_adds_its_amount_under_its_labels() -> None:
     assert 'interlock_sold_total{stream="payments"} 7.0' in page(metrics)
 
 
+def test_webhooks_are_counted_by_the_secret_that_matched_so_that_the_old_one_can_go() -> None:
+    metrics = fresh(*RULES)
+    for secret in (0, 1, 1, None):
+        metrics("webhook.accepted", webhook="shop.from_github", events=1, duplicates=0, secret=secret)
+    text = page(metrics)
+    assert 'interlock_webhook_accepted_total{secret="1",webhook="shop.from_github"} 2.0' in text
+    assert 'interlock_webhook_accepted_total{secret="",webhook="shop.from_github"} 1.0' in text
+
+
 def test_durations_come_in_microseconds_and_are_shown_in_seconds() -> None:
     metrics = fresh(TIMED)
     metrics("http.done", method="GET", duration_us=250_000)

@@ -16,7 +16,16 @@ from interlock.core.outcome import Answer
 from interlock.spec.declare import Integration
 from interlock.spec.function import Context, Event, Hook
 from interlock.spec.retry import PATIENT
-from interlock.spec.signatures import standard_webhooks
+from interlock.spec.signatures import (
+    Verifier,
+    github,
+    hmac_signature,
+    no_verification,
+    shopify,
+    slack,
+    standard_webhooks,
+    stripe,
+)
 from interlock.testing.lab import Lab
 
 
@@ -55,6 +64,49 @@ def runs(test: Callable[[], Coroutine[None, None, None]]) -> Callable[[], None]:
         asyncio.run(test())
 
     return run
+
+
+SCHEMES: dict[str, Verifier] = {
+    "standard": standard_webhooks(secret="psp.webhook"),
+    "github": github(secret="psp.webhook"),
+    "stripe": stripe(secret="psp.webhook"),
+    "slack": slack(secret="psp.webhook"),
+    "shopify": shopify(secret="psp.webhook"),
+    "hmac": hmac_signature(
+        secret="psp.webhook",
+        header="X-Signature",
+        algorithm="sha512",
+        encoding="base64",
+        prefix="v1=",
+        content="{timestamp}:{body}",
+        timestamp_header="X-Time",
+        id_header="X-Delivery",
+    ),
+    "hmac in hexadecimal": hmac_signature(secret="psp.webhook", header="X-Signature", id_member="id"),
+    "nobody": no_verification(reason="a test"),
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES.keys())
+def test_a_hook_is_signed_as_its_webhook_verifies_and_has_the_id_that_it_is_given(scheme):
+    trial = Integration("trial", owner="tests", purpose="Every provider can be stood in for")
+    happened = trial.event("happened", Settled, key=lambda p: p.account)
+    met: list[str | None] = []
+
+    @trial.webhook("POST /hooks/any", verify=scheme, dedupe="X-Form-Id")
+    def accept(hook: Hook) -> Iterable[Draft]:
+        met.append(hook.id)
+        return [happened.draft(Settled("a-1", 1, "EUR"), id=hook.id or "")]
+
+    async def test() -> None:
+        async with Lab(trial) as lab:
+            await lab.hook("POST /hooks/any", {"id": "h-1", "event_id": "h-1"}, signed_with="psp.webhook", id="h-1")
+            if scheme != SCHEMES["nobody"]:
+                with pytest.raises(AssertionError, match=r"401.*webhook\.signature-refused"):
+                    await lab.hook("POST /hooks/any", {}, signed_with="another.secret")
+
+    asyncio.run(test())
+    assert met == ["h-1"]
 
 
 @runs
