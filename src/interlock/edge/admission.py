@@ -7,7 +7,7 @@ again: the log recognises an event by its id.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 from interlock.core import limits
 from interlock.core.errors import InterlockError, StoreBusy, StoreFull
@@ -18,7 +18,6 @@ from interlock.journal.ports import AppendRefused, IdentityConflict, Journal
 from interlock.wire.exchange import Exchange
 
 Level = Literal["green", "amber", "red", "full"]
-A = TypeVar("A")
 
 _AMBER: Final = 0.60
 _RED: Final = 0.85
@@ -77,8 +76,8 @@ class Admission:
         self._journal.submit_whole(drafts, self._entered(exchange, drafts, then))
 
     def _entered(
-        self, exchange: Exchange, drafts: Sequence[Draft], then: Callable[[A], None]
-    ) -> Callable[[A | AppendRefused | Exception], None]:
+        self, exchange: Exchange, drafts: Sequence[Draft], then: Callable[[Any], None]
+    ) -> Callable[[Any], None]:  # Any: `append` and `append_whole` say which answers theirs are
         """Count what is handed over; what is called with the answer counts it out again."""
         size = 0
         for draft in drafts:
@@ -86,7 +85,7 @@ class Admission:
         self._items += len(drafts)
         self._bytes += size
 
-        def done(answer: A | AppendRefused | Exception) -> None:
+        def done(answer: Any) -> None:
             self._items -= len(drafts)
             self._bytes -= size
             if isinstance(answer, (AppendRefused, Exception)):
