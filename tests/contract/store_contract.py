@@ -406,7 +406,7 @@ class StoreContract:
         known, new, again = await append_whole(store, draft("1"), draft("2"), draft("2"))
         assert (known.offset, known.duplicate, known.conflict) == (1, True, False)
         assert (new.offset, new.duplicate) == (2, False)
-        assert again == new._replace(duplicate=True)
+        assert again == replace(new, duplicate=True)
         assert await append_whole(store) == []
         refused = await append_whole(store, draft("3"), draft("4", stream="other"))
         assert refused.code == "store.stream-unknown"
@@ -452,7 +452,7 @@ class StoreContract:
             store.append([draft("2", data=b"[]"), draft("4")]),
         )
         assert [each.offset for each in first] == [1, 2]
-        assert refused == IdentityConflict({1: first[1]._replace(duplicate=True, conflict=True)})
+        assert refused == IdentityConflict({1: replace(first[1], duplicate=True, conflict=True)})
         # The draft 3 of the refused one was never there, so the third one brings it.
         assert [(each.offset, each.duplicate, each.conflict) for each in third] == [(2, True, False), (3, False, False)]
         assert [(each.offset, each.duplicate, each.conflict) for each in plain] == [(2, True, True), (4, False, False)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from interlock.core.cursor import Counters, Cursor, CursorId, TypesFrom
 from interlock.core.event import Appended, Draft, Event, Shard
@@ -119,7 +120,7 @@ def draft(id: str, data: bytes = b"1", **more: Any) -> Draft:
 
 KNOWN = Event(Shard("s", 0), 4, 70, draft("known"))
 SAME = Appended(Shard("s", 0), 4, 70, duplicate=True)
-OTHER = SAME._replace(conflict=True)
+OTHER = replace(SAME, conflict=True)
 
 
 def test_a_known_identity_is_a_duplicate_and_with_another_payload_a_conflict() -> None:
