@@ -17,13 +17,13 @@ from setuptools import Distribution
 
 COMPILED = {
     "core": "ids redact",
-    "wire": "answers chunked connection deadlines durations fields head pool refusals served server upstream",
+    "wire": "answers chunked connection deadlines durations fields head pool refusals request served server upstream",
     "edge": "admission app cloudevents events fields receipt router usercode",
     "telemetry": "emit metrics",
     "security": "access",
     "delivery": "attempt changes fleet keys lane marks schedule start tail turn",
-    "call": "classify gate gcra limit timeout trace",
-    "systems": "http registry target",
+    "call": "classify effect gate gcra limit timeout trace",
+    "systems": "fields http registry target",
     "journal": "writer",
     "journal/sqlite": "ledger log statements",
     "spec": "identity jsontext model",

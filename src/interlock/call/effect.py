@@ -8,26 +8,24 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from interlock.call import trace
 from interlock.call.memo import Finished, decode_memo, encode_memo, entry_bytes_max, request_fingerprint
+from interlock.call.record import CallRecord, Request
 from interlock.core.errors import InterlockError
-from interlock.core.handler import SAFE_METHODS, Call, Effect, Handler
+from interlock.core.handler import SAFE_METHODS, Call, Handler
 from interlock.core.ids import idempotency_key
 from interlock.core.limits import CALL_RECORDS_MAX, LABEL_CHARS_MAX, MEMO_BYTES_MAX
 from interlock.core.outcome import Answer, Done, Later, Outcome, Reject, Unknown
 from interlock.core.ports import Clock, Random
 from interlock.core.redact import excerpt, redacted_text
 
-REPLAY_FIELD = ("interlock-replay", "?1")
+REPLAY_FIELD: Final = ("interlock-replay", "?1")
 """A structured-field boolean (RFC 9651): a person has this event delivered again."""
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-Probe = Callable[[], Awaitable[Answer | None]]
-"""For `effect="probe"`: ask the System whether it happened. The answer that stands for it, or None if it did not."""
+_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class CallFailed(Exception):
@@ -65,37 +63,6 @@ class Outlet(Protocol):
     @property
     def random(self) -> Random: ...
     def hidden(self) -> Sequence[str]: ...
-
-
-class Request(NamedTuple):
-    """What user code asks for. `target` is the path and query on the System; header names are in lower case."""
-
-    method: str
-    target: str
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-    effect: Effect | None = None
-    label: str | None = None
-    probe: Probe | None = None
-
-
-class CallRecord(msgspec.Struct, frozen=True, gc=False):
-    """One call for the attempt's record. `status` is 0 without an answer; excerpts are redacted, and kept for failures.
-
-    `remembered`: the answer came from the memo, nothing was sent.
-    """
-
-    system: str
-    method: str
-    target: str
-    label: str
-    status: int
-    duration_us: int
-    error: str = ""
-    detail: str = ""
-    request: str = ""
-    response: str = ""
-    remembered: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

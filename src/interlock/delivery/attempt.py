@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from interlock.call.effect import CallFailed, CallRecord, Scope
+from interlock.call.effect import CallFailed, Scope
+from interlock.call.record import CallRecord
 from interlock.core import limits
 from interlock.core.cursor import Attempt
 from interlock.core.errors import InterlockError

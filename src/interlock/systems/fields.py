@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -15,9 +15,9 @@ from interlock.core.outcome import Outcome, Unavailable
 from interlock.core.ports import Clock, Emit, Secrets
 from interlock.systems.target import FRAMING_FIELDS, field_fault
 
-_MARK = "secret:"
-OWN_FIELDS = frozenset({"idempotency-key", "interlock-replay", "traceparent", "tracestate", TIMEOUT_HEADER})
-HIDDEN_CHARS_MIN = 4
+_MARK: Final = "secret:"
+OWN_FIELDS: Final = frozenset({"idempotency-key", "interlock-replay", "traceparent", "tracestate", TIMEOUT_HEADER})
+HIDDEN_CHARS_MIN: Final = 4
 """A shorter secret is no secret, and replacing it everywhere would make texts unreadable."""
 
 
@@ -36,7 +36,7 @@ class Fields:
 
     def __init__(self, system: str, bound: Mapping[str, str], secrets: Secrets) -> None:
         self._secrets = secrets
-        self._plain: tuple[tuple[str, str], ...] = ()
+        plain: dict[str, str] = {}
         self._secret: tuple[_FromSecret, ...] = ()
         for name, value in {"User-Agent": "interlock", **bound}.items():
             key = name.lower()
@@ -50,7 +50,9 @@ class Fields:
             if mark and (not scheme or scheme.endswith(" ")):
                 self._secret += (_FromSecret(key, scheme, secret),)
             else:
-                self._plain = (*(field for field in self._plain if field[0] != key), (key, value))
+                plain.pop(key, None)
+                plain[key] = value
+        self._plain = tuple(plain.items())
         self.reserved = FRAMING_FIELDS | OWN_FIELDS | {name for name, _ in self._plain} | {s.name for s in self._secret}
 
     def resolved(self) -> tuple[tuple[str, str], ...] | str:

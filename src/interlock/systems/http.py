@@ -9,7 +9,8 @@ from typing import Any, Final, Unpack, cast
 import msgspec
 
 from interlock.call.classify import Failure, answered, failed
-from interlock.call.effect import Request, Scope
+from interlock.call.effect import Scope
+from interlock.call.record import Request
 from interlock.core.errors import InterlockError
 from interlock.core.handler import Call, Handler
 from interlock.core.outcome import Answer, Outcome, Reject

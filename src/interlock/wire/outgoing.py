@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from typing import Literal, NamedTuple
 
@@ -11,29 +10,12 @@ import msgspec
 from interlock.core import limits as bounds
 from interlock.core.errors import InterlockError
 from interlock.wire.exchange import Fields
-from interlock.wire.fields import Names, is_token, rendered_fields
 
 FailureKind = Literal["connect", "dns", "tls", "timeout", "reset", "malformed", "too-large", "not-sent"]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 """Methods without an effect (RFC 9110 9.2.1, RFC 10008): sent again if an idle connection turns out to be closed."""
 
-_TARGET = re.compile(r"[!-\"$-~]+")
-_BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "QUERY"})
-_OURS = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 _REMEDIES: dict[FailureKind, str] = {
     "connect": "check the address and the port, and that the system is up",
     "dns": "check the host's name",
@@ -90,22 +72,3 @@ class WireFailure(InterlockError):
         self.kind: FailureKind = kind
         self.sent = sent
         self.detail = detail
-
-
-def rendered_request(request: Outgoing, origin: Origin, names: Names) -> bytes:
-    """The bytes of a request.
-
-    Raises:
-        InterlockError: `wire.header-invalid`, `wire.request-invalid` if a part could end its line or begin another.
-    """
-    method, target, headers, body = request
-    if not is_token(method) or _TARGET.fullmatch(target) is None:
-        raise InterlockError(
-            "wire.request-invalid",
-            f"the method or the target of a request to {origin.authority} holds a character that cannot be sent",
-            "percent-encode the target",
-        )
-    host = rendered_fields((("host", origin.authority),), names, frozenset())
-    fields = rendered_fields(headers, names, _OURS)
-    length = b"content-length: %d\r\n" % len(body) if body or method in _BODY_METHODS else b""
-    return b"%b %b HTTP/1.1\r\n%b%b%b\r\n%b" % (method.encode(), target.encode(), host, fields, length, body)

@@ -17,7 +17,8 @@ from interlock.core.outcome import Answer
 from interlock.core.ports import Clock, Net
 from interlock.wire.deadlines import NEVER, Sweeper
 from interlock.wire.fields import Names
-from interlock.wire.outgoing import SAFE_METHODS, Origin, Outgoing, PoolLimits, WireFailure, rendered_request
+from interlock.wire.outgoing import SAFE_METHODS, Origin, Outgoing, PoolLimits, WireFailure
+from interlock.wire.request import rendered_request
 from interlock.wire.upstream import Upstream
 
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Coroutine, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from interlock.call.effect import CallFailed, CallLabelMissing, Request, Scope
+from interlock.call.effect import CallFailed, CallLabelMissing, Scope
 from interlock.call.memo import Finished, decode_memo, encode_memo, entry_bytes_max
+from interlock.call.record import Request
 from interlock.core.errors import InterlockError
 from interlock.core.handler import Call
 from interlock.core.ids import idempotency_key
@@ -99,7 +101,7 @@ def test_ordinals_are_counted_for_each_system_and_a_name_replaces_them():
         crm, erp, attempt = Outlet(), Outlet(system="shop.erp"), scope()
         await attempt.send(crm, POST)
         await attempt.send(erp, POST)
-        await attempt.send(crm, POST._replace(label="charge"))
+        await attempt.send(crm, replace(POST, label="charge"))
         await attempt.send(crm, POST)
         assert [call.label for call in crm.calls] == ["#1", "charge", "#2"]
         assert [call.label for call in erp.calls] == ["#1"]
@@ -125,7 +127,7 @@ def test_two_calls_without_a_name_at_once_are_refused_and_named_ones_are_not():
         outlet, attempt = Outlet(), scope()
         outlet.gate = asyncio.Event()
         first = asyncio.ensure_future(attempt.send(outlet, POST))
-        named = asyncio.ensure_future(attempt.send(outlet, POST._replace(label="a")))
+        named = asyncio.ensure_future(attempt.send(outlet, replace(POST, label="a")))
         read = asyncio.ensure_future(attempt.send(outlet, Request("GET", "/orders")))
         await asyncio.sleep(0)
         with pytest.raises(CallLabelMissing, match=r"call\.label-missing"):
@@ -141,7 +143,7 @@ def test_two_calls_without_a_name_at_once_are_refused_and_named_ones_are_not():
 def test_a_name_that_could_be_taken_for_something_else_is_refused(label: str):
     async def body() -> None:
         with pytest.raises(InterlockError, match=r"call\.label-invalid"):
-            await scope().send(Outlet(), POST._replace(label=label))
+            await scope().send(Outlet(), replace(POST, label=label))
 
     run(body)
 
@@ -149,9 +151,9 @@ def test_a_name_that_could_be_taken_for_something_else_is_refused(label: str):
 def test_a_name_is_used_once_an_attempt_because_the_key_would_be_the_same():
     async def body() -> None:
         attempt, outlet = scope(), Outlet()
-        await attempt.send(outlet, POST._replace(label="a"))
+        await attempt.send(outlet, replace(POST, label="a"))
         with pytest.raises(InterlockError, match=r"call\.label-twice"):
-            await attempt.send(outlet, POST._replace(label="a", body=b"other"))
+            await attempt.send(outlet, replace(POST, label="a", body=b"other"))
         assert len(outlet.calls) == 1
 
     run(body)
@@ -161,14 +163,14 @@ def test_finished_calls_are_not_repeated_by_the_next_attempt():
     async def body() -> None:
         first, outlet = scope(), Outlet(Done(CREATED), Later("timeout"))
         await first.send(outlet, POST)
-        assert await ends(first.send(outlet, POST._replace(body=b"2"))) == Later("timeout")
+        assert await ends(first.send(outlet, replace(POST, body=b"2"))) == Later("timeout")
         memo = first.encode_memo()
         assert len(decode_memo(memo)) == 1
 
         second, outlet = scope(memo), Outlet()
         assert await second.send(outlet, POST) == CREATED
         assert outlet.calls == []
-        await second.send(outlet, POST._replace(body=b"2"))
+        await second.send(outlet, replace(POST, body=b"2"))
         assert [call.key for call in outlet.calls] == [key("#2")]
         assert [record.remembered for record in second.calls] == [True, False]
         assert second.unsafe_finished == 2
@@ -183,7 +185,7 @@ def test_a_memo_outlives_attempts_that_never_reach_its_calls():
         idle = scope(memo)
         assert idle.encode_memo() == memo
         other = scope(memo)
-        await other.send(Outlet(), POST._replace(label="else"))
+        await other.send(Outlet(), replace(POST, label="else"))
         assert decode_memo(other.encode_memo()).keys() == {key("#1"), key("else")}
 
     run(body)
@@ -195,7 +197,7 @@ def test_a_call_that_asks_for_something_else_than_before_waits_for_a_person(chan
         first = scope()
         await first.send(Outlet(), POST)
         second, outlet = scope(first.encode_memo()), Outlet()
-        outcome = await ends(second.send(outlet, POST._replace(**change)))  # type: ignore[arg-type] - one field each
+        outcome = await ends(second.send(outlet, replace(POST, **change)))  # type: ignore[arg-type] - one field each
         assert isinstance(outcome, Unknown)
         assert outcome.reason == "memo-mismatch"
         assert outlet.calls == []
@@ -235,7 +237,7 @@ def test_an_answer_that_the_memo_cannot_hold_is_refused_unless_repeating_is_harm
         outcome = await ends(attempt.send(Outlet(Done(large)), POST))
         assert isinstance(outcome, Reject)
         assert outcome.reason == "memo-full"
-        natural = POST._replace(method="PUT", effect="natural")
+        natural = replace(POST, method="PUT", effect="natural")
         assert await attempt.send(Outlet(Done(large)), natural) == large
         assert await attempt.send(Outlet(Done(large)), Request("GET", "/all")) == large
         assert attempt.encode_memo() == b""
@@ -270,7 +272,7 @@ def test_a_call_that_may_happen_once_only_is_recorded_before_it_is_sent():
             return True
 
         attempt = scope(before_once=before)
-        await attempt.send(outlet, POST._replace(effect="once", label="charge"))
+        await attempt.send(outlet, replace(POST, effect="once", label="charge"))
         assert told == ["shop.crm charge"]
         assert (attempt.in_doubt, attempt.effects) == (set(), {"once"})
 
@@ -283,7 +285,7 @@ def test_without_the_lease_a_once_call_is_not_sent():
             return False
 
         attempt, outlet = scope(before_once=before), Outlet()
-        assert await ends(attempt.send(outlet, POST._replace(effect="once"))) == Unavailable("lease", None, SYSTEM)
+        assert await ends(attempt.send(outlet, replace(POST, effect="once"))) == Unavailable("lease", None, SYSTEM)
         assert outlet.calls == []
         assert attempt.in_doubt == set()
 
@@ -296,7 +298,7 @@ async def granted(_name: str) -> bool:
 
 def test_a_once_call_with_no_certain_end_stays_in_doubt():
     async def body() -> None:
-        once = POST._replace(effect="once")
+        once = replace(POST, effect="once")
         attempt = scope(before_once=granted)
         assert isinstance(await ends(attempt.send(Outlet(Unknown("timeout")), once)), Unknown)
         assert attempt.in_doubt == {"shop.crm #1"}
@@ -318,7 +320,7 @@ def test_once_outside_a_subscription_is_refused_before_anything_is_sent():
     async def body() -> None:
         outlet = Outlet()
         with pytest.raises(InterlockError, match=r"call\.once-unavailable"):
-            await scope().send(outlet, POST._replace(effect="once"))
+            await scope().send(outlet, replace(POST, effect="once"))
         assert outlet.calls == []
 
     run(body)
@@ -335,7 +337,7 @@ def probing(*found: Answer | Exception | None) -> tuple[Request, list[int]]:
             raise answer
         return answer
 
-    return POST._replace(effect="probe", probe=probe), asked
+    return replace(POST, effect="probe", probe=probe), asked
 
 
 def test_after_an_ambiguous_end_the_system_is_asked_whether_it_happened():
@@ -407,7 +409,7 @@ def test_a_probe_call_that_is_cut_off_is_in_doubt_and_after_a_crash_it_is_asked_
 def test_a_probe_effect_without_a_probe_is_refused():
     async def body() -> None:
         with pytest.raises(InterlockError, match=r"call\.probe-missing"):
-            await scope().send(Outlet(), POST._replace(effect="probe"))
+            await scope().send(Outlet(), replace(POST, effect="probe"))
 
     run(body)
 
@@ -415,7 +417,7 @@ def test_a_probe_effect_without_a_probe_is_refused():
 def test_other_effects_than_keyed_are_reported_for_the_take_over():
     async def body() -> None:
         attempt = scope()
-        await attempt.send(Outlet(), POST._replace(method="PUT", effect="natural"))
+        await attempt.send(Outlet(), replace(POST, method="PUT", effect="natural"))
         await attempt.send(Outlet(), Request("GET", "/x", effect="natural"))
         await attempt.send(Outlet(), POST)
         assert attempt.effects == {"natural"}
@@ -470,7 +472,7 @@ def test_excerpts_and_records_are_bounded_and_successes_have_no_excerpt():
     async def body() -> None:
         attempt = scope()
         huge = Later("http 500", status=500, answer=Answer(500, (), "ü".encode() * EXCERPT_BYTES_MAX))
-        await ends(attempt.send(Outlet(huge), POST._replace(body=b"\xff" * EXCERPT_BYTES_MAX)))
+        await ends(attempt.send(Outlet(huge), replace(POST, body=b"\xff" * EXCERPT_BYTES_MAX)))
         record = attempt.calls[0]
         assert len(record.request.encode()) <= EXCERPT_BYTES_MAX
         assert len(record.response.encode()) <= EXCERPT_BYTES_MAX
