@@ -21,7 +21,8 @@ from interlock.core.requests import LaneRequest, Verb, encode_request, request_k
 from interlock.journal.memory_disk import MemoryDisk
 from interlock.journal.ports import CellWrite, Retention
 from interlock.testing.sim.auditor import Auditor, Fact
-from interlock.testing.sim.checker import Violation, check
+from interlock.testing.sim.case import Violation
+from interlock.testing.sim.checker import check
 from interlock.testing.sim.client import Posting, Producer
 from interlock.testing.sim.history import Asked, Fault, Finished, History, Quiet
 from interlock.testing.sim.loop import START_US, SimLoop
