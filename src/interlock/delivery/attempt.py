@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from interlock.call.effect import CallFailed, CallRecord, Scope
+from interlock.call.effect import Announce, CallFailed, CallRecord, Scope
 from interlock.core import limits
 from interlock.core.cursor import Attempt, Row
 from interlock.core.errors import InterlockError
@@ -31,7 +31,6 @@ from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import SubscriptionSpec
 
 ClientFor = Callable[[str, Scope], Client]
-BeforeOnce = Callable[[str], Awaitable[bool]]
 
 _OUTCOME_NAMES: dict[type, Any] = {
     Later: "later",
@@ -70,15 +69,15 @@ class Program(NamedTuple):
 class Work(NamedTuple):
     """One attempt to make.
 
-    `deadline` is monotonic µs; `may_send` is asked whenever bytes are about to leave (rule 2); `before_once` makes the
-    `running` row durable before a `once` call (rule 8). `again`: an earlier attempt may have sent something.
+    `deadline` is monotonic µs; `may_send` is asked whenever bytes are about to leave (rule 2); `announce` makes durable
+    what a take-over must know of a call (rule 8). `again`: an earlier attempt may have sent something.
     """
 
     event: Event
     row: Row | None
     deadline: int
     may_send: Callable[[], bool]
-    before_once: BeforeOnce
+    announce: Announce
     again: bool = False
 
 
@@ -89,12 +88,11 @@ class Ended(NamedTuple):
     status: int
     emits: tuple[Draft, ...]
     memo: bytes
-    effects: frozenset[str]
     systems: tuple[str, ...]
 
 
 _DONE = Done()
-_ENDED_WELL = Ended(_DONE, 0, (), b"", frozenset(), ())
+_ENDED_WELL = Ended(_DONE, 0, (), b"", ())
 """How most attempts end: made once."""
 
 
@@ -156,7 +154,7 @@ class Run:
                 deadline=self.work.deadline,
                 may_send=self.work.may_send,
                 memo=b"" if row is None else row.memo,
-                before_once=self.work.before_once,
+                announce=self.work.announce,
                 traceparent=draft.traceparent or "",
                 replay=row is not None and row.replays > 0,
                 again=self.work.again,
@@ -183,7 +181,7 @@ class Run:
         if scope is None:
             if outcome is _DONE and not self._emits:
                 return _ENDED_WELL
-            return Ended(outcome, 0, tuple(self._emits), b"", frozenset(), ())
+            return Ended(outcome, 0, tuple(self._emits), b"", ())
         if isinstance(outcome, Unavailable) and outcome.scope == "deadline":
             # The function used up its time before its call: that is a failure of the attempt, and must end some day.
             outcome = Later("deadline", detail="too little of the deadline was left for a call")
@@ -191,9 +189,7 @@ class Run:
             outcome = Unknown("in-doubt", f"{_reason(outcome)}, while a call that may happen once only was under way")
         memo = b"" if isinstance(outcome, Done) else scope.encode_memo()
         status = scope.calls[-1].status if scope.calls else 0
-        return Ended(
-            outcome, status or 0, tuple(self._emits), memo, frozenset(scope.effects), tuple(sorted(scope.systems))
-        )
+        return Ended(outcome, status or 0, tuple(self._emits), memo, tuple(sorted(scope.systems)))
 
     async def _call(self) -> Outcome:
         spec, event = self._spec, self.work.event

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from interlock.core import limits
 from interlock.core.cursor import Attempt, Counters, CursorId, Row, Success
 from interlock.core.event import Event
+from interlock.core.handler import Effect
 from interlock.core.outcome import Unavailable
 from interlock.delivery import schedule
 from interlock.delivery.changes import Changes
@@ -46,7 +47,7 @@ class Turn:
         self.read_to = cursor.floor
         self.resume_to = cursor.floor + cursor.above.bit_length()
         self.types = cursor.types
-        self.effects = cursor.effects
+        self.announced = dict.fromkeys(cursor.effects, 0)
         self.terms = terms
         self.ordered = ordered
         self.opened_at = now
@@ -408,12 +409,16 @@ class Turn:
         self.changes.urgent = True
         return self.number + 1
 
-    def add_effects(self, effects: frozenset[str]) -> None:
-        """Note effects other than `keyed` that calls have used: a take-over will wait for them."""
-        new = effects - self.effects
-        if new:
-            self.effects |= new
-            self.changes.effects(new)
+    def announce(self, effect: Effect) -> int | None:
+        """Note that calls have an effect other than `keyed`, so that a take-over waits for them (rule 8).
+
+        Gives the number of the settlement that must be durable before the first such call leaves; None if it is.
+        """
+        number = self.announced.get(effect)
+        if number is None:
+            number = self.announced[effect] = self.number + 1
+            self.changes.effect(effect)
+        return number if number > self.number or number == self.in_flight else None
 
     # The full window, and marks.
 
