@@ -144,6 +144,19 @@ def _forget_that_a_call_was_under_way() -> None:
     _replace(schedule, "ambiguous_after_crash", lambda row, now, terms: schedule.put_back(row, now))
 
 
+def _announce_no_effect() -> None:
+    _replace(Turn, "announce", lambda self, effect: None)
+
+
+def _announce_an_effect_too_late() -> None:
+    original = Turn.announce
+
+    def announce(self: Turn, effect: Any) -> None:
+        original(self, effect)
+
+    _replace(Turn, "announce", announce)
+
+
 def _believe_a_lost_answer() -> None:
     original = GroupStore.commit
 
@@ -211,6 +224,8 @@ REMOVALS = (
     Removal("7", "a budget ends by time", _die_by_time),
     Removal("8", "a once call is sent before its row is durable", _begin_once_without_a_row),
     Removal("8 (found)", "a once call found under way is made again", _forget_that_a_call_was_under_way),
+    Removal("8 (effect)", "a take-over is not told of natural calls", _announce_no_effect),
+    Removal("8 (late)", "a natural call is sent before that is durable", _announce_an_effect_too_late),
     Removal("9", "a lost answer is taken for a success", _believe_a_lost_answer),
     Removal("9 (fence)", "any settlement is written", _no_fence),
     Removal("10", "a lane opens while former attempts may run", _reopen_at_once),

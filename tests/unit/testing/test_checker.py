@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from interlock.testing.sim.checker import check
 from interlock.testing.sim.history import (
+    KILLED,
     Accounted,
     AnyLine,
     Asked,
@@ -27,24 +28,25 @@ from interlock.testing.sim.history import (
 
 READS = Reads("s", "log", ordered=True, effect="keyed", labels=("a",), backoff_us=500, prompt_us=1_000)
 ONCE = Reads("s", "log", ordered=True, effect="once", labels=("a",))
+NATURAL = Reads("s", "log", ordered=True, effect="natural", labels=("a",))
 
 
 def publish(t: int, kind: Kind, id: str = "e1", digest: str = "d") -> Published:
     return Published(t=t, kind=kind, stream="log", id=id, key="k", digest=digest)
 
 
-def logged(t: int, offset: int, id: str | None = None, digest: str = "d", via: str = "", origin: str = "") -> Logged:
-    id = id or f"e{offset}"
-    return Logged(
-        t=t, stream="log", shard=0, offset=offset, id=id, key="k", type="T", digest=digest, via=via, origin=origin
-    )
+def logged(t: int, offset: int, id: str | None = None, digest: str = "d", **more: str) -> Logged:
+    fields = {"type": "T"} | more
+    return Logged(t=t, stream="log", shard=0, offset=offset, id=id or f"e{offset}", key="k", digest=digest, **fields)
 
 
-def called(t: int, offset: int, status: int = 200, fresh: bool | None = None, token: str = "", wait: int = 0) -> Called:
+def called(
+    t: int, offset: int, status: int = 200, fresh: bool | None = None, token: str = "", **more: object
+) -> Called:
     fresh = 200 <= status < 300 if fresh is None else fresh
     return Called(
         t=t, process="remote", subscription="s", stream="log", shard=0, offset=offset, id=f"e{offset}", label="a",
-        status=status, fresh=fresh, key="k", token=token or f"token-{offset}", digest="d", retry_after_us=wait,
+        status=status, fresh=fresh, key="k", token=token or f"token-{offset}", digest="d", **more,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -57,7 +59,7 @@ def cursor(
 ) -> Accounted:
     fields: dict[str, object] = {
         "filtered": 0, "discarded": 0, "dead": 0, "types": ((1, ("T",)),), "start": 0, "subscription": "s",
-        "stream": "log", "shard": 0,
+        "stream": "log", "shard": 0, "process": "p1",
     }  # fmt: skip
     fields.update(more)
     return Accounted(t=t, floor=floor, above=above, delivered=delivered, number=number, epoch=epoch, **fields)  # type: ignore[arg-type]
@@ -68,6 +70,18 @@ def two_events() -> list[AnyLine]:
         publish(1, "invoke"), logged(2, 1), publish(3, "ok"),
         publish(4, "invoke", "e2"), logged(5, 2), publish(6, "ok", "e2"),
     ]  # fmt: skip
+
+
+def asked(t: int, offset: int) -> Asked:
+    return Asked(t=t, verb="retry", subscription="s", stream="log", shard=0, offset=offset)
+
+
+def killed(t: int, process: str) -> Fault:
+    return Fault(t=t, process=process, scope="process", what=KILLED)
+
+
+def taken_over(t: int, process: str, epoch: int) -> Accounted:
+    return cursor(t, 0, 0, epoch=epoch, number=0, process=process)
 
 
 GOOD: list[AnyLine] = [
@@ -94,7 +108,7 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
     "a late call that undoes a newer one": (
         "I3",
         [*two_events(), called(8, 1), called(9, 2), called(10, 1, fresh=True)],
-        Reads("s", "log", ordered=True, effect="natural", labels=("a",)),
+        NATURAL,
     ),
     "a later event before an earlier one of its key": (
         "I4", [*two_events(), called(8, 2), called(9, 1), cursor(10, 2, 2)], READS,
@@ -103,6 +117,24 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
         "I4",
         [*two_events(), called(8, 1, 422), called(9, 2), cursor(10, 2, 1, dead=1, dead_rows=(1,))],
         READS,
+    ),
+    "a former process that sends after its successor": (
+        "I4",
+        [*two_events(), taken_over(7, "p1", 1), taken_over(8, "p2", 2), called(9, 1, sender="p2"),
+         called(10, 1, sender="p1", fresh=False)],
+        READS,
+    ),
+    "a take-over while a living process has a call under way": (
+        "I4",
+        [*two_events(), taken_over(7, "p1", 1), called(8, 1, sender="p1", until=500_000), taken_over(9, "p2", 2),
+         called(10, 1, sender="p2", fresh=False)],
+        READS,
+    ),
+    "a take-over while a natural call of a dead process is under way": (
+        "I4",
+        [*two_events(), taken_over(7, "p1", 1), called(8, 1, sender="p1", until=500_000), killed(9, "p1"),
+         taken_over(10, "p2", 2), called(11, 1, sender="p2")],
+        NATURAL,
     ),
     "a gap in the log": ("I5", [publish(1, "invoke", "e2"), logged(2, 2)], READS),
     "one identity twice": ("I5", [publish(1, "invoke"), logged(2, 1), logged(3, 2, "e1")], READS),
@@ -124,7 +156,7 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
         "I9", [*two_events(), began(7, 1), called(8, 1, 503), began(400, 1)], READS,
     ),
     "a retry that ignores Retry-After": (
-        "I9", [*two_events(), began(7, 1), called(8, 1, 503, wait=10_000), began(9_000, 1)], READS,
+        "I9", [*two_events(), began(7, 1), called(8, 1, 503, retry_after_us=10_000), began(9_000, 1)], READS,
     ),
     "an attempt after the end": ("I9", [*two_events(), called(8, 1), cursor(9, 1, 1), began(10, 1)], READS),
     "more attempts than allowed": (
@@ -169,10 +201,26 @@ def test_a_crash_excuses_an_early_retry_and_a_person_excuses_a_second_once_call(
     assert check(early, [READS]) == []
     again: list[AnyLine] = [
         *two_events(), called(8, 1, 0, fresh=True),
-        Asked(t=9, verb="retry", subscription="s", stream="log", shard=0, offset=1),
+        asked(9, 1),
         called(10, 1), called(11, 2), cursor(12, 2, 2),
     ]  # fmt: skip
     assert check(again, [ONCE]) == []
+
+
+def test_a_keyed_call_of_a_dead_process_may_arrive_whenever_it_does() -> None:
+    late: list[AnyLine] = [
+        *two_events(), taken_over(7, "p1", 1), called(8, 1, sender="p1", until=500_000), killed(9, "p1"),
+        taken_over(10, "p2", 2), called(11, 1, sender="p2", fresh=False), called(12, 1, sender="p1", fresh=False),
+    ]  # fmt: skip
+    assert check(late, [READS]) == []
+
+
+def test_a_natural_call_may_follow_when_the_former_one_is_over() -> None:
+    waited: list[AnyLine] = [
+        *two_events(), taken_over(7, "p1", 1), called(8, 1, sender="p1", until=500_000), killed(9, "p1"),
+        taken_over(10, "p2", 2), called(500_000, 1, sender="p2"), called(500_001, 2, sender="p2"),
+    ]  # fmt: skip
+    assert check(waited, [NATURAL]) == []
 
 
 def test_a_history_survives_its_file() -> None:
@@ -221,7 +269,7 @@ class Model:
         key, id = self.log[offset - 1], f"e{offset}"
         self.tick(1_000 if offset in self.failed else 1)
         self.lines.append(
-            Began(t=self.t, process="p", subscription="s", stream="log", shard=0, offset=offset, id=id, key=key)
+            Began(t=self.t, process="p1", subscription="s", stream="log", shard=0, offset=offset, id=id, key=key)
         )
         fresh = status in (0, 200) and offset not in self.effects
         if fresh:

@@ -12,6 +12,7 @@ Place = tuple[str, int, int]
 """Stream, shard, offset."""
 CursorName = tuple[str, str, int]
 """Subscription, stream, shard."""
+NEVER = 1 << 62
 
 
 class Violation(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from interlock.testing.sim.case import Case, CursorName, Place, Violation, case_of, place_of
+from interlock.testing.sim.case import NEVER, Case, CursorName, Place, Violation, case_of, place_of
 from interlock.testing.sim.history import (
     Accounted,
     AnyLine,
@@ -24,9 +24,8 @@ from interlock.testing.sim.history import (
     Reads,
     Retired,
 )
-from interlock.testing.sim.order import no_stale_effect, order_per_key
+from interlock.testing.sim.order import no_stale_effect, one_sender_per_key, order_per_key
 
-NEVER = 1 << 62
 SLACK_US = 50_000
 """Between the start of an attempt, which a budget counts from, and its function's first line."""
 SHOWN_MAX = 20
@@ -283,6 +282,7 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     no_duplicate_effect,
     no_stale_effect,
     order_per_key,
+    one_sender_per_key,
     the_log,
     conservation,
     retry_discipline,

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
+from typing import NamedTuple
 
-from interlock.testing.sim.case import Case, Place, Violation, place_of
-from interlock.testing.sim.history import Asked, Called
+from interlock.testing.sim.case import NEVER, Case, CursorName, Place, Violation, place_of
+from interlock.testing.sim.history import KILLED, Accounted, Asked, Called, Fault
+
+LATE_US = 200_000
+"""A caller's deadline is told as what is left of it, and is at most so much older where it arrives."""
+QueueName = tuple[str, str, int, str]
+"""Subscription, stream, shard, key."""
+
+
+class Sent(NamedTuple):
+    """What a process has sent for a key: its last call's epoch, and until when the last of them is under way."""
+
+    epoch: int
+    until: int
 
 
 def order_per_key(case: Case) -> Iterator[Violation]:
     """I4: nothing of a key is sent before everything earlier of it was delivered, or durably dead."""
-    queues: dict[tuple[str, str, int, str], list[int]] = defaultdict(list)
+    queues: dict[QueueName, list[int]] = defaultdict(list)
     for reads in case.reads.values():
         if reads.ordered:
             for event in case.expected(reads):
                 if event.key is not None:
                     queues[reads.name, event.stream, event.shard, event.key].append(event.offset)
-    passed: Counter[tuple[str, str, int, str]] = Counter()
+    passed: Counter[QueueName] = Counter()
     for line in case.lines:
         if not isinstance(line, Called) or line.key is None:
             continue
@@ -27,13 +40,54 @@ def order_per_key(case: Case) -> Iterator[Violation]:
         if queue is None:
             continue
         at = bisect_left(queue, line.offset)
-        while passed[queue_name] < at:
-            earlier = (line.subscription, (line.stream, line.shard, queue[passed[queue_name]]))
-            over = min(case.ends.get(earlier, line.t + 1), case.buried.get(earlier, line.t + 1))
-            if over > line.t:
-                yield Violation("I4", line.t, f"{line.id} was sent before offset {earlier[1][2]} of key {line.key}")
-                break
+        while passed[queue_name] < at and _is_over(case, line, queue[passed[queue_name]]):
             passed[queue_name] += 1
+        if passed[queue_name] < at:
+            offset = queue[passed[queue_name]]
+            yield Violation("I4", line.t, f"{line.id} was sent before offset {offset} of key {line.key}")
+
+
+def _is_over(case: Case, line: Called, offset: int) -> bool:
+    """Whether an event had been delivered or was durably dead when another of its key was sent."""
+    event = (line.subscription, (line.stream, line.shard, offset))
+    return min(case.ends.get(event, NEVER), case.buried.get(event, NEVER)) <= line.t
+
+
+def one_sender_per_key(case: Case) -> Iterator[Violation]:
+    """I4: a key has one sender: who takes over waits for what is under way, and is not followed by whoever went before.
+
+    A `keyed` call of a process that was dead by then is excused: repeating it is harmless, whenever it arrives.
+    """
+    epochs: dict[CursorName, dict[str, int]] = defaultdict(dict)
+    dead: set[str] = set()
+    senders: dict[QueueName, dict[str, Sent]] = defaultdict(dict)
+    for line in case.lines:
+        match line:
+            case Accounted():
+                opened = epochs[line.subscription, line.stream, line.shard]
+                if line.epoch > max(opened.values(), default=0):
+                    opened[line.process] = line.epoch
+            case Fault(what=what) if what == KILLED:
+                dead.add(line.process)
+            case Called(key=str(key)) if _is_ordered(case, line.subscription):
+                harmless = dead if case.reads[line.subscription].effect == "keyed" else frozenset[str]()
+                epoch = epochs[line.subscription, line.stream, line.shard].get(line.sender, 0)
+                sent = senders[line.subscription, line.stream, line.shard, key]
+                yield from _in_turn(line, epoch, sent, harmless)
+                until = sent[line.sender].until if line.sender in sent else 0
+                sent[line.sender] = Sent(epoch, max(line.until, until))
+            case _:
+                pass
+
+
+def _in_turn(line: Called, epoch: int, sent: Mapping[str, Sent], harmless: Set[str]) -> Iterator[Violation]:
+    """Whether a call under this epoch respects those of other processes."""
+    for other, last in sent.items():
+        left_us = last.until - line.t
+        if last.epoch > epoch and line.sender not in harmless:
+            yield Violation("I4", line.t, f"{line.id} was sent by {line.sender} after {other}, which had taken over")
+        if last.epoch < epoch and left_us > LATE_US and other not in harmless:
+            yield Violation("I4", line.t, f"{line.id} was sent {left_us} µs before a call of {other} was over")
 
 
 def no_stale_effect(case: Case) -> Iterator[Violation]:
@@ -56,6 +110,11 @@ def no_stale_effect(case: Case) -> Iterator[Violation]:
     for name, line in last.items():
         if line.offset < newest[name] and (line.subscription, place_of(line)) not in asked:
             yield Violation("I3", line.t, f"{line.id} undid offset {newest[name]} of key {line.key}")
+
+
+def _is_ordered(case: Case, subscription: str) -> bool:
+    reads = case.reads.get(subscription)
+    return reads is not None and reads.ordered
 
 
 def _is_natural(case: Case, subscription: str) -> bool:
