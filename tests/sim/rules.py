@@ -188,6 +188,10 @@ def _reopen_at_once() -> None:
     _replace(Turn, "_must_wait", staticmethod(lambda opened, now: False))
 
 
+def _give_back_what_was_cut_off() -> None:
+    _replace(Turn, "cut_off", lambda self: None)
+
+
 def _never_count_crashes() -> None:
     original = Turn.__init__
 
@@ -229,6 +233,7 @@ REMOVALS = (
     Removal("9", "a lost answer is taken for a success", _believe_a_lost_answer),
     Removal("9 (fence)", "any settlement is written", _no_fence),
     Removal("10", "a lane opens while former attempts may run", _reopen_at_once),
+    Removal("10 (drain)", "a drain gives back what it had to cut off", _give_back_what_was_cut_off),
     Removal("12", "deaths of the process are not counted", _never_count_crashes),
 )
 

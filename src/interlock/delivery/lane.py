@@ -138,6 +138,8 @@ class Lane:
 
     def cancel(self) -> None:
         """End what runs. It counts as no attempt."""
+        if self.turn is not None:
+            self.turn.cut_off()
         for task in self._tasks:
             task.cancel()
 

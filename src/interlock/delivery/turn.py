@@ -70,6 +70,7 @@ class Turn:
         self.timers: list[tuple[int, int]] = []
         self.paused = False
         self.stopping = False
+        self.cut = False
         self.held_until = opened.former_until if self._must_wait(opened, now) else 0
         self.gated_until = 0
         self.solo: Line | None = None
@@ -420,6 +421,10 @@ class Turn:
             self.changes.effect(effect)
         return number if number > self.number or number == self.in_flight else None
 
+    def cut_off(self) -> None:
+        """What runs is ended. What it has sent may still be under way, so the cursor is not given back (rule 8)."""
+        self.cut |= bool(self.running and self.announced)
+
     # The full window, and marks.
 
     def make_room(self, now: int) -> bool:
@@ -537,7 +542,7 @@ class Turn:
         self.number += 1
         self.in_flight = self.number
         self.ages_us = self.changes.ages_us
-        clean = self.unclean > 0 and now - self.opened_at > limits.LEASE_TTL_US
+        clean = release or (self.unclean > 0 and now - self.opened_at > limits.LEASE_TTL_US)
         settlement = Settlement(
             cursor=self.id,
             worker=worker,
@@ -547,7 +552,7 @@ class Turn:
             above=self.above,
             counters=Counters(self.delivered, self.filtered, self.discarded, self.dead),
             clean=clean,
-            release=release,
+            release=release and not self.cut,
             **self.changes.take(),
         )
         self.unclean = 0 if clean else self.unclean

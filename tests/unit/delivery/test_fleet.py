@@ -277,6 +277,36 @@ def test_a_stop_lets_what_runs_end_and_gives_the_cursors_back() -> None:
     run(story())
 
 
+@pytest.mark.parametrize("effect", ["keyed", "natural"])
+def test_a_stop_that_cuts_off_a_call_gives_its_cursor_back_only_if_repeating_it_is_harmless(effect: str) -> None:
+    async def story() -> None:
+        bench = Bench()
+
+        async def never_answered(order: Order, attempt: int) -> Outcome | None:
+            if effect != "keyed":
+                await bench.announce(effect)
+            await asyncio.Event().wait()
+            return None
+
+        bench.behaviour = never_answered
+        await bench.start()
+        await bench.put(("a", 0))
+        stopping = asyncio.ensure_future(bench.fleet.stop(US_PER_SECOND))
+        await bench.advance(5)
+        await stopping
+        await bench.kill()
+        assert bench.disk.ledgers[bench.id].held.cursor.unclean == 0, "nothing died"
+        bench.behaviour = succeed
+        bench.calls.clear()
+        await bench.start()
+        await bench.advance(5)
+        assert bench.calls == ([("a", 0)] if effect == "keyed" else [])
+        await bench.advance(61)
+        assert bench.calls == [("a", 0)]
+
+    run(story())
+
+
 def test_the_fortieth_attempt_is_the_last_one_and_a_bug_gets_five() -> None:
     async def story() -> None:
         bench = Bench(retry=RetryPolicy(cap_us=US_PER_SECOND))

@@ -113,6 +113,8 @@ def _taken_over(swarm: Swarm, chance: random.Random) -> Swarm:
             cuts=chance.choice((0.1, 0.3)),
             commit_kill=chance.choice((0.02, 0.2)),
             slow_start=True,
+            drains=chance.choice((swarm.drains, 5.0)),
+            moods=chance.choice((swarm.moods, 6.0)),
         )
     if kind < 0.2:
         return msgspec.structs.replace(
