@@ -84,6 +84,17 @@ def taken_over(t: int, process: str, epoch: int) -> Accounted:
     return cursor(t, 0, 0, epoch=epoch, number=0, process=process)
 
 
+def joined(at: int, above: int) -> list[AnyLine]:
+    """Event 2 is sent at 8; the type of event 1 comes to be read `at` an instant, when the ledger has these bits."""
+    narrow, wide = ((1, ("U",)),), ((1, ("T", "U")),)
+    return [
+        publish(1, "invoke"), logged(2, 1), publish(3, "invoke", "e2"), logged(4, 2, type="U"),
+        cursor(5, 0, 0, types=narrow), called(8, 2),
+        cursor(at, 0, above.bit_count(), above=above, epoch=2, number=0, types=wide),
+        called(10, 1), called(11, 2, fresh=False), cursor(12, 2, 2, epoch=2, types=wide),
+    ]  # fmt: skip
+
+
 GOOD: list[AnyLine] = [
     *two_events(),
     began(7, 1), called(8, 1), cursor(9, 1, 1), began(10, 2), called(11, 2), cursor(12, 2, 2, number=2),
@@ -118,6 +129,8 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
         [*two_events(), called(8, 1, 422), called(9, 2), cursor(10, 2, 1, dead=1, dead_rows=(1,))],
         READS,
     ),
+    "an event that came to be read when a later one had been accounted for": ("I4", joined(9, above=0b10), READS),
+    "an event that was read already when a later one was sent": ("I4", joined(7, above=0), READS),
     "a former process that sends after its successor": (
         "I4",
         [*two_events(), taken_over(7, "p1", 1), taken_over(8, "p2", 2), called(9, 1, sender="p2"),
@@ -205,6 +218,10 @@ def test_a_crash_excuses_an_early_retry_and_a_person_excuses_a_second_once_call(
         called(10, 1), called(11, 2), cursor(12, 2, 2),
     ]  # fmt: skip
     assert check(again, [ONCE]) == []
+
+
+def test_an_event_that_came_to_be_read_is_excused_if_the_later_one_was_not_accounted_for() -> None:
+    assert check(joined(9, above=0), [READS]) == []
 
 
 def test_a_keyed_call_of_a_dead_process_may_arrive_whenever_it_does() -> None:

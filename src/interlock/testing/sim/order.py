@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
-from interlock.testing.sim.case import NEVER, Case, CursorName, Place, Violation, place_of
+from interlock.testing.sim.case import NEVER, Case, CursorName, Place, Violation, place_of, types_at
 from interlock.testing.sim.history import KILLED, Accounted, Asked, Called, Fault
 
 LATE_US = 200_000
@@ -24,7 +24,11 @@ class Sent(NamedTuple):
 
 
 def order_per_key(case: Case) -> Iterator[Violation]:
-    """I4: nothing of a key is sent before everything earlier of it was delivered, or durably dead."""
+    """I4: nothing of a key is sent before everything earlier of it was delivered, or durably dead.
+
+    What came to be read only later is excused where rule 5 says so.
+    """
+    books = _books(case)
     queues: dict[QueueName, list[int]] = defaultdict(list)
     for reads in case.reads.values():
         if reads.ordered:
@@ -42,15 +46,42 @@ def order_per_key(case: Case) -> Iterator[Violation]:
         at = bisect_left(queue, line.offset)
         while passed[queue_name] < at and _is_over(case, line, queue[passed[queue_name]]):
             passed[queue_name] += 1
-        if passed[queue_name] < at:
-            offset = queue[passed[queue_name]]
+        for offset in queue[passed[queue_name] : at]:
+            if _is_over(case, line, offset) or _joined_later(case, line, offset, books[queue_name[:3]]):
+                continue
             yield Violation("I4", line.t, f"{line.id} was sent before offset {offset} of key {line.key}")
+            break
 
 
 def _is_over(case: Case, line: Called, offset: int) -> bool:
     """Whether an event had been delivered or was durably dead when another of its key was sent."""
     event = (line.subscription, (line.stream, line.shard, offset))
     return min(case.ends.get(event, NEVER), case.buried.get(event, NEVER)) <= line.t
+
+
+def _books(case: Case) -> dict[CursorName, list[Accounted]]:
+    """Of each cursor, what the ledger held whenever other types came to be read."""
+    books: dict[CursorName, list[Accounted]] = defaultdict(list)
+    for line in case.lines:
+        if isinstance(line, Accounted):
+            known = books[line.subscription, line.stream, line.shard]
+            if not known or known[-1].types != line.types:
+                known.append(line)
+    return books
+
+
+def _joined_later(case: Case, line: Called, offset: int, books: Sequence[Accounted]) -> bool:
+    """Whether an earlier event came to be read after a later one was sent, of which the ledger knew nothing (rule 5).
+
+    So that one is sent once more, in its place.
+    """
+    event = case.logged[line.stream, line.shard, offset]
+    reading = [event.type in types_at(one, offset) for one in books]
+    then = sum(one.t <= line.t for one in books) - 1
+    if then < 0 or reading[then] or True not in reading[then:]:
+        return False
+    joined = books[reading.index(True, then)]
+    return line.offset > joined.floor and not joined.above >> (line.offset - joined.floor - 1) & 1
 
 
 def one_sender_per_key(case: Case) -> Iterator[Violation]:
