@@ -182,6 +182,11 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
         [*two_events(), began(7, 1), cursor(400_000, 1, 0, dead=1, dead_rows=(1,), exhausted=(1,))],
         Reads("s", "log", ordered=True, effect="keyed", labels=("a",), age_max_us=300_000),
     ),
+    "a death by time alone after a person asked": (
+        "I9",
+        [*two_events(), began(7, 1), asked(8, 1), cursor(200_000, 1, 0, dead=1, dead_rows=(1,), exhausted=(1,))],
+        Reads("s", "log", ordered=True, effect="keyed", labels=("a",), age_max_us=300_000),
+    ),
     "work that stays": ("I13", [Quiet(t=1), Finished(t=2, pending=("s: e1 is due",))], READS),
     "a run without an end": ("I13", [Quiet(t=1), cursor(2, 0, 0)], READS),
     "a healthy key that waits": (
@@ -218,6 +223,22 @@ def test_a_crash_excuses_an_early_retry_and_a_person_excuses_a_second_once_call(
         called(10, 1), called(11, 2), cursor(12, 2, 2),
     ]  # fmt: skip
     assert check(again, [ONCE]) == []
+
+
+def test_the_attempt_that_was_under_way_when_a_person_asked_may_have_been_the_last() -> None:
+    last: list[AnyLine] = [
+        *two_events(), began(7, 1), began(300_007, 1), asked(300_008, 1),
+        cursor(300_009, 1, 0, dead=1, dead_rows=(1,), exhausted=(1,)),
+    ]  # fmt: skip
+    assert check(last, [Reads("s", "log", ordered=True, effect="keyed", labels=("a",), age_max_us=300_000)]) == []
+
+
+def test_what_a_process_begins_that_has_lost_its_cursor_is_judged_by_what_it_sends() -> None:
+    woken: list[AnyLine] = [
+        *two_events(), taken_over(7, "p2", 2), called(8, 1, 503, sender="p2"), began(9, 1),
+        called(600, 1, sender="p2"), called(601, 2, sender="p2"),
+    ]  # fmt: skip
+    assert check(woken, [READS]) == []
 
 
 def test_an_event_that_came_to_be_read_is_excused_if_the_later_one_was_not_accounted_for() -> None:

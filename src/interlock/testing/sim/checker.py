@@ -180,12 +180,13 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
     """I9: a refusal is waited out, a settled event is left alone, and attempts have an end.
 
     A crash forgets what was not committed, and a network may lose the answer that asked for a wait: a wait is only
-    demanded where neither came between.
+    demanded where neither came between. What a process begins that has lost its cursor is judged by what it sends (I4).
     """
     waits: dict[tuple[str, Place], tuple[int, int]] = {}
     first: dict[tuple[str, Place], int] = {}
     refused: Counter[tuple[str, Place]] = Counter()
     cursors: dict[CursorName, Accounted] = {}
+    holders: dict[CursorName, str] = {}
     asked: dict[tuple[str, Place], None] = {}
     begun: dict[tuple[str, Place], tuple[int, int]] = {}
     disturbed = 0
@@ -202,7 +203,10 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 for known in (waits, first, refused):
                     known.pop(name, None)
             case Accounted():
-                cursors[line.subscription, line.stream, line.shard] = line
+                cursor_name = (line.subscription, line.stream, line.shard)
+                if cursor_name not in cursors or line.epoch > cursors[cursor_name].epoch:
+                    holders[cursor_name] = line.process
+                cursors[cursor_name] = line
             case Called(status=status) if status >= 300 and line.subscription in case.reads:
                 reads, name = case.reads[line.subscription], (line.subscription, place_of(line))
                 # Where connections break, the attempt may have ended before its request was even looked at.
@@ -212,7 +216,7 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 waits[name] = ((began_at if answers_lost else line.t) + wait, faults_then)
                 if refused[name] > reads.attempts_max and not disturbed:
                     yield Violation("I9", line.t, f"{line.id} was tried {refused[name]} times by {reads.name}")
-            case Began():
+            case Began() if holders.get((line.subscription, line.stream, line.shard), line.process) == line.process:
                 name = (line.subscription, place_of(line))
                 not_before, faults = waits.get(name, (0, 0))
                 last = _last_due(first.setdefault(name, line.t), case.reads.get(line.subscription))
@@ -232,6 +236,7 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
 def death_by_attempt(case: Case) -> Iterator[Violation]:
     """I9: a budget ends only by an attempt at its end; time alone, or an outage, kills nothing (rule 7)."""
     began: dict[tuple[str, Place], list[int]] = defaultdict(list)
+    before: dict[tuple[str, Place], list[int]] = {}
     known: set[tuple[str, Place]] = set()
     disturbed = any(isinstance(line, Fault) and line.scope in ("process", "store", "deploy") for line in case.lines)
     for line in case.lines:
@@ -239,12 +244,14 @@ def death_by_attempt(case: Case) -> Iterator[Violation]:
             case Began():
                 began[line.subscription, place_of(line)].append(line.t)
             case Asked():
-                began.pop((line.subscription, (line.stream, line.shard, line.offset)), None)
+                name = (line.subscription, (line.stream, line.shard, line.offset))
+                before[name] = began.pop(name, [])
             case Accounted() if line.exhausted and not disturbed and line.subscription in case.reads:
                 reads = case.reads[line.subscription]
                 for offset in line.exhausted:
                     name = (line.subscription, (line.stream, line.shard, offset))
-                    times = began[name] or [0]
+                    # The attempt that was under way when a person asked may have been the last one.
+                    times = began[name] or before.get(name) or [0]
                     lasted = times[-1] - times[0] >= (reads.age_max_us or 0) - SLACK_US
                     if name not in known and not lasted and len(times) < reads.attempts_max:
                         yield Violation("I9", line.t, f"offset {offset} of {line.subscription} died without an attempt")

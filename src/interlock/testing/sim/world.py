@@ -79,7 +79,7 @@ class World:
         self._jobs = 0
         self._freezing = False
         self._truce = False
-        self._asked: dict[tuple[CursorId, int], None] = {}
+        self._asked: dict[tuple[CursorId, int], Machine | None] = {}
         self._remotes: dict[str, Remote] = {}
         self._poison = frozenset(f"k{number}" for number in range(min(swarm.poison, swarm.keys - 1)))
         self._parts = Parts(
@@ -367,15 +367,16 @@ class World:
         self.history.add(Quiet(t=self.loop.now_us, process="world"))
 
     async def _drain_out(self) -> None:
-        """Wait until nothing is owed; whatever is held is retried by a person, once."""
+        """Wait until nothing is owed; whatever is held is retried by a person, once in the life of a process."""
         until = self.loop.now_us + QUIET_MAX_US
         while self.loop.now_us < until and self.loop.steps < STEPS_MAX:
             if not any(owed(self.disk)):
                 break
             for id, ledger in self.disk.ledgers.items():
                 for row in list(ledger.rows.values()):
-                    if row.state == "held" and (id, row.offset) not in self._asked:
-                        self._asked[id, row.offset] = None
+                    # What was asked of a process that died may be lost with it.
+                    if row.state == "held" and self._asked.get((id, row.offset)) is not self.machine():
+                        self._asked[id, row.offset] = self.machine()
                         self._ask(id, row.offset, "discard" if row.reason == "crashed" else "retry")
             await self.clock.sleep_until(self.loop.now_us + LOOK_US)
         pending = tuple(str(one) for one in owed(self.disk))
