@@ -647,6 +647,17 @@ class StoreContract:
         assert (await Lane.open(store, "w3")).opened.former_until == until
 
     @on_loop
+    async def test_a_former_holder_is_named_as_dead_when_its_process_is(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 1)
+        await Lane.open(store, "w1")
+        assert not (await Lane.open(store, "w2")).opened.former_dead
+        await world.crash(store)
+        opened = (await Lane.open(await world.open(), "w3")).opened
+        assert opened.former_dead
+        assert opened.former_until > world.clock.now()
+
+    @on_loop
     async def test_types_are_recorded_from_the_highest_accounted_offset_on(self, world: World) -> None:
         store = await world.open()
         await stream_of(store, 9)

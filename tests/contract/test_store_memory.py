@@ -20,7 +20,7 @@ class MemoryWorld:
         self.clock = FakeClock()
         self.wakeup = Recorder()
         self.records: list[str] = []
-        self.disk = MemoryDisk(segment_events=8)
+        self.disk = MemoryDisk(segment_events=8, proves_deaths=True)
 
     async def open(self) -> MemoryStore:
         return MemoryStore(self.clock, self.wakeup, emit=self.emit, disk=self.disk)

@@ -263,22 +263,6 @@ def test_a_store_that_a_newer_version_wrote_is_refused(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_dead_processs_lease_is_named_as_dead_and_a_living_ones_is_not(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        clock = FakeClock()
-        store = await open_store(tmp_path / "store.db", clock)
-        await store.make_stream("s", 1)
-        await Lane.open(store, "w1")
-        assert not (await Lane.open(store, "w2")).opened.former_dead
-        store.abandon()
-        store = await open_store(tmp_path / "store.db", clock)
-        opened = (await Lane.open(store, "w3")).opened
-        assert opened.former_dead
-        assert opened.former_until > clock.now()
-
-    asyncio.run(scenario())
-
-
 def test_a_value_that_cannot_be_kept_is_refused_alone(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = await open_store(tmp_path / "store.db", FakeClock())

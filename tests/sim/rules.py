@@ -144,6 +144,19 @@ def _forget_that_a_call_was_under_way() -> None:
     _replace(schedule, "ambiguous_after_crash", lambda row, now, terms: schedule.put_back(row, now))
 
 
+def _announce_no_effect() -> None:
+    _replace(Turn, "announce", lambda self, effect: None)
+
+
+def _announce_an_effect_too_late() -> None:
+    original = Turn.announce
+
+    def announce(self: Turn, effect: Any) -> None:
+        original(self, effect)
+
+    _replace(Turn, "announce", announce)
+
+
 def _believe_a_lost_answer() -> None:
     original = GroupStore.commit
 
@@ -173,6 +186,10 @@ def _reopen_at_once() -> None:
 
     _replace(Lane, "ended", ended)
     _replace(Turn, "_must_wait", staticmethod(lambda opened, now: False))
+
+
+def _give_back_what_was_cut_off() -> None:
+    _replace(Turn, "cut_off", lambda self: None)
 
 
 def _never_count_crashes() -> None:
@@ -211,9 +228,12 @@ REMOVALS = (
     Removal("7", "a budget ends by time", _die_by_time),
     Removal("8", "a once call is sent before its row is durable", _begin_once_without_a_row),
     Removal("8 (found)", "a once call found under way is made again", _forget_that_a_call_was_under_way),
+    Removal("8 (effect)", "a take-over is not told of natural calls", _announce_no_effect),
+    Removal("8 (late)", "a natural call is sent before that is durable", _announce_an_effect_too_late),
     Removal("9", "a lost answer is taken for a success", _believe_a_lost_answer),
     Removal("9 (fence)", "any settlement is written", _no_fence),
     Removal("10", "a lane opens while former attempts may run", _reopen_at_once),
+    Removal("10 (drain)", "a drain gives back what it had to cut off", _give_back_what_was_cut_off),
     Removal("12", "deaths of the process are not counted", _never_count_crashes),
 )
 

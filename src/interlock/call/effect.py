@@ -6,7 +6,7 @@ It stands between user code and a System's layers. What it tells the lane is rea
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -14,9 +14,9 @@ import msgspec
 
 from interlock.call import trace
 from interlock.call.memo import Finished, decode_memo, encode_memo, entry_bytes_max, request_fingerprint
-from interlock.call.record import CallRecord, Request
+from interlock.call.record import Announce, CallRecord, Request
 from interlock.core.errors import InterlockError
-from interlock.core.handler import SAFE_METHODS, Call, Handler
+from interlock.core.handler import SAFE_METHODS, Call, Effect, Handler
 from interlock.core.ids import idempotency_key
 from interlock.core.limits import CALL_RECORDS_MAX, LABEL_CHARS_MAX, MEMO_BYTES_MAX
 from interlock.core.outcome import Answer, Done, Later, Outcome, Reject, Unknown
@@ -77,13 +77,13 @@ class Scope:
         deadline: monotonic µs by which the attempt must have ended.
         may_send: asked in the same step as the bytes of each call are written (rule 2).
         memo: what a former attempt left.
-        before_once: commits the `running` row for the named call (rule 8); False says that the lease is gone.
+        announce: commits what a take-over must know before the named call is sent, if its effect is not `keyed` (rule
+            8); False says that the lease is gone. None where nobody takes over what is under way.
         traceparent: of the request that brought the event, or "".
         replay: a person has it delivered again; each call says so.
         again: an earlier attempt may have got as far as sending, and left no memo (a crash).
 
     Attributes:
-        effects: other effects than `keyed` that calls with an effect used.
         systems: Systems that were called.
         calls: one record a call, at most `CALL_RECORDS_MAX`.
         unsafe_finished: calls with an effect that succeeded, remembered ones among them.
@@ -98,12 +98,11 @@ class Scope:
     deadline: int = 0
     may_send: Callable[[], bool] | None = None
     memo: bytes = b""
-    before_once: Callable[[str], Awaitable[bool]] | None = None
+    announce: Announce | None = None
     traceparent: str = ""
     replay: bool = False
     again: bool = False
 
-    effects: set[str] = field(default_factory=set, init=False)
     systems: set[str] = field(default_factory=set, init=False)
     calls: list[CallRecord] = field(default_factory=list, init=False)
     unsafe_finished: int = field(default=0, init=False)
@@ -167,8 +166,6 @@ class Scope:
                 self.unsafe_finished += 1
                 self._note(outlet, request, label, Done(former.answer), None)
                 return Done(former.answer)
-        if effect != "keyed":
-            self.effects.add(effect)
         if effect == "probe" and (former is not None or self.again):
             found = await self._probe(outlet, request)
             if found is not None:
@@ -179,9 +176,9 @@ class Scope:
         """Send a call with an effect that no former attempt has finished."""
         effect, name = request.effect or "keyed", f"{outlet.system} {label}"
         call = self._call(outlet, request, label, key)
-        if effect == "once":
-            call = msgspec.structs.replace(call, before_send=lambda: self._begin_once(name))
-        elif effect == "probe":
+        if effect != "keyed" and self.announce is not None:
+            call = msgspec.structs.replace(call, before_send=lambda: self._announce(effect, name))
+        if effect == "probe":
             # Until there is an answer the call is in doubt, whatever ends the attempt.
             self._made[key] = (request, None)
         outcome = await self._exchange(outlet, request, call)
@@ -206,11 +203,12 @@ class Scope:
         assert request.probe is not None, "checked before the call"
         return await request.probe()
 
-    async def _begin_once(self, name: str) -> bool:
-        assert self.before_once is not None, "checked before the call"
-        if not await self.before_once(name):
+    async def _announce(self, effect: Effect, name: str) -> bool:
+        assert self.announce is not None, "asked before the call"
+        if not await self.announce(effect, name):
             return False
-        self.in_doubt.add(name)
+        if effect == "once":
+            self.in_doubt.add(name)
         return True
 
     def _check(self, request: Request) -> None:
@@ -220,7 +218,7 @@ class Scope:
                 f"{request.method} {request.target} has effect='probe' and nothing to ask with",
                 "give probe=, an async function that returns the answer if it happened and None if not",
             )
-        if request.effect == "once" and self.before_once is None:
+        if request.effect == "once" and self.announce is None:
             raise InterlockError(
                 "call.once-unavailable",
                 f"{request.method} {request.target} has effect='once', and nothing here can record that it begins",

@@ -9,6 +9,9 @@ import msgspec
 from interlock.core.handler import Effect
 from interlock.core.outcome import Answer
 
+Announce = Callable[[Effect, str], Awaitable[bool]]
+"""Given a call's effect and its name, which is its System and its label."""
+
 Probe = Callable[[], Awaitable[Answer | None]]
 """For `effect="probe"`: ask the System whether it happened. The answer that stands for it, or None if it did not."""
 

@@ -72,7 +72,7 @@ class Program:
 
 
 _DONE: Final = Done()
-_ENDED_WELL: Final = Ended(_DONE, 0, (), b"", frozenset(), ())
+_ENDED_WELL: Final = Ended(_DONE, 0, (), b"", ())
 """How most attempts end: made once."""
 
 
@@ -134,7 +134,7 @@ class Run:
                 deadline=self.work.deadline,
                 may_send=self.work.may_send,
                 memo=b"" if row is None else row.memo,
-                before_once=self.work.before_once,
+                announce=self.work.announce,
                 traceparent=draft.traceparent or "",
                 replay=row is not None and row.replays > 0,
                 again=self.work.again,
@@ -161,7 +161,7 @@ class Run:
         if scope is None:
             if outcome is _DONE and not self._emits:
                 return _ENDED_WELL
-            return Ended(outcome, 0, tuple(self._emits), b"", frozenset(), ())
+            return Ended(outcome, 0, tuple(self._emits), b"", ())
         if isinstance(outcome, Unavailable) and outcome.scope == "deadline":
             # The function used up its time before its call: that is a failure of the attempt, and must end some day.
             outcome = Later("deadline", detail="too little of the deadline was left for a call")
@@ -169,9 +169,7 @@ class Run:
             outcome = Unknown("in-doubt", f"{_reason(outcome)}, while a call that may happen once only was under way")
         memo = b"" if isinstance(outcome, Done) else scope.encode_memo()
         status = scope.calls[-1].status if scope.calls else 0
-        return Ended(
-            outcome, status or 0, tuple(self._emits), memo, frozenset(scope.effects), tuple(sorted(scope.systems))
-        )
+        return Ended(outcome, status or 0, tuple(self._emits), memo, tuple(sorted(scope.systems)))
 
     async def _call(self) -> Outcome:
         spec, event = self._spec, self.work.event

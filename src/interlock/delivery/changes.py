@@ -92,10 +92,10 @@ class Changes:
         self._cells.append(write)
         self.any = self.urgent = True
 
-    def effects(self, names: frozenset[str]) -> None:
-        """Effect names that the cursor has not noted yet."""
-        self._effects |= names
-        self.any = True
+    def effect(self, name: str) -> None:
+        """The name of an effect that the cursor has not noted yet. A call waits for it."""
+        self._effects |= {name}
+        self.any = self.urgent = True
 
     def take(self) -> Changed:
         """Everything collected, and begin anew."""

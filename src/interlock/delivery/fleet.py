@@ -131,7 +131,10 @@ class Fleet:
         return next((spec.shards for spec in self._plan.streams if spec.name == stream), limits.SHARDS_DEFAULT)
 
     async def stop(self, grace_us: int) -> None:
-        """Drain: start nothing more, let what runs end within the grace, commit, give cursors and lease back."""
+        """Drain: start nothing more, let what runs end within the grace, commit, give cursors and lease back.
+
+        Where a call was cut off that is not harmless to repeat, the next process waits until the lease has passed.
+        """
         self._stopping = True
         for lane in self._lanes.values():
             lane.stop()
@@ -149,7 +152,8 @@ class Fleet:
         await self._commit(release=True)
         for task in list(self._tasks):
             task.cancel()
-        await self._store.release(self._worker)
+        if all(lane.turn is not None and not lane.turn.cut for lane in self._lanes.values()):
+            await self._store.release(self._worker)
 
     async def _until_idle(self, until: int) -> None:
         clock = self._clock

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from interlock.core import limits
 from interlock.core.cursor import CursorId
 from interlock.core.event import Event
+from interlock.core.handler import Effect
 from interlock.core.outcome import Done
 from interlock.core.ports import Timer
 from interlock.core.requests import Answer, LaneRequest, encode_request
@@ -137,6 +138,8 @@ class Lane:
 
     def cancel(self) -> None:
         """End what runs. It counts as no attempt."""
+        if self.turn is not None:
+            self.turn.cut_off()
         for task in self._tasks:
             task.cancel()
 
@@ -389,14 +392,14 @@ class Lane:
             return
         deadline = clock.monotonic() + self.spec.deadline_us
 
-        async def before_once(call: str) -> bool:
-            return await self._durable_start(turn, start, call)
+        async def announce(effect: Effect, call: str) -> bool:
+            return await self._announce(turn, start, effect, call)
 
         def may_send() -> bool:
             return self.turn is turn and clock.monotonic() < min(deadline, crew.lease_until())
 
         again = turn.crashed or start.row is not None
-        run = Run(self.program, Work(start.event, start.row, deadline, may_send, before_once, again))
+        run = Run(self.program, Work(start.event, start.row, deadline, may_send, announce, again))
         crew.began(run, task)
         try:
             ended = await run.run()
@@ -415,8 +418,6 @@ class Lane:
         now = crew.ports.clock.now()
         if ended.systems:
             self.systems.update(dict.fromkeys(ended.systems))
-            if ended.effects:
-                turn.add_effects(ended.effects)
         outcome = ended.outcome
         if isinstance(outcome, Done):
             straggler = start.row is not None or start.offset in turn.rows
@@ -465,6 +466,16 @@ class Lane:
             return False
         number = turn.begin_durably(start, call, self.crew.ports.clock.now())
         return await self._until_durable(number)
+
+    async def _announce(self, turn: Turn, start: Start, effect: Effect, call: str) -> bool:
+        """Make durable what a take-over must know before the call leaves (rule 8); false if the lane was lost."""
+        if self.turn is not turn:
+            return False
+        number = turn.announce(effect)
+        if effect == "once":
+            # The row's settlement is this one or a later one.
+            return await self._durable_start(turn, start, call)
+        return number is None or await self._until_durable(number)
 
     async def _until_durable(self, number: int) -> bool:
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from interlock.core import limits
 from interlock.core.cursor import Attempt, Counters, CursorId, Row, Success
 from interlock.core.event import Event
+from interlock.core.handler import Effect
 from interlock.core.outcome import Unavailable
 from interlock.delivery import schedule
 from interlock.delivery.changes import Changes
@@ -46,7 +47,7 @@ class Turn:
         self.read_to = cursor.floor
         self.resume_to = cursor.floor + cursor.above.bit_length()
         self.types = cursor.types
-        self.effects = cursor.effects
+        self.announced = dict.fromkeys(cursor.effects, 0)
         self.terms = terms
         self.ordered = ordered
         self.opened_at = now
@@ -69,6 +70,7 @@ class Turn:
         self.timers: list[tuple[int, int]] = []
         self.paused = False
         self.stopping = False
+        self.cut = False
         self.held_until = opened.former_until if self._must_wait(opened, now) else 0
         self.gated_until = 0
         self.solo: Line | None = None
@@ -404,12 +406,20 @@ class Turn:
         self.changes.urgent = True
         return self.number + 1
 
-    def add_effects(self, effects: frozenset[str]) -> None:
-        """Note effects other than `keyed` that calls have used: a take-over will wait for them."""
-        new = effects - self.effects
-        if new:
-            self.effects |= new
-            self.changes.effects(new)
+    def announce(self, effect: Effect) -> int | None:
+        """Note that calls have an effect other than `keyed`, so that a take-over waits for them (rule 8).
+
+        Gives the number of the settlement that must be durable before the first such call leaves; None if it is.
+        """
+        number = self.announced.get(effect)
+        if number is None:
+            number = self.announced[effect] = self.number + 1
+            self.changes.effect(effect)
+        return number if number > self.number or number == self.in_flight else None
+
+    def cut_off(self) -> None:
+        """What runs is ended. What it has sent may still be under way, so the cursor is not given back (rule 8)."""
+        self.cut |= bool(self.running and self.announced)
 
     # The full window, and marks.
 
@@ -528,7 +538,7 @@ class Turn:
         self.number += 1
         self.in_flight = self.number
         self.ages_us = self.changes.ages_us
-        clean = self.unclean > 0 and now - self.opened_at > limits.LEASE_TTL_US
+        clean = release or (self.unclean > 0 and now - self.opened_at > limits.LEASE_TTL_US)
         settlement = Settlement(
             cursor=self.id,
             worker=worker,
@@ -538,7 +548,7 @@ class Turn:
             above=self.above,
             counters=Counters(self.delivered, self.filtered, self.discarded, self.dead),
             clean=clean,
-            release=release,
+            release=release and not self.cut,
             **self.changes.take(),
         )
         self.unclean = 0 if clean else self.unclean

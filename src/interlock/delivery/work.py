@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import msgspec
 
+from interlock.call.record import Announce
 from interlock.core.cursor import Row
 from interlock.core.event import Draft, Event
 from interlock.core.outcome import Outcome
-
-BeforeOnce = Callable[[str], Awaitable[bool]]
 
 
 class Work(msgspec.Struct, frozen=True):
     """One attempt to make.
 
-    `deadline` is monotonic µs; `may_send` is asked whenever bytes are about to leave (rule 2); `before_once` makes the
-    `running` row durable before a `once` call (rule 8). `again`: an earlier attempt may have sent something.
+    `deadline` is monotonic µs; `may_send` is asked whenever bytes are about to leave (rule 2); `announce` makes durable
+    what a take-over must know of a call (rule 8). `again`: an earlier attempt may have sent something.
     """
 
     event: Event
     row: Row | None
     deadline: int
     may_send: Callable[[], bool]
-    before_once: BeforeOnce
+    announce: Announce
     again: bool = False
 
 
@@ -35,5 +34,4 @@ class Ended(msgspec.Struct, frozen=True):
     status: int
     emits: tuple[Draft, ...]
     memo: bytes
-    effects: frozenset[str]
     systems: tuple[str, ...]

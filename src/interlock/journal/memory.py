@@ -51,10 +51,11 @@ class MemoryBackend:
         }
         self.tell: Callable[[None], None] | None = None
         self.changed: dict[str, None] = {}
+        self.workers: dict[str, None] = {}
         disk.attached.append(self)
 
     def commit(self, runs: Sequence[Callable[[Any], Any]]) -> tuple[Sequence[Any], None]:
-        tx = MemoryTx(self.disk, self._clock.now())
+        tx = MemoryTx(self.disk, self._clock.now(), self.workers)
         answers = run_each(tx, runs)
         for store in self.disk.attached:
             store.changed.update(tx.changed)

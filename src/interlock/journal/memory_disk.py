@@ -93,18 +93,25 @@ class MemoryLedger:
 
 
 class Attached(Protocol):
-    """A store that has the disk open."""
+    """A store that has the disk open. `workers`: those whose leases it took."""
 
     changed: dict[str, None]
+    workers: dict[str, None]
     tell: Callable[[None], None] | None
 
 
 @dataclass
 class MemoryDisk:
-    """All that is durable. `events_max` is the room for events: above it appends are refused as on a full disk."""
+    """All that is durable.
+
+    Args:
+        events_max: the room for events; above it appends are refused as on a full disk.
+        proves_deaths: who alone has it open knows that all others are dead, as a lock on a file proves it.
+    """
 
     segment_events: int = SEGMENT_EVENTS
     events_max: int | None = None
+    proves_deaths: bool = False
     streams: dict[str, MemoryStream] = field(default_factory=dict[str, MemoryStream])
     ledgers: dict[CursorId, MemoryLedger] = field(default_factory=dict[CursorId, MemoryLedger])
     leases: dict[str, WorkerLease] = field(default_factory=dict[str, WorkerLease])
@@ -121,9 +128,10 @@ class MemoryDisk:
 class MemoryTx:
     """One commit: checks come before writes, so that nothing ever has to be taken back."""
 
-    def __init__(self, disk: MemoryDisk, now: int) -> None:
+    def __init__(self, disk: MemoryDisk, now: int, workers: dict[str, None]) -> None:
         self.disk = disk
         self.now = now
+        self.workers = workers
         self.changed: dict[str, None] = {}
 
     def append(self, drafts: Sequence[Draft], cells: Sequence[CellWrite]) -> Sequence[Appended] | AppendRefused:
@@ -238,7 +246,11 @@ class MemoryTx:
             if row.state in ("running", "due", "held")
         ]
         until = held.former_until if held.former_until > self.now else 0
-        return Opened(held.cursor, live, [ledger.marks[key] for key in sorted(ledger.marks)], until)
+        dead = until > 0 and held.former not in self.workers and self._is_alone()
+        return Opened(held.cursor, live, [ledger.marks[key] for key in sorted(ledger.marks)], until, dead)
+
+    def _is_alone(self) -> bool:
+        return self.disk.proves_deaths and all(store.workers is self.workers for store in self.disk.attached)
 
     def _start(self, assign: Assign) -> int:
         log = self.disk.shard(assign.id.shard)
@@ -254,6 +266,7 @@ class MemoryTx:
         if isinstance(lease, LeaseLost):
             return lease
         self.disk.leases[worker] = lease
+        self.workers[worker] = None
         return Lease(worker, lease.expires_at)
 
     def release(self, worker: str) -> None:

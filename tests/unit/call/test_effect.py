@@ -116,7 +116,6 @@ def test_a_safe_call_has_no_key_and_does_not_move_the_ordinals_of_the_others():
         await attempt.send(outlet, Request("GET", "/orders"))
         await attempt.send(outlet, POST)
         assert [(call.key, call.effect) for call in outlet.calls] == [("", "natural"), (key("#1"), "keyed")]
-        assert attempt.effects == set()
         assert attempt.unsafe_finished == 1
 
     run(body)
@@ -266,46 +265,48 @@ def test_a_call_that_may_happen_once_only_is_recorded_before_it_is_sent():
         told: list[str] = []
         outlet = Outlet()
 
-        async def before(name: str) -> bool:
+        async def announce(effect: str, name: str) -> bool:
             assert outlet.calls == []
-            told.append(name)
+            told.append(f"{effect}: {name}")
             return True
 
-        attempt = scope(before_once=before)
+        attempt = scope(announce=announce)
         await attempt.send(outlet, replace(POST, effect="once", label="charge"))
-        assert told == ["shop.crm charge"]
-        assert (attempt.in_doubt, attempt.effects) == (set(), {"once"})
+        assert told == ["once: shop.crm charge"]
+        assert attempt.in_doubt == set()
 
     run(body)
 
 
-def test_without_the_lease_a_once_call_is_not_sent():
+def test_without_the_lease_a_call_that_has_to_be_announced_is_not_sent():
     async def body() -> None:
-        async def before(_name: str) -> bool:
+        async def announce(_effect: str, _name: str) -> bool:
             return False
 
-        attempt, outlet = scope(before_once=before), Outlet()
-        assert await ends(attempt.send(outlet, replace(POST, effect="once"))) == Unavailable("lease", None, SYSTEM)
+        attempt, outlet = scope(announce=announce), Outlet()
+        for effect in ("once", "natural"):
+            refused = await ends(attempt.send(outlet, replace(POST, effect=effect)))
+            assert refused == Unavailable("lease", None, SYSTEM)
         assert outlet.calls == []
         assert attempt.in_doubt == set()
 
     run(body)
 
 
-async def granted(_name: str) -> bool:
+async def granted(_effect: str, _name: str) -> bool:
     return True
 
 
 def test_a_once_call_with_no_certain_end_stays_in_doubt():
     async def body() -> None:
         once = replace(POST, effect="once")
-        attempt = scope(before_once=granted)
+        attempt = scope(announce=granted)
         assert isinstance(await ends(attempt.send(Outlet(Unknown("timeout")), once)), Unknown)
         assert attempt.in_doubt == {"shop.crm #1"}
-        refused = scope(before_once=granted)
+        refused = scope(announce=granted)
         await ends(refused.send(Outlet(Later("connect")), once))
         assert refused.in_doubt == set()
-        cancelled, outlet = scope(before_once=granted), Outlet()
+        cancelled, outlet = scope(announce=granted), Outlet()
         outlet.gate = asyncio.Event()
         task = asyncio.ensure_future(cancelled.send(outlet, once))
         await asyncio.sleep(0)
@@ -414,13 +415,23 @@ def test_a_probe_effect_without_a_probe_is_refused():
     run(body)
 
 
-def test_other_effects_than_keyed_are_reported_for_the_take_over():
+def test_other_effects_than_keyed_are_announced_before_they_are_sent():
     async def body() -> None:
-        attempt = scope()
+        announced: list[str] = []
+
+        async def announce(effect: str, name: str) -> bool:
+            announced.append(f"{effect}: {name}")
+            return True
+
+        async def probe() -> Answer | None:
+            return None
+
+        attempt = scope(announce=announce)
         await attempt.send(Outlet(), replace(POST, method="PUT", effect="natural"))
+        await attempt.send(Outlet(), replace(POST, effect="probe", probe=probe, label="p"))
         await attempt.send(Outlet(), Request("GET", "/x", effect="natural"))
         await attempt.send(Outlet(), POST)
-        assert attempt.effects == {"natural"}
+        assert announced == ["natural: shop.crm #1", "probe: shop.crm p"]
 
     run(body)
 

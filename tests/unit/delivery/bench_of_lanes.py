@@ -53,9 +53,10 @@ class Bench:
         retry: RetryPolicy | None = None,
         order: str = "key",
         segment_events: int = 10_000,
+        proves_deaths: bool = False,
     ) -> None:
         self.clock = FakeClock()
-        self.disk = MemoryDisk(segment_events=segment_events)
+        self.disk = MemoryDisk(segment_events=segment_events, proves_deaths=proves_deaths)
         self.refuse_renewals = False
         self.offload: Any = Inline()
         self.lose_answers = 0
@@ -65,6 +66,7 @@ class Bench:
         self.records: list[tuple[str, dict[str, object]]] = []
         self.calls: list[tuple[str, int]] = []
         self.behaviour: Behaviour = succeed
+        self.run: Any = None
         self.wait_us: int | None = None
         self.released = ("", "")
         shop = Integration("shop", owner="shop-team", purpose="tests")
@@ -72,6 +74,7 @@ class Bench:
 
         async def book(event: Any, context: Any) -> Outcome | None:
             self.calls.append((event.payload.key, event.payload.number))
+            self.run = context
             return await self.behaviour(event.payload, context.attempt)
 
         def plain_book(event: Any, context: Any) -> None:
@@ -118,6 +121,10 @@ class Bench:
         self.store.abandon()
         self.fleet.abandon()
         await self.clock.settle()
+
+    async def announce(self, effect: str) -> bool:
+        """What a call with this effect does before it is sent, in the attempt that began last."""
+        return await self.run.work.announce(effect, "shop.crm #1")
 
     async def put(self, *orders: tuple[str, int]) -> None:
         drafts: list[Draft] = [self.order.draft(Order(key, n), id=f"{key}-{n}") for key, n in orders]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from tests.unit.delivery.bench_of_lanes import Behaviour, Bench, Order, run, succeed
 from tests.unit.delivery.model import ID, Driver, Log, event
 
@@ -171,6 +172,37 @@ def test_after_a_crash_what_was_not_settled_is_delivered_again_and_retries_go_on
     run(story())
 
 
+@pytest.mark.parametrize(("effect", "waits"), [("keyed", False), ("natural", True), ("once", True)])
+def test_a_crash_in_the_very_first_call_is_taken_over_at_once_only_if_repeating_it_is_harmless(
+    effect: str, waits: bool
+) -> None:
+    async def story() -> None:
+        bench = Bench(proves_deaths=True)
+
+        async def never_answered(order: Order, attempt: int) -> Outcome | None:
+            if effect != "keyed":
+                assert await bench.announce(effect)
+            await asyncio.Event().wait()
+            return None
+
+        bench.behaviour = never_answered
+        await bench.start()
+        await bench.put(("a", 0), ("b", 0))
+        await bench.kill()
+        assert bench.calls == [("a", 0), ("b", 0)]
+        bench.behaviour = succeed
+        bench.calls.clear()
+        await bench.advance(1)
+        await bench.start()
+        await bench.put(("c", 0))
+        await bench.advance(5)
+        assert bench.calls == ([] if waits else [("a", 0), ("b", 0), ("c", 0)])
+        await bench.advance(61)
+        assert ("c", 0) in bench.calls
+
+    run(story())
+
+
 def test_an_attempt_that_outlives_its_deadline_is_ended_and_tried_again() -> None:
     async def story() -> None:
         bench = Bench()
@@ -241,6 +273,36 @@ def test_a_stop_lets_what_runs_end_and_gives_the_cursors_back() -> None:
         cursor = bench.disk.ledgers[bench.id].held.cursor
         assert (cursor.floor, cursor.unclean) == (2, 0)
         await bench.store.close()
+
+    run(story())
+
+
+@pytest.mark.parametrize("effect", ["keyed", "natural"])
+def test_a_stop_that_cuts_off_a_call_gives_its_cursor_back_only_if_repeating_it_is_harmless(effect: str) -> None:
+    async def story() -> None:
+        bench = Bench()
+
+        async def never_answered(order: Order, attempt: int) -> Outcome | None:
+            if effect != "keyed":
+                await bench.announce(effect)
+            await asyncio.Event().wait()
+            return None
+
+        bench.behaviour = never_answered
+        await bench.start()
+        await bench.put(("a", 0))
+        stopping = asyncio.ensure_future(bench.fleet.stop(US_PER_SECOND))
+        await bench.advance(5)
+        await stopping
+        await bench.kill()
+        assert bench.disk.ledgers[bench.id].held.cursor.unclean == 0, "nothing died"
+        bench.behaviour = succeed
+        bench.calls.clear()
+        await bench.start()
+        await bench.advance(5)
+        assert bench.calls == ([("a", 0)] if effect == "keyed" else [])
+        await bench.advance(61)
+        assert bench.calls == [("a", 0)]
 
     run(story())
 

@@ -179,6 +179,68 @@ def test_rule_08_the_running_row_and_its_bit_are_in_one_settlement_before_the_ca
     assert settlement.put[0].call == "shop.bank charge"
 
 
+def test_rule_08_an_effect_is_durable_before_the_first_call_with_it_is_sent_and_costs_one_write_for_ever() -> None:
+    async def story() -> None:
+        bench = Bench()
+        durable: list[list[str]] = []
+
+        async def behaviour(order: Order, attempt: int) -> Outcome | None:
+            assert await bench.announce("natural")
+            durable.append(sorted(bench.disk.ledgers[bench.id].held.cursor.effects))
+            return None
+
+        bench.behaviour = behaviour
+        await bench.start()
+        await bench.put(("a", 0), ("b", 0))
+        await bench.advance(1)
+        await bench.put(("a", 1))
+        await bench.kill()
+        await bench.start()
+        await bench.advance(61)
+        assert durable[:2] == [["natural"], ["natural"]]
+        assert len(durable) >= 3
+        assert [settlement.effects for settlement in bench.settlements if settlement.effects] == [{"natural"}]
+
+    run(story())
+
+
+def test_rule_08_a_call_whose_announcement_is_lost_is_not_sent() -> None:
+    async def story() -> None:
+        bench = Bench()
+        may_send: list[bool] = []
+
+        async def behaviour(order: Order, attempt: int) -> Outcome | None:
+            may_send.append(await bench.announce("natural"))
+            return None
+
+        bench.behaviour = behaviour
+        await bench.start()
+        bench.refuse_commits = 1
+        await bench.put(("a", 0))
+        await bench.advance(5)
+        assert may_send == [True], "the first attempt was ended where it waited"
+        assert bench.calls == [("a", 0), ("a", 0)]
+
+    run(story())
+
+
+def test_rule_08_the_row_of_a_once_call_and_its_effect_are_one_settlement() -> None:
+    driver = Driver(Log([event(1, "k"), event(2, "l")]), 1, OnDead("skip"))
+    turn = driver.turn
+    turn.offer([event(1, "k"), event(2, "l")], 2, 0)
+    first, second = turn.next_start(0), turn.next_start(0)
+    assert first is not None
+    assert second is not None
+    number = turn.announce("once")
+    assert turn.begin_durably(first, "shop.bank charge", 0) == number
+    settlement = turn.settlement("w", 0)
+    assert settlement is not None
+    assert (settlement.number, settlement.effects, len(settlement.put)) == (number, {"once"}, 1)
+    assert turn.announce("once") == number, "it is in flight"
+    turn.committed(settlement.number)
+    assert turn.announce("once") is None
+
+
 def test_rule_09_a_settlement_without_an_answer_is_never_sent_again() -> None:
     async def story() -> None:
         bench = Bench()

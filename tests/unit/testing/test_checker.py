@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from interlock.testing.sim.checker import check
 from interlock.testing.sim.history import (
+    KILLED,
     Accounted,
     AnyLine,
     Asked,
@@ -27,24 +28,25 @@ from interlock.testing.sim.history import (
 
 READS = Reads("s", "log", ordered=True, effect="keyed", labels=("a",), backoff_us=500, prompt_us=1_000)
 ONCE = Reads("s", "log", ordered=True, effect="once", labels=("a",))
+NATURAL = Reads("s", "log", ordered=True, effect="natural", labels=("a",))
 
 
 def publish(t: int, kind: Kind, id: str = "e1", digest: str = "d") -> Published:
     return Published(t=t, kind=kind, stream="log", id=id, key="k", digest=digest)
 
 
-def logged(t: int, offset: int, id: str | None = None, digest: str = "d", via: str = "", origin: str = "") -> Logged:
-    id = id or f"e{offset}"
-    return Logged(
-        t=t, stream="log", shard=0, offset=offset, id=id, key="k", type="T", digest=digest, via=via, origin=origin
-    )
+def logged(t: int, offset: int, id: str | None = None, digest: str = "d", **more: str) -> Logged:
+    fields = {"type": "T"} | more
+    return Logged(t=t, stream="log", shard=0, offset=offset, id=id or f"e{offset}", key="k", digest=digest, **fields)
 
 
-def called(t: int, offset: int, status: int = 200, fresh: bool | None = None, token: str = "", wait: int = 0) -> Called:
+def called(
+    t: int, offset: int, status: int = 200, fresh: bool | None = None, token: str = "", **more: object
+) -> Called:
     fresh = 200 <= status < 300 if fresh is None else fresh
     return Called(
         t=t, process="remote", subscription="s", stream="log", shard=0, offset=offset, id=f"e{offset}", label="a",
-        status=status, fresh=fresh, key="k", token=token or f"token-{offset}", digest="d", retry_after_us=wait,
+        status=status, fresh=fresh, key="k", token=token or f"token-{offset}", digest="d", **more,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -57,7 +59,7 @@ def cursor(
 ) -> Accounted:
     fields: dict[str, object] = {
         "filtered": 0, "discarded": 0, "dead": 0, "types": ((1, ("T",)),), "start": 0, "subscription": "s",
-        "stream": "log", "shard": 0,
+        "stream": "log", "shard": 0, "process": "p1",
     }  # fmt: skip
     fields.update(more)
     return Accounted(t=t, floor=floor, above=above, delivered=delivered, number=number, epoch=epoch, **fields)  # type: ignore[arg-type]
@@ -67,6 +69,29 @@ def two_events() -> list[AnyLine]:
     return [
         publish(1, "invoke"), logged(2, 1), publish(3, "ok"),
         publish(4, "invoke", "e2"), logged(5, 2), publish(6, "ok", "e2"),
+    ]  # fmt: skip
+
+
+def asked(t: int, offset: int) -> Asked:
+    return Asked(t=t, verb="retry", subscription="s", stream="log", shard=0, offset=offset)
+
+
+def killed(t: int, process: str) -> Fault:
+    return Fault(t=t, process=process, scope="process", what=KILLED)
+
+
+def taken_over(t: int, process: str, epoch: int) -> Accounted:
+    return cursor(t, 0, 0, epoch=epoch, number=0, process=process)
+
+
+def joined(at: int, above: int) -> list[AnyLine]:
+    """Event 2 is sent at 8; the type of event 1 comes to be read `at` an instant, when the ledger has these bits."""
+    narrow, wide = ((1, ("U",)),), ((1, ("T", "U")),)
+    return [
+        publish(1, "invoke"), logged(2, 1), publish(3, "invoke", "e2"), logged(4, 2, type="U"),
+        cursor(5, 0, 0, types=narrow), called(8, 2),
+        cursor(at, 0, above.bit_count(), above=above, epoch=2, number=0, types=wide),
+        called(10, 1), called(11, 2, fresh=False), cursor(12, 2, 2, epoch=2, types=wide),
     ]  # fmt: skip
 
 
@@ -94,7 +119,7 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
     "a late call that undoes a newer one": (
         "I3",
         [*two_events(), called(8, 1), called(9, 2), called(10, 1, fresh=True)],
-        Reads("s", "log", ordered=True, effect="natural", labels=("a",)),
+        NATURAL,
     ),
     "a later event before an earlier one of its key": (
         "I4", [*two_events(), called(8, 2), called(9, 1), cursor(10, 2, 2)], READS,
@@ -103,6 +128,26 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
         "I4",
         [*two_events(), called(8, 1, 422), called(9, 2), cursor(10, 2, 1, dead=1, dead_rows=(1,))],
         READS,
+    ),
+    "an event that came to be read when a later one had been accounted for": ("I4", joined(9, above=0b10), READS),
+    "an event that was read already when a later one was sent": ("I4", joined(7, above=0), READS),
+    "a former process that sends after its successor": (
+        "I4",
+        [*two_events(), taken_over(7, "p1", 1), taken_over(8, "p2", 2), called(9, 1, sender="p2"),
+         called(10, 1, sender="p1", fresh=False)],
+        READS,
+    ),
+    "a take-over while a living process has a call under way": (
+        "I4",
+        [*two_events(), taken_over(7, "p1", 1), called(8, 1, sender="p1", until=500_000), taken_over(9, "p2", 2),
+         called(10, 1, sender="p2", fresh=False)],
+        READS,
+    ),
+    "a take-over while a natural call of a dead process is under way": (
+        "I4",
+        [*two_events(), taken_over(7, "p1", 1), called(8, 1, sender="p1", until=500_000), killed(9, "p1"),
+         taken_over(10, "p2", 2), called(11, 1, sender="p2")],
+        NATURAL,
     ),
     "a gap in the log": ("I5", [publish(1, "invoke", "e2"), logged(2, 2)], READS),
     "one identity twice": ("I5", [publish(1, "invoke"), logged(2, 1), logged(3, 2, "e1")], READS),
@@ -124,7 +169,7 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
         "I9", [*two_events(), began(7, 1), called(8, 1, 503), began(400, 1)], READS,
     ),
     "a retry that ignores Retry-After": (
-        "I9", [*two_events(), began(7, 1), called(8, 1, 503, wait=10_000), began(9_000, 1)], READS,
+        "I9", [*two_events(), began(7, 1), called(8, 1, 503, retry_after_us=10_000), began(9_000, 1)], READS,
     ),
     "an attempt after the end": ("I9", [*two_events(), called(8, 1), cursor(9, 1, 1), began(10, 1)], READS),
     "more attempts than allowed": (
@@ -135,6 +180,11 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
     "a death by time alone": (
         "I9",
         [*two_events(), began(7, 1), cursor(400_000, 1, 0, dead=1, dead_rows=(1,), exhausted=(1,))],
+        Reads("s", "log", ordered=True, effect="keyed", labels=("a",), age_max_us=300_000),
+    ),
+    "a death by time alone after a person asked": (
+        "I9",
+        [*two_events(), began(7, 1), asked(8, 1), cursor(200_000, 1, 0, dead=1, dead_rows=(1,), exhausted=(1,))],
         Reads("s", "log", ordered=True, effect="keyed", labels=("a",), age_max_us=300_000),
     ),
     "work that stays": ("I13", [Quiet(t=1), Finished(t=2, pending=("s: e1 is due",))], READS),
@@ -169,10 +219,46 @@ def test_a_crash_excuses_an_early_retry_and_a_person_excuses_a_second_once_call(
     assert check(early, [READS]) == []
     again: list[AnyLine] = [
         *two_events(), called(8, 1, 0, fresh=True),
-        Asked(t=9, verb="retry", subscription="s", stream="log", shard=0, offset=1),
+        asked(9, 1),
         called(10, 1), called(11, 2), cursor(12, 2, 2),
     ]  # fmt: skip
     assert check(again, [ONCE]) == []
+
+
+def test_the_attempt_that_was_under_way_when_a_person_asked_may_have_been_the_last() -> None:
+    last: list[AnyLine] = [
+        *two_events(), began(7, 1), began(300_007, 1), asked(300_008, 1),
+        cursor(300_009, 1, 0, dead=1, dead_rows=(1,), exhausted=(1,)),
+    ]  # fmt: skip
+    assert check(last, [Reads("s", "log", ordered=True, effect="keyed", labels=("a",), age_max_us=300_000)]) == []
+
+
+def test_what_a_process_begins_that_has_lost_its_cursor_is_judged_by_what_it_sends() -> None:
+    woken: list[AnyLine] = [
+        *two_events(), taken_over(7, "p2", 2), called(8, 1, 503, sender="p2"), began(9, 1),
+        called(600, 1, sender="p2"), called(601, 2, sender="p2"),
+    ]  # fmt: skip
+    assert check(woken, [READS]) == []
+
+
+def test_an_event_that_came_to_be_read_is_excused_if_the_later_one_was_not_accounted_for() -> None:
+    assert check(joined(9, above=0), [READS]) == []
+
+
+def test_a_keyed_call_of_a_dead_process_may_arrive_whenever_it_does() -> None:
+    late: list[AnyLine] = [
+        *two_events(), taken_over(7, "p1", 1), called(8, 1, sender="p1", until=500_000), killed(9, "p1"),
+        taken_over(10, "p2", 2), called(11, 1, sender="p2", fresh=False), called(12, 1, sender="p1", fresh=False),
+    ]  # fmt: skip
+    assert check(late, [READS]) == []
+
+
+def test_a_natural_call_may_follow_when_the_former_one_is_over() -> None:
+    waited: list[AnyLine] = [
+        *two_events(), taken_over(7, "p1", 1), called(8, 1, sender="p1", until=500_000), killed(9, "p1"),
+        taken_over(10, "p2", 2), called(500_000, 1, sender="p2"), called(500_001, 2, sender="p2"),
+    ]  # fmt: skip
+    assert check(waited, [NATURAL]) == []
 
 
 def test_a_history_survives_its_file() -> None:
@@ -221,7 +307,7 @@ class Model:
         key, id = self.log[offset - 1], f"e{offset}"
         self.tick(1_000 if offset in self.failed else 1)
         self.lines.append(
-            Began(t=self.t, process="p", subscription="s", stream="log", shard=0, offset=offset, id=id, key=key)
+            Began(t=self.t, process="p1", subscription="s", stream="log", shard=0, offset=offset, id=id, key=key)
         )
         fresh = status in (0, 200) and offset not in self.effects
         if fresh:

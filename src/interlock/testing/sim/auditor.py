@@ -15,7 +15,7 @@ from interlock.core.ports import Offload
 from interlock.journal.decide import Held
 from interlock.journal.memory_disk import MemoryDisk, MemoryLedger
 from interlock.testing.sim.history import Accounted, History, Logged, Retired
-from interlock.testing.sim.loop import SimLoop
+from interlock.testing.sim.loop import SimLoop, current_process
 from interlock.testing.sim.ports import CommitFault, SimOffload
 from interlock.testing.standing import live
 
@@ -89,9 +89,10 @@ class Auditor:
 
     def _accounted(self, id: CursorId, ledger: MemoryLedger) -> Accounted:
         cursor, counters = ledger.held.cursor, ledger.held.cursor.counters
+        process = current_process()
         return Accounted(
             t=self._loop.now_us,
-            process=ledger.held.worker or "",
+            process=process.name if process else "",
             subscription=id.subscription,
             stream=id.shard.stream,
             shard=id.shard.number,

@@ -5,11 +5,10 @@ It knows nothing of how the product works: only what clients, remotes and the au
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
+from interlock.testing.sim.case import NEVER, Case, CursorName, Place, Violation, case_of, place_of
 from interlock.testing.sim.history import (
     Accounted,
     AnyLine,
@@ -25,53 +24,17 @@ from interlock.testing.sim.history import (
     Reads,
     Retired,
 )
+from interlock.testing.sim.order import no_stale_effect, one_sender_per_key, order_per_key
 
-Place = tuple[str, int, int]
-"""Stream, shard, offset."""
-CursorName = tuple[str, str, int]
-"""Subscription, stream, shard."""
-
-NEVER = 1 << 62
 SLACK_US = 50_000
 """Between the start of an attempt, which a budget counts from, and its function's first line."""
 SHOWN_MAX = 20
 """Violations of one invariant that are listed; a broken engine breaks it a thousand times."""
 
 
-class Violation(NamedTuple):
-    """A promise that was not kept, when, and how."""
-
-    invariant: str
-    t: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.invariant} at {self.t} µs: {self.message}"
-
-
-class Case(NamedTuple):
-    """A history with what is derived from it once."""
-
-    lines: Sequence[AnyLine]
-    reads: dict[str, Reads]
-    logged: dict[Place, Logged]
-    last: dict[CursorName, Accounted]
-    ends: dict[tuple[str, Place], int]
-    """When all calls of an event had their effect, or its derived event was durable."""
-    buried: dict[tuple[str, Place], int]
-    """When an event first was dead or discarded."""
-
-    def expected(self, reads: Reads) -> Iterator[Logged]:
-        """The events that a subscription must have delivered, by shard and offset."""
-        for place in sorted(place for place in self.logged if place[0] == reads.stream):
-            event, cursor = self.logged[place], self.last.get((reads.name, place[0], place[1]))
-            if cursor is not None and event.offset > cursor.start and event.type in _types_at(cursor, event.offset):
-                yield event
-
-
 def check(lines: Sequence[AnyLine], reads: Iterable[Reads]) -> list[Violation]:
     """Every violation, in the order of the invariants."""
-    case = _case(lines, {one.name: one for one in reads})
+    case = case_of(lines, {one.name: one for one in reads})
     found: list[Violation] = []
     for invariant in INVARIANTS:
         for count, violation in enumerate(invariant(case)):
@@ -79,40 +42,6 @@ def check(lines: Sequence[AnyLine], reads: Iterable[Reads]) -> list[Violation]:
                 break
             found.append(violation)
     return found
-
-
-def _case(lines: Sequence[AnyLine], reads: dict[str, Reads]) -> Case:
-    case = Case(lines, reads, {}, {}, {}, {})
-    done: dict[tuple[str, Place], set[str]] = defaultdict(set)
-    # One id may stand at several places once retention has forgotten the first; what is derived of them is one event.
-    places: dict[str, list[Place]] = defaultdict(list)
-    derived: dict[tuple[str, str], int] = {}
-    translations = [one.name for one in reads.values() if not one.labels]
-    for line in lines:
-        match line:
-            case Logged():
-                place = (line.stream, line.shard, line.offset)
-                case.logged[place] = line
-                places[line.id].append(place)
-                for name in translations:
-                    if (name, line.id) in derived:
-                        case.ends.setdefault((name, place), line.t)
-                if line.via:
-                    derived[line.via, line.origin] = line.t
-                    for origin in places[line.origin]:
-                        case.ends.setdefault((line.via, origin), line.t)
-            case Called() if line.fresh or 200 <= line.status < 300:  # An effect whose answer was lost is one, too.
-                labels = done[line.subscription, _place(line)]
-                labels.add(line.label)
-                if line.subscription in reads and labels >= set(reads[line.subscription].labels):
-                    case.ends.setdefault((line.subscription, _place(line)), line.t)
-            case Accounted():
-                case.last[line.subscription, line.stream, line.shard] = line
-                for offset in (*line.dead_rows, *line.discarded_rows):
-                    case.buried.setdefault((line.subscription, (line.stream, line.shard, offset)), line.t)
-            case _:
-                pass
-    return case
 
 
 def no_loss(case: Case) -> Iterator[Violation]:
@@ -151,7 +80,7 @@ def no_invention(case: Case) -> Iterator[Violation]:
                 elif open_calls[line.stream, line.id] <= 0:
                     yield Violation("I7", line.t, f"{line.id} is in the log after it was refused")
             case Called():
-                event = case.logged.get(_place(line))
+                event = case.logged.get(place_of(line))
                 if event is None or event.t > line.t or (event.id, event.digest) != (line.id, line.digest):
                     yield Violation("I2", line.t, f"{line.subscription} sent {line.id}, which is not what the log has")
             case _:
@@ -178,7 +107,7 @@ def no_duplicate_effect(case: Case) -> Iterator[Violation]:
             case Retired():
                 gone[line.stream, line.shard] = line.upto
             case Called():
-                call = (line.subscription, _place(line), line.label)
+                call = (line.subscription, place_of(line), line.label)
                 effect = case.reads[line.subscription].effect if line.subscription in case.reads else "keyed"
                 named = (line.subscription, line.id, line.label)
                 if line.token and tokens.setdefault(line.token, named) != named:
@@ -187,58 +116,10 @@ def no_duplicate_effect(case: Case) -> Iterator[Violation]:
                 if effects[call] > 1:
                     yield Violation("I3", line.t, f"{line.id} had two effects at {line.process} by {line.subscription}")
                 sent[call] += effect == "once" and (line.fresh or line.status == 0)
-                if sent[call] > 1 + asked[line.subscription, _place(line)]:
+                if sent[call] > 1 + asked[line.subscription, place_of(line)]:
                     yield Violation("I3", line.t, f"{line.id} was sent {sent[call]} times by {line.subscription}, once")
             case _:
                 pass
-
-
-def no_stale_effect(case: Case) -> Iterator[Violation]:
-    """I3: in the end the newest event of a key stands where `natural` calls write, unless a person asked for another.
-
-    A crash may repeat what was not committed, in order; what an older process sends afterwards would undo it.
-    """
-    newest: Counter[tuple[str, str, int, str, str]] = Counter()
-    last: dict[tuple[str, str, int, str, str], Called] = {}
-    asked: set[tuple[str, Place]] = set()
-    for line in case.lines:
-        match line:
-            case Asked():
-                asked.add((line.subscription, (line.stream, line.shard, line.offset)))
-            case Called(fresh=True, key=str(key)) if _is_natural(case, line.subscription):
-                name = (line.subscription, line.stream, line.shard, key, line.label)
-                newest[name], last[name] = max(newest[name], line.offset), line
-            case _:
-                pass
-    for name, line in last.items():
-        if line.offset < newest[name] and (line.subscription, _place(line)) not in asked:
-            yield Violation("I3", line.t, f"{line.id} undid offset {newest[name]} of key {line.key}")
-
-
-def order_per_key(case: Case) -> Iterator[Violation]:
-    """I4: nothing of a key is sent before everything earlier of it was delivered, or durably dead."""
-    queues: dict[tuple[str, str, int, str], list[int]] = defaultdict(list)
-    for reads in case.reads.values():
-        if reads.ordered:
-            for event in case.expected(reads):
-                if event.key is not None:
-                    queues[reads.name, event.stream, event.shard, event.key].append(event.offset)
-    passed: Counter[tuple[str, str, int, str]] = Counter()
-    for line in case.lines:
-        if not isinstance(line, Called) or line.key is None:
-            continue
-        queue_name = (line.subscription, line.stream, line.shard, line.key)
-        queue = queues.get(queue_name)
-        if queue is None:
-            continue
-        at = bisect_left(queue, line.offset)
-        while passed[queue_name] < at:
-            earlier = (line.subscription, (line.stream, line.shard, queue[passed[queue_name]]))
-            over = min(case.ends.get(earlier, line.t + 1), case.buried.get(earlier, line.t + 1))
-            if over > line.t:
-                yield Violation("I4", line.t, f"{line.id} was sent before offset {earlier[1][2]} of key {line.key}")
-                break
-            passed[queue_name] += 1
 
 
 def the_log(case: Case) -> Iterator[Violation]:
@@ -299,12 +180,13 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
     """I9: a refusal is waited out, a settled event is left alone, and attempts have an end.
 
     A crash forgets what was not committed, and a network may lose the answer that asked for a wait: a wait is only
-    demanded where neither came between.
+    demanded where neither came between. What a process begins that has lost its cursor is judged by what it sends (I4).
     """
     waits: dict[tuple[str, Place], tuple[int, int]] = {}
     first: dict[tuple[str, Place], int] = {}
     refused: Counter[tuple[str, Place]] = Counter()
     cursors: dict[CursorName, Accounted] = {}
+    holders: dict[CursorName, str] = {}
     asked: dict[tuple[str, Place], None] = {}
     begun: dict[tuple[str, Place], tuple[int, int]] = {}
     disturbed = 0
@@ -321,9 +203,12 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 for known in (waits, first, refused):
                     known.pop(name, None)
             case Accounted():
-                cursors[line.subscription, line.stream, line.shard] = line
+                cursor_name = (line.subscription, line.stream, line.shard)
+                if cursor_name not in cursors or line.epoch > cursors[cursor_name].epoch:
+                    holders[cursor_name] = line.process
+                cursors[cursor_name] = line
             case Called(status=status) if status >= 300 and line.subscription in case.reads:
-                reads, name = case.reads[line.subscription], (line.subscription, _place(line))
+                reads, name = case.reads[line.subscription], (line.subscription, place_of(line))
                 # Where connections break, the attempt may have ended before its request was even looked at.
                 wait = reads.backoff_us if answers_lost else max(line.retry_after_us, reads.backoff_us)
                 began_at, faults_then = begun.get(name, (line.t, disturbed))
@@ -331,8 +216,8 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 waits[name] = ((began_at if answers_lost else line.t) + wait, faults_then)
                 if refused[name] > reads.attempts_max and not disturbed:
                     yield Violation("I9", line.t, f"{line.id} was tried {refused[name]} times by {reads.name}")
-            case Began():
-                name = (line.subscription, _place(line))
+            case Began() if holders.get((line.subscription, line.stream, line.shard), line.process) == line.process:
+                name = (line.subscription, place_of(line))
                 not_before, faults = waits.get(name, (0, 0))
                 last = _last_due(first.setdefault(name, line.t), case.reads.get(line.subscription))
                 # A person's retry is applied when no attempt runs, so one that was under way may still fail before it.
@@ -351,19 +236,22 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
 def death_by_attempt(case: Case) -> Iterator[Violation]:
     """I9: a budget ends only by an attempt at its end; time alone, or an outage, kills nothing (rule 7)."""
     began: dict[tuple[str, Place], list[int]] = defaultdict(list)
+    before: dict[tuple[str, Place], list[int]] = {}
     known: set[tuple[str, Place]] = set()
     disturbed = any(isinstance(line, Fault) and line.scope in ("process", "store", "deploy") for line in case.lines)
     for line in case.lines:
         match line:
             case Began():
-                began[line.subscription, _place(line)].append(line.t)
+                began[line.subscription, place_of(line)].append(line.t)
             case Asked():
-                began.pop((line.subscription, (line.stream, line.shard, line.offset)), None)
+                name = (line.subscription, (line.stream, line.shard, line.offset))
+                before[name] = began.pop(name, [])
             case Accounted() if line.exhausted and not disturbed and line.subscription in case.reads:
                 reads = case.reads[line.subscription]
                 for offset in line.exhausted:
                     name = (line.subscription, (line.stream, line.shard, offset))
-                    times = began[name] or [0]
+                    # The attempt that was under way when a person asked may have been the last one.
+                    times = began[name] or before.get(name) or [0]
                     lasted = times[-1] - times[0] >= (reads.age_max_us or 0) - SLACK_US
                     if name not in known and not lasted and len(times) < reads.attempts_max:
                         yield Violation("I9", line.t, f"offset {offset} of {line.subscription} died without an attempt")
@@ -401,6 +289,7 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     no_duplicate_effect,
     no_stale_effect,
     order_per_key,
+    one_sender_per_key,
     the_log,
     conservation,
     retry_discipline,
@@ -410,27 +299,9 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
 )
 
 
-def _place(line: Called | Began) -> Place:
-    return line.stream, line.shard, line.offset
-
-
-def _is_natural(case: Case, subscription: str) -> bool:
-    reads = case.reads.get(subscription)
-    return reads is not None and reads.ordered and reads.effect == "natural"
-
-
 def _last_due(first: int, reads: Reads | None) -> int:
     """The budget's end, counted from the first attempt: the last attempt is made then, however short its wait is."""
     return NEVER if reads is None or reads.age_max_us is None else first + reads.age_max_us
-
-
-def _types_at(cursor: Accounted, offset: int) -> tuple[str, ...]:
-    """The types that held at an offset: those of the last entry that begins at or before it, else the first."""
-    found: tuple[str, ...] = cursor.types[0][1] if cursor.types else ()
-    for first, types in cursor.types:
-        if first <= offset:
-            found = types
-    return found
 
 
 def _is_settled(cursor: Accounted, offset: int, key: str | None) -> bool:

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+KILLED = "killed"
+"""`Fault.what` when a process is dead from then on."""
 Kind = Literal["invoke", "ok", "fail", "info"]
 """`fail` surely did not happen; `info` may have (a timeout, a reset, a 5xx)."""
 
@@ -66,7 +68,7 @@ class Read(Line, tag="read", frozen=True, kw_only=True):
 class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
     """A commit changed a cursor: what the ledger then held. `marks` as (key, first, last, count).
 
-    `exhausted`: those of the dead that died of a budget.
+    `process`: who committed. `epoch`: raised by each opening. `exhausted`: those of the dead that died of a budget.
     """
 
     subscription: str
@@ -104,6 +106,7 @@ class Called(Line, tag="called", frozen=True, kw_only=True):
     """A remote got a whole request and made up its mind.
 
     `fresh`: it changed the remote's state. `status` 0: it never answered. `retry_after_us`: what it asked for.
+    `sender`: the process that sent it. `until`: it is under way so long; until the answer, or its caller's deadline.
     """
 
     subscription: str
@@ -118,6 +121,8 @@ class Called(Line, tag="called", frozen=True, kw_only=True):
     token: str = ""
     digest: str = ""
     retry_after_us: int = 0
+    sender: str = ""
+    until: int = 0
 
 
 class Asked(Line, tag="asked", frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from interlock.runtime.compose import Engine, World
 from interlock.spec.plan import Plan
 from interlock.testing.fakes import FakeSecrets, anyone
 from interlock.testing.sim.auditor import Auditor, StoreOffload
-from interlock.testing.sim.history import Fault, History
+from interlock.testing.sim.history import KILLED, Fault, History
 from interlock.testing.sim.loop import Process, SimLoop, current_process
 from interlock.testing.sim.net import Network
 from interlock.testing.sim.ports import CommitFault, SimClock, SimOffload, SimRandom
@@ -126,7 +126,7 @@ class Machine:
         return fault
 
     def _died(self) -> None:
-        self.broken("killed")
+        self.broken(KILLED)
         self.ready = False
         self._parts.network.drop(self.process)
         if self._store is not None:

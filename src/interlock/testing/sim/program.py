@@ -58,6 +58,8 @@ SHAPES: dict[str, Shape] = {
 VARIANT = "book"
 """The subscription whose types a deploy changes: with its second type, and without."""
 SYSTEM_EFFECTS: dict[str, Effect] = {system: shape.effect for shape in SHAPES.values() for system in shape.systems}
+CALLING = frozenset(f"{STREAM}.{name}" for name, shape in SHAPES.items() if shape.systems)
+"""Subscriptions whose functions call a System."""
 BOMB = "e0-3"
 """The event that kills the process that runs it, whenever it is run (rule 12)."""
 PUBLISHED_TYPES = ("opened", "moved", "ticked")

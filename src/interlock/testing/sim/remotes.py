@@ -13,7 +13,8 @@ from typing import Any, Literal, cast
 import httptools
 import msgspec
 
-from interlock.core.limits import US_PER_SECOND
+from interlock.call.timeout import TIMEOUT_HEADER
+from interlock.core.limits import US_PER_MS, US_PER_SECOND
 from interlock.testing.sim.history import Called, History
 from interlock.testing.sim.loop import SimLoop
 
@@ -68,14 +69,16 @@ class Remote:
         """A protocol for one accepted connection."""
         return _Connection(self._loop, self)
 
-    def decide(self, headers: Mapping[str, str], content: bytes) -> Verdict:
-        """Take a whole request, have its effect, and say how it is answered."""
+    def decide(self, headers: Mapping[str, str], content: bytes, sender: str) -> Verdict:
+        """Take a whole request of a host, have its effect, and say how it is answered."""
         self.requests += 1
         body = msgspec.json.decode(content, type=CallBody)
         token = headers.get("idempotency-key", "")
         verdict = self._verdict(body)
         if verdict.after_us > US_PER_SECOND:
             self.on_slow(body, verdict.after_us)
+        given_us = int(headers.get(TIMEOUT_HEADER, "0")) * US_PER_MS
+        lasts_us = given_us if verdict.ending == "hang" else min(verdict.after_us, given_us)
         applied = verdict.status < 300 and verdict.ending != "hang"
         known = self.effect == "keyed" and token in self._answers
         if applied and token:
@@ -96,6 +99,8 @@ class Remote:
                 token=token,
                 digest=body.digest,
                 retry_after_us=(verdict.retry_after or 0) * US_PER_SECOND,
+                sender=sender,
+                until=self._loop.now_us + lasts_us,
             )
         )
         return verdict
@@ -151,7 +156,8 @@ class _Connection(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
-        verdict = self._remote.decide(self._headers, self._body)
+        sender, _ = self._transport.get_extra_info("peername")
+        verdict = self._remote.decide(self._headers, self._body, sender)
         if verdict.ending != "hang":
             self._loop.call_at_us(self._loop.now_us + verdict.after_us, self._answer, verdict)
 

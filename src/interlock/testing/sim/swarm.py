@@ -32,9 +32,11 @@ MOODS: tuple[Mood, ...] = ("flapping", "slow", "down", "limiting")
 
 
 class Swarm(msgspec.Struct, frozen=True):
-    """One seed's configuration. Rates are means per virtual minute; probabilities are per commit or connection.
+    """One seed's configuration. Rates are means per virtual minute; probabilities are per commit, connection or call.
 
-    `outage`: how much longer than usual a System stays in a mood.
+    `outage`: how much longer than usual a System stays in a mood. `proofs`: the store knows of a killed process that it
+    is dead. `cuts`: a process is killed while a slow call of it is under way. `slow_start`: the Systems are slow from
+    the first call on. `freezes`: a process falls asleep beyond its lease when it has begun an attempt.
     """
 
     schedule: Schedule
@@ -63,6 +65,10 @@ class Swarm(msgspec.Struct, frozen=True):
     deploys: float
     segment_events: int
     limits: dict[str, int]
+    proofs: bool = False
+    cuts: float = 0.0
+    slow_start: bool = False
+    freezes: float = 0.0
 
 
 def draw(seed: int) -> Swarm:
@@ -72,8 +78,10 @@ def draw(seed: int) -> Swarm:
     chance = random.Random(f"{seed}/swarm/2")
     kind = chance.random()
     if kind < 0.15:
-        return msgspec.structs.replace(swarm, bombs=1)
-    return _calm(swarm, chance) if kind < 0.4 else swarm
+        swarm = msgspec.structs.replace(swarm, bombs=1)
+    elif kind < 0.4:
+        return _calm(swarm, chance)
+    return _taken_over(swarm, random.Random(f"{seed}/swarm/3"))
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -91,6 +99,34 @@ def _calm(swarm: Swarm, chance: random.Random) -> Swarm:
         outage=chance.choice((1, 3)),
         duration_us=240 * US_PER_SECOND,
     )
+
+
+def _taken_over(swarm: Swarm, chance: random.Random) -> Swarm:
+    """What a process leaves behind at its successor: calls under way at its death, or what it does when it wakes."""
+    kind = chance.random()
+    if kind < 0.1:
+        # The first call of all must find everything in place: it is slow, and its process does not see its end.
+        return msgspec.structs.replace(
+            swarm,
+            subscriptions=tuple(sorted({*swarm.subscriptions, "mirror"})),
+            proofs=True,
+            cuts=chance.choice((0.1, 0.3)),
+            commit_kill=chance.choice((0.02, 0.2)),
+            slow_start=True,
+            drains=chance.choice((swarm.drains, 5.0)),
+            moods=chance.choice((swarm.moods, 6.0)),
+        )
+    if kind < 0.2:
+        return msgspec.structs.replace(
+            swarm,
+            proofs=True,
+            freezes=chance.uniform(1, 3),
+            # Slow enough that one who wakes is not told at once that its lease has ended.
+            fsync_us=300_000,
+            kills=chance.uniform(4, 8),
+            duration_us=240 * US_PER_SECOND,
+        )
+    return msgspec.structs.replace(swarm, proofs=kind < 0.6)
 
 
 def _stormy(chance: random.Random) -> Swarm:

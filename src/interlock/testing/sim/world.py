@@ -21,15 +21,16 @@ from interlock.core.requests import LaneRequest, Verb, encode_request, request_k
 from interlock.journal.memory_disk import MemoryDisk
 from interlock.journal.ports import CellWrite, Retention
 from interlock.testing.sim.auditor import Auditor, Fact
-from interlock.testing.sim.checker import Violation, check
+from interlock.testing.sim.case import Violation
+from interlock.testing.sim.checker import check
 from interlock.testing.sim.client import Posting, Producer
 from interlock.testing.sim.history import Asked, Fault, Finished, History, Quiet
 from interlock.testing.sim.loop import START_US, SimLoop
 from interlock.testing.sim.machine import Machine, Parts
 from interlock.testing.sim.net import Conditions, Network
 from interlock.testing.sim.ports import CommitFault, SimClock
-from interlock.testing.sim.program import PUBLISHED_TYPES, STREAM, SYSTEM_EFFECTS, VARIANT, program, reads_of
-from interlock.testing.sim.remotes import HTTP_PORT, CallBody, Remote
+from interlock.testing.sim.program import CALLING, PUBLISHED_TYPES, STREAM, SYSTEM_EFFECTS, VARIANT, program, reads_of
+from interlock.testing.sim.remotes import HTTP_PORT, CallBody, Mood, Remote
 from interlock.testing.sim.swarm import MOODS, Swarm, draw, limited
 from interlock.testing.standing import owed
 
@@ -67,7 +68,7 @@ class World:
         self.swarm = swarm
         self.history = History()
         self.chance: random.Random = loop.stream("world")
-        self.disk = MemoryDisk(segment_events=swarm.segment_events)
+        self.disk = MemoryDisk(segment_events=swarm.segment_events, proves_deaths=swarm.proofs)
         self.clock = SimClock(loop)
         self.network = Network(loop, self._conditions)
         self.machines: list[Machine] = []
@@ -76,7 +77,9 @@ class World:
         self._commit_chance = loop.stream("commits")
         self._narrow = bool(swarm.deploys) and self.chance.random() < 0.5
         self._jobs = 0
-        self._asked: dict[tuple[CursorId, int], None] = {}
+        self._freezing = False
+        self._truce = False
+        self._asked: dict[tuple[CursorId, int], Machine | None] = {}
         self._remotes: dict[str, Remote] = {}
         self._poison = frozenset(f"k{number}" for number in range(min(swarm.poison, swarm.keys - 1)))
         self._parts = Parts(
@@ -116,7 +119,9 @@ class World:
         for name, effect in SYSTEM_EFFECTS.items():
             remote = Remote(self.loop, name, self.history, effect)
             remote.is_poison = self._is_poison
-            remote.on_slow = self._meddle
+            remote.on_slow = self._interfere
+            if self.swarm.slow_start:
+                self._set_mood(remote, "slow")
             self._remotes[name] = remote
             await self.network.host(name).listen(remote.connection, name, HTTP_PORT)
 
@@ -156,7 +161,10 @@ class World:
 
     def _commit_fault(self) -> CommitFault | None:
         draw, swarm = self._commit_chance.random(), self.swarm
-        if not self.breaking or draw >= swarm.commit_kill + swarm.commit_fail:
+        if self._freezing:
+            # The commit takes effect in this step, and its answer comes later.
+            self._later(0.000_001, self._freeze_if_begun)
+        if not self.breaking or self._truce or draw >= swarm.commit_kill + swarm.commit_fail:
             return None
         first = self._commit_chance.random() < 0.5
         if draw < swarm.commit_kill:
@@ -172,6 +180,7 @@ class World:
             (swarm.stops, self._stall),
             (swarm.drains, self._drain),
             (swarm.zombies, self._zombie),
+            (swarm.freezes, self._freeze),
             (swarm.moods, self._change_mood),
             (swarm.operators, self._operate),
             (swarm.retirement, self._retire),
@@ -188,7 +197,8 @@ class World:
 
     def _act(self, rate: float, act: Callable[[], None], until: int) -> None:
         if self.breaking:
-            act()
+            if not self._truce:
+                act()
             self._again(rate, act, until)
 
     def _kill(self) -> None:
@@ -207,12 +217,38 @@ class World:
     def _zombie(self) -> None:
         """Stopped beyond its lease while a successor works, it wakes and acts on what it believes; then it is ended."""
         machine = self.machine()
-        if machine is None:
-            return
+        if machine is not None:
+            asleep = self.chance.uniform(1, 150)
+            self._fall_asleep(machine, asleep, self.chance.uniform(0, asleep))
+
+    def _freeze(self) -> None:
+        """A zombie again, but one that stops between the start of an attempt and the sending of its bytes.
+
+        It does when a `running` row is durable and the process, which waits for that, has not heard of it. Until it is
+        ended its successor is left in peace, for that one has to wait out the lease before it can show anything.
+        """
+        self._freezing = True
+
+    def _freeze_if_begun(self) -> None:
+        machine = self.machine()
+        begun = any(
+            row.state == "running" and row.call is None and row.epoch == ledger.held.cursor.epoch
+            for id, ledger in self.disk.ledgers.items()
+            if id.subscription in CALLING
+            for row in ledger.rows.values()
+        )
+        if machine is not None and begun and self._freezing and self.breaking:
+            self._freezing, self._truce = False, True
+            machine.process.on_death.append(self._end_truce)
+            self._fall_asleep(machine, self.chance.uniform(62, 80), self.chance.uniform(0, 2))
+
+    def _end_truce(self) -> None:
+        self._truce = False
+
+    def _fall_asleep(self, machine: Machine, asleep: float, replaced_after: float) -> None:
         machine.broken("turned into a zombie")
         machine.process.stop()
-        asleep = self.chance.uniform(1, 150)
-        self._later(self.chance.uniform(0, asleep), self._replace)
+        self._later(replaced_after, self._replace)
         self._later(asleep, machine.process.resume)
         self._later(asleep + self.chance.choice((0.001, 0.1, 3)), machine.process.kill)
 
@@ -233,8 +269,11 @@ class World:
 
     def _change_mood(self) -> None:
         remote = self._remotes[self.chance.choice(tuple(self._remotes))]
-        remote.mood = self.chance.choice(MOODS)
-        self._fault("remote", f"{remote.name} is {remote.mood}")
+        self._set_mood(remote, self.chance.choice(MOODS))
+
+    def _set_mood(self, remote: Remote, mood: Mood) -> None:
+        remote.mood = mood
+        self._fault("remote", f"{remote.name} is {mood}")
         self._later(self.chance.choice((2, 20, 90)) * self.swarm.outage, lambda: setattr(remote, "mood", "well"))
 
     def _retire(self) -> None:
@@ -255,6 +294,17 @@ class World:
                 id, row = self.chance.choice(found)
                 verbs: tuple[Verb, ...] = ("restore",) if row.state == "discarded" else ("retry", "skip", "discard")
                 self._ask(id, row.offset, self.chance.choice(verbs))
+
+    def _interfere(self, body: CallBody, took_us: int) -> None:
+        """A call is at a slow System, and whatever happens to its event or its process happens at this moment."""
+        self._meddle(body, took_us)
+        if self.breaking and self.swarm.cuts and self.chance.random() < self.swarm.cuts:
+            self._later(self.chance.uniform(0, 1), self._cut)
+
+    def _cut(self) -> None:
+        machine = self.machine()
+        if machine is not None:
+            machine.process.kill()
 
     def _meddle(self, body: CallBody, took_us: int) -> None:
         """A person asks for something while the event is at a slow System: rule 6 is about this moment."""
@@ -317,15 +367,16 @@ class World:
         self.history.add(Quiet(t=self.loop.now_us, process="world"))
 
     async def _drain_out(self) -> None:
-        """Wait until nothing is owed; whatever is held is retried by a person, once."""
+        """Wait until nothing is owed; whatever is held is retried by a person, once in the life of a process."""
         until = self.loop.now_us + QUIET_MAX_US
         while self.loop.now_us < until and self.loop.steps < STEPS_MAX:
             if not any(owed(self.disk)):
                 break
             for id, ledger in self.disk.ledgers.items():
                 for row in list(ledger.rows.values()):
-                    if row.state == "held" and (id, row.offset) not in self._asked:
-                        self._asked[id, row.offset] = None
+                    # What was asked of a process that died may be lost with it.
+                    if row.state == "held" and self._asked.get((id, row.offset)) is not self.machine():
+                        self._asked[id, row.offset] = self.machine()
                         self._ask(id, row.offset, "discard" if row.reason == "crashed" else "retry")
             await self.clock.sleep_until(self.loop.now_us + LOOK_US)
         pending = tuple(str(one) for one in owed(self.disk))

@@ -1,0 +1,153 @@
+"""What holds for the events of one key: they are sent in order, by one process at a time, and the newest one stands."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import NamedTuple
+
+from interlock.testing.sim.case import NEVER, Case, CursorName, Place, Violation, place_of, types_at
+from interlock.testing.sim.history import KILLED, Accounted, Asked, Called, Fault
+
+LATE_US = 200_000
+"""A caller's deadline is told as what is left of it, and is at most so much older where it arrives."""
+QueueName = tuple[str, str, int, str]
+"""Subscription, stream, shard, key."""
+
+
+class Sent(NamedTuple):
+    """What a process has sent for a key: its last call's epoch, and until when the last of them is under way."""
+
+    epoch: int
+    until: int
+
+
+def order_per_key(case: Case) -> Iterator[Violation]:
+    """I4: nothing of a key is sent before everything earlier of it was delivered, or durably dead.
+
+    What came to be read only later is excused where rule 5 says so.
+    """
+    books = _books(case)
+    queues: dict[QueueName, list[int]] = defaultdict(list)
+    for reads in case.reads.values():
+        if reads.ordered:
+            for event in case.expected(reads):
+                if event.key is not None:
+                    queues[reads.name, event.stream, event.shard, event.key].append(event.offset)
+    passed: Counter[QueueName] = Counter()
+    for line in case.lines:
+        if not isinstance(line, Called) or line.key is None:
+            continue
+        queue_name = (line.subscription, line.stream, line.shard, line.key)
+        queue = queues.get(queue_name)
+        if queue is None:
+            continue
+        at = bisect_left(queue, line.offset)
+        while passed[queue_name] < at and _is_over(case, line, queue[passed[queue_name]]):
+            passed[queue_name] += 1
+        for offset in queue[passed[queue_name] : at]:
+            if _is_over(case, line, offset) or _joined_later(case, line, offset, books[queue_name[:3]]):
+                continue
+            yield Violation("I4", line.t, f"{line.id} was sent before offset {offset} of key {line.key}")
+            break
+
+
+def _is_over(case: Case, line: Called, offset: int) -> bool:
+    """Whether an event had been delivered or was durably dead when another of its key was sent."""
+    event = (line.subscription, (line.stream, line.shard, offset))
+    return min(case.ends.get(event, NEVER), case.buried.get(event, NEVER)) <= line.t
+
+
+def _books(case: Case) -> dict[CursorName, list[Accounted]]:
+    """Of each cursor, what the ledger held whenever other types came to be read."""
+    books: dict[CursorName, list[Accounted]] = defaultdict(list)
+    for line in case.lines:
+        if isinstance(line, Accounted):
+            known = books[line.subscription, line.stream, line.shard]
+            if not known or known[-1].types != line.types:
+                known.append(line)
+    return books
+
+
+def _joined_later(case: Case, line: Called, offset: int, books: Sequence[Accounted]) -> bool:
+    """Whether an earlier event came to be read after a later one was sent, of which the ledger knew nothing (rule 5).
+
+    So that one is sent once more, in its place.
+    """
+    event = case.logged[line.stream, line.shard, offset]
+    reading = [event.type in types_at(one, offset) for one in books]
+    then = sum(one.t <= line.t for one in books) - 1
+    if then < 0 or reading[then] or True not in reading[then:]:
+        return False
+    joined = books[reading.index(True, then)]
+    return line.offset > joined.floor and not joined.above >> (line.offset - joined.floor - 1) & 1
+
+
+def one_sender_per_key(case: Case) -> Iterator[Violation]:
+    """I4: a key has one sender: who takes over waits for what is under way, and is not followed by whoever went before.
+
+    A `keyed` call of a process that was dead by then is excused: repeating it is harmless, whenever it arrives.
+    """
+    epochs: dict[CursorName, dict[str, int]] = defaultdict(dict)
+    dead: set[str] = set()
+    senders: dict[QueueName, dict[str, Sent]] = defaultdict(dict)
+    for line in case.lines:
+        match line:
+            case Accounted():
+                opened = epochs[line.subscription, line.stream, line.shard]
+                if line.epoch > max(opened.values(), default=0):
+                    opened[line.process] = line.epoch
+            case Fault(what=what) if what == KILLED:
+                dead.add(line.process)
+            case Called(key=str(key)) if _is_ordered(case, line.subscription):
+                harmless = dead if case.reads[line.subscription].effect == "keyed" else frozenset[str]()
+                epoch = epochs[line.subscription, line.stream, line.shard].get(line.sender, 0)
+                sent = senders[line.subscription, line.stream, line.shard, key]
+                yield from _in_turn(line, epoch, sent, harmless)
+                until = sent[line.sender].until if line.sender in sent else 0
+                sent[line.sender] = Sent(epoch, max(line.until, until))
+            case _:
+                pass
+
+
+def _in_turn(line: Called, epoch: int, sent: Mapping[str, Sent], harmless: Set[str]) -> Iterator[Violation]:
+    """Whether a call under this epoch respects those of other processes."""
+    for other, last in sent.items():
+        left_us = last.until - line.t
+        if last.epoch > epoch and line.sender not in harmless:
+            yield Violation("I4", line.t, f"{line.id} was sent by {line.sender} after {other}, which had taken over")
+        if last.epoch < epoch and left_us > LATE_US and other not in harmless:
+            yield Violation("I4", line.t, f"{line.id} was sent {left_us} µs before a call of {other} was over")
+
+
+def no_stale_effect(case: Case) -> Iterator[Violation]:
+    """I3: in the end the newest event of a key stands where `natural` calls write, unless a person asked for another.
+
+    A crash may repeat what was not committed, in order; what an older process sends afterwards would undo it.
+    """
+    newest: Counter[tuple[str, str, int, str, str]] = Counter()
+    last: dict[tuple[str, str, int, str, str], Called] = {}
+    asked: set[tuple[str, Place]] = set()
+    for line in case.lines:
+        match line:
+            case Asked():
+                asked.add((line.subscription, (line.stream, line.shard, line.offset)))
+            case Called(fresh=True, key=str(key)) if _is_natural(case, line.subscription):
+                name = (line.subscription, line.stream, line.shard, key, line.label)
+                newest[name], last[name] = max(newest[name], line.offset), line
+            case _:
+                pass
+    for name, line in last.items():
+        if line.offset < newest[name] and (line.subscription, place_of(line)) not in asked:
+            yield Violation("I3", line.t, f"{line.id} undid offset {newest[name]} of key {line.key}")
+
+
+def _is_ordered(case: Case, subscription: str) -> bool:
+    reads = case.reads.get(subscription)
+    return reads is not None and reads.ordered
+
+
+def _is_natural(case: Case, subscription: str) -> bool:
+    reads = case.reads.get(subscription)
+    return reads is not None and reads.ordered and reads.effect == "natural"
