@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from tests.contract.store_contract import Recorder, StoreContract, draft
 from tests.contract.views_contract import ViewsContract
@@ -15,6 +17,8 @@ from interlock.journal.sqlite import SqliteOptions, SqliteStore
 from interlock.journal.views import EventsQuery
 from interlock.runtime.ports import SystemClock, ThreadOffload
 from interlock.testing.clock import FakeClock
+
+T = TypeVar("T")
 
 
 class SqliteWorld:
@@ -96,3 +100,38 @@ def test_readers_on_threads_see_a_prefix_while_the_writer_writes_and_retires(tmp
     finally:
         writes.close()
         reads.close()
+
+
+class AtOnce:
+    """Offload that is done before it returns: the next group commits while the answers of the last are given."""
+
+    def run(self, function: Callable[[], T]) -> Awaitable[T]:
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        done.set_result(function())
+        return done
+
+
+def test_what_a_commit_made_durable_is_told_with_its_own_answers(tmp_path: Path) -> None:
+    """The writer's thread must not add to what the loop is telling: lanes were told of a shard without events."""
+
+    async def scenario() -> None:
+        wakeup, told = Recorder(), dict[str, list[int]]()
+        store = await SqliteStore.open_file(
+            tmp_path / "store.db", FakeClock(), wakeup, AtOnce(), lambda *_, **__: None, SqliteOptions()
+        )
+        await store.make_stream("s", 1)
+        loop = asyncio.get_running_loop()
+        answered = loop.create_future()
+
+        def note(id: str) -> None:
+            told[id] = [event.offset for events in wakeup.events.values() for event in events]
+            if len(told) == 2:
+                answered.set_result(None)
+
+        store.submit([draft("1")], (), lambda _: note("1"))
+        loop.call_soon(store.submit, [draft("2")], (), lambda _: note("2"))
+        await answered
+        assert told == {"1": [1], "2": [1, 2]}
+        await store.close()
+
+    asyncio.run(scenario())

@@ -189,7 +189,7 @@ class SqliteTx:
 
 
 class Found(NamedTuple):
-    """What commits have made durable and nobody has been told yet."""
+    """What commits have made durable and nobody has been told yet. It is the writer's until `commit` gives it away."""
 
     appended: dict[Shard, list[Event]]
     changed: dict[str, None]
@@ -272,7 +272,7 @@ class SqliteBackend:
         self._wal_pages = pages
         return apsw.SQLITE_OK
 
-    def commit(self, runs: Sequence[Callable[[Any], Any]]) -> tuple[Sequence[Any], None]:
+    def commit(self, runs: Sequence[Callable[[Any], Any]]) -> tuple[Sequence[Any], Found]:
         if self._gone:
             raise StoreError("store.closed", "the store is closed; nothing was written", "open it again")
         if self._connection is None:
@@ -292,7 +292,8 @@ class SqliteBackend:
         if self._checkpointed:
             self._checkpointed = False
             self._guarded(self._finish_checkpoint)
-        return answers, None
+        found, self._found = self._found, Found({}, {})
+        return answers, found
 
     def _transactions(self, runs: Sequence[Callable[[Any], Any]]) -> Sequence[Any]:
         """One transaction for all, or, where one of them has a value that cannot be kept, one for each."""
@@ -374,9 +375,8 @@ class SqliteBackend:
             connection.close()
         self._checkpointed = True
 
-    def news(self, committed: None) -> News:
-        found, self._found = self._found, Found({}, {})
-        return News(found.appended, tuple(found.changed))
+    def news(self, committed: Found) -> News:
+        return News(committed.appended, tuple(committed.changed))
 
     def stream(self, name: str) -> StreamInfo | None:
         stream = self._tables.log.streams.get(name)
