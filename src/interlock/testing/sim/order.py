@@ -87,7 +87,8 @@ def _joined_later(case: Case, line: Called, offset: int, books: Sequence[Account
 def one_sender_per_key(case: Case) -> Iterator[Violation]:
     """I4: a key has one sender: who takes over waits for what is under way, and is not followed by whoever went before.
 
-    A `keyed` call of a process that was dead by then is excused: repeating it is harmless, whenever it arrives.
+    A `keyed` call of a process that was dead by then is excused: repeating it is harmless, whenever it arrives. What
+    one process repeats of its own is not judged here.
     """
     epochs: dict[CursorName, dict[str, int]] = defaultdict(dict)
     dead: set[str] = set()
@@ -114,6 +115,8 @@ def one_sender_per_key(case: Case) -> Iterator[Violation]:
 def _in_turn(line: Called, epoch: int, sent: Mapping[str, Sent], harmless: Set[str]) -> Iterator[Violation]:
     """Whether a call under this epoch respects those of other processes."""
     for other, last in sent.items():
+        if other == line.sender:
+            continue
         left_us = last.until - line.t
         if last.epoch > epoch and line.sender not in harmless:
             yield Violation("I4", line.t, f"{line.id} was sent by {line.sender} after {other}, which had taken over")
