@@ -48,7 +48,7 @@ def _no_wall() -> None:
 
 
 def _start_beyond_the_lease() -> None:
-    _replace(Lane, "_lease_lasts", lambda self: True)
+    _replace(Lane, "_lease_lasts", lambda self, now: True)
 
 
 def _send_beyond_the_lease() -> None:

@@ -305,7 +305,7 @@ class Lane:
     def _spawn(self, turn: Turn) -> None:
         """Ask the Systems, then see that there are workers for what is ready."""
         now = self.crew.ports.clock.now()
-        if not (turn.ready_now(now) and self._lease_lasts()):
+        if not (turn.ready_now(now) and self._lease_lasts(self.crew.ports.clock.monotonic())):
             return
         wait_us = self._wait_us("")
         if wait_us is not None:
@@ -335,8 +335,9 @@ class Lane:
         suspended, self._suspends = self._suspends, bool(turn.running)
         if self._suspends and not suspended and self.turn is turn:
             self._spawn(turn)
-        burst_until = clock.monotonic() + limits.FUNCTION_BURST_US
-        while self.turn is turn and self._lease_lasts():
+        now = clock.monotonic()
+        burst_until = now + limits.FUNCTION_BURST_US
+        while self.turn is turn and self._lease_lasts(now):
             start = turn.next_start(clock.now())
             if start is None:
                 break
@@ -344,9 +345,11 @@ class Lane:
                 await self._attempt_alone(turn, start, task)
             else:
                 await self._attempt(turn, start, task)
-            if clock.monotonic() > burst_until:
+            now = clock.monotonic()
+            if now > burst_until:
                 await clock.sleep_until(0)
-                burst_until = clock.monotonic() + limits.FUNCTION_BURST_US
+                now = clock.monotonic()
+                burst_until = now + limits.FUNCTION_BURST_US
         if self.turn is turn:
             if turn.changes.any:
                 self.crew.dirty(self)
@@ -358,19 +361,19 @@ class Lane:
     def _has_work(self, turn: Turn) -> bool:
         """Whether a look at everything would find something to do now."""
         behind = turn.read_to < self.crew.journal.bounds(self.id.shard)[1] and turn.room() > 0
-        startable = turn.ready_now(self.crew.ports.clock.now()) and self._lease_lasts()
+        startable = turn.ready_now(self.crew.ports.clock.now()) and self._lease_lasts(self.crew.ports.clock.monotonic())
         return behind or startable or bool(turn.marks.claims or self.requests)
 
-    def _lease_lasts(self) -> bool:
-        """Rule 2: no attempt starts that could outlive the lease."""
-        return self.crew.ports.clock.monotonic() + self.spec.deadline_us <= self.crew.lease_until()
+    def _lease_lasts(self, now: int) -> bool:
+        """Rule 2: no attempt starts that could outlive the lease. `now` is monotonic."""
+        return now + self.spec.deadline_us <= self.crew.lease_until()
 
     async def _attempt_alone(self, turn: Turn, start: Start, task: asyncio.Task[Any]) -> None:
         """Of all suspects one runs at a time, until it is settled: the next death of the process names it (rule 12)."""
         async with self.crew.alone:
             if self.turn is not turn:
                 return
-            if turn.stopping or turn.paused or not self._lease_lasts():
+            if turn.stopping or turn.paused or not self._lease_lasts(self.crew.ports.clock.monotonic()):
                 turn.unstart(start, 1, self.crew.ports.clock.now())
                 return
             await self._attempt(turn, start, task)
@@ -384,13 +387,16 @@ class Lane:
         assert start.event is not None, "loaded above"
         id = start.event.id if self.systems else ""
         # Loading takes time: what held when the attempt was chosen is asked once more.
-        wait_us = self._wait_us(id) if self._lease_lasts() else 0
+        now = clock.monotonic()
+        deadline = now + self.spec.deadline_us
+        wait_us = self._wait_us(id) if self._lease_lasts(now) else 0
         if wait_us is not None:
             turn.unstart(start, wait_us, clock.now())
             return
-        if turn.careful and not await self._durable_start(turn, start, None):
-            return
-        deadline = clock.monotonic() + self.spec.deadline_us
+        if turn.careful:
+            if not await self._durable_start(turn, start, None):
+                return
+            deadline = clock.monotonic() + self.spec.deadline_us
 
         async def announce(effect: Effect, call: str) -> bool:
             return await self._announce(turn, start, effect, call)
