@@ -27,7 +27,7 @@ COMPILED = {
     "journal": "writer",
     "journal/sqlite": "ledger log statements",
     "spec": "identity jsontext model",
-    "runtime": "ports",
+    "runtime": "clock",
 }
 """What an event passes on its way; nothing that only starts, configures or administers, and no module of values."""
 

@@ -18,8 +18,9 @@ from interlock.edge.problem import rendered
 from interlock.journal.memory import MemoryStore
 from interlock.journal.ports import Store
 from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
+from interlock.runtime.clock import SystemClock
 from interlock.runtime.compose import Engine, World
-from interlock.runtime.ports import FunctionThreads, SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.ports import FunctionThreads, SystemNet, SystemRandom, ThreadOffload
 from interlock.runtime.serve import FUNCTION_THREADS, SWITCH_INTERVAL_SECONDS
 from interlock.security.access import bearers
 from interlock.spec.plan import Plan

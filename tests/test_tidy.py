@@ -41,6 +41,7 @@ FILE_ACCESS_ALLOWED = {
     "src/interlock/security/tokens.py": "the token file, whose mode matters from its first byte",
 }
 LOOP_ACCESS_ALLOWED = {
+    "src/interlock/runtime/clock.py": "the ports",
     "src/interlock/runtime/ports.py": "the ports",
     "src/interlock/runtime/serve.py": "servers on sockets that were bound before, so that a busy port is said",
     "src/interlock/testing/": "the simulated loop",

@@ -16,7 +16,8 @@ from interlock.core.event import Draft, Shard
 from interlock.edge.app import DataPlane
 from interlock.edge.problem import rendered
 from interlock.journal.memory import MemoryDisk, MemoryStore
-from interlock.runtime.ports import SystemClock, SystemNet
+from interlock.runtime.clock import SystemClock
+from interlock.runtime.ports import SystemNet
 from interlock.security.access import bearers
 from interlock.security.signatures import verifier
 from interlock.spec.plan import Plan

@@ -15,7 +15,8 @@ from interlock.journal.memory import Inline
 from interlock.journal.ports import Retention, Retired
 from interlock.journal.sqlite import SqliteOptions, SqliteStore
 from interlock.journal.views import EventsQuery
-from interlock.runtime.ports import SystemClock, ThreadOffload
+from interlock.runtime.clock import SystemClock
+from interlock.runtime.ports import ThreadOffload
 from interlock.testing.clock import FakeClock
 
 T = TypeVar("T")

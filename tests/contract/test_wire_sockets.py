@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.unit.wire.cases import REFUSED, TAKEN
 from tests.unit.wire.lines import answers, refuse
 
-from interlock.runtime.ports import SystemClock, SystemNet
+from interlock.runtime.clock import SystemClock
+from interlock.runtime.ports import SystemNet
 from interlock.wire.exchange import App, Exchange, Writer
 from interlock.wire.outgoing import Origin, Outgoing, WireFailure
 from interlock.wire.pool import Pool

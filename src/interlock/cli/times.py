@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from interlock.runtime.ports import SystemClock
+from interlock.runtime.clock import SystemClock
 from interlock.spec.span import parse_span
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

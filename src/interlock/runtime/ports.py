@@ -1,6 +1,6 @@
-"""The ports as the operating system gives them: clock, chance, sockets, threads.
+"""The ports as the operating system gives them: chance, sockets, threads.
 
-The one module of the product that reads the clock, opens a socket or starts a thread; no policy here.
+With `clock.py` the only module of the product that reads a clock, opens a socket or starts a thread; no policy here.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from interlock.core.ports import Listening, Timer
+from interlock.core.ports import Listening
 
 T = TypeVar("T")
 
@@ -28,32 +27,6 @@ _COMPUTES_SHARE = 0.1
 _YOUNG_SECONDS = 0.0005
 _LOOK_AGAIN_SECONDS = 0.005
 _FUNCTIONS_KNOWN_MAX = 1_000
-
-
-class SystemClock:
-    """The computer's clocks, with timers on the running loop. A timer is never early and at most about 2 ms late."""
-
-    def now(self) -> int:
-        return time.time_ns() // 1_000
-
-    def monotonic(self) -> int:
-        return time.monotonic_ns() // 1_000
-
-    def call_at(self, when: int, callback: Callable[[], object]) -> Timer:
-        return asyncio.get_running_loop().call_later(self._delay_seconds(when), callback)
-
-    def deadline(self, when: int) -> AbstractAsyncContextManager[object]:
-        return asyncio.timeout(self._delay_seconds(when))
-
-    async def sleep_until(self, when: int) -> None:
-        await asyncio.sleep(self._delay_seconds(when))
-
-    def _delay_seconds(self, when: int) -> float:
-        delay_us = when - self.monotonic()
-        if delay_us <= 0:
-            return 0
-        # uvloop counts whole milliseconds from a truncated now: the next whole one, and one more, is never early.
-        return (-(-delay_us // 1_000) + 1) / 1_000
 
 
 class SystemRandom:

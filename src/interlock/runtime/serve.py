@@ -30,10 +30,11 @@ from interlock.journal.ports import Retention, Store
 from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
 from interlock.journal.views import Views
 from interlock.runtime.admin import AdminServer, Parts, admin_app, admin_server
+from interlock.runtime.clock import SystemClock
 from interlock.runtime.compose import Engine, World
 from interlock.runtime.gauges import readings
 from interlock.runtime.listen import base_url, bound, tls_of
-from interlock.runtime.ports import LISTEN_BACKLOG, FunctionThreads, SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.ports import LISTEN_BACKLOG, FunctionThreads, SystemNet, SystemRandom, ThreadOffload
 from interlock.runtime.reload import Parts as ReloadParts
 from interlock.runtime.reload import Reload
 from interlock.runtime.secrets import SourcedSecrets

@@ -10,7 +10,8 @@ from functools import partial
 import pytest
 import uvloop
 
-from interlock.runtime.ports import FunctionThreads, SystemClock, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.clock import SystemClock
+from interlock.runtime.ports import FunctionThreads, SystemNet, SystemRandom, ThreadOffload
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])

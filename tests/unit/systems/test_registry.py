@@ -19,7 +19,8 @@ from interlock.core.errors import InterlockError, SpecError
 from interlock.core.handler import Call, Handler
 from interlock.core.limits import US_PER_SECOND, WAIT_FOR_A_PERSON_US
 from interlock.core.outcome import Answer, Later, Outcome, Reject, Unavailable
-from interlock.runtime.ports import SystemClock, SystemNet
+from interlock.runtime.clock import SystemClock
+from interlock.runtime.ports import SystemNet
 from interlock.spec.plan import HttpBinding, Plan, SystemSpec, Where
 from interlock.systems.registry import Systems
 from interlock.testing.clock import FakeClock
