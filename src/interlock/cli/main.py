@@ -34,6 +34,7 @@ VERBS: Final = {
     "subscriptions": Verb("subscriptions", "List subscriptions, pause, resume, rename or retire one."),
     "systems": Verb("systems", "List systems, pause or resume one."),
     "config": Verb("config", "Let a running process read its settings again."),
+    "demo": Verb("demo", "See it at work: a shop and three systems in trouble, in two minutes."),
     "doctor": Verb("doctor", "Check that the books balance and the process is well."),
 }
 

@@ -23,7 +23,7 @@ from interlock.control.address import Address, announce, withdraw
 from interlock.control.tail import Recent
 from interlock.core import limits
 from interlock.core.errors import InterlockError
-from interlock.core.ports import Emit, Wakeup
+from interlock.core.ports import Clock, Emit, Wakeup
 from interlock.edge.problem import rendered
 from interlock.journal.memory import MemoryStore
 from interlock.journal.ports import Retention, Store
@@ -43,7 +43,7 @@ from interlock.runtime.watchdog import Watchdog
 from interlock.security.access import bearers
 from interlock.security.tokens import first_token
 from interlock.spec.plan import Plan
-from interlock.telemetry.emit import Fan
+from interlock.telemetry.emit import Fan, Sink
 from interlock.telemetry.log import JsonLog, Lines
 from interlock.telemetry.metrics import Metrics
 from interlock.telemetry.metrics import Reading as Gauge
@@ -70,6 +70,20 @@ class Ready(NamedTuple):
     store: str
 
 
+def write_stderr(lines: bytes) -> None:
+    """Where the log of a process goes that has a standard error of its own."""
+    sys.stderr.buffer.write(lines)
+    sys.stderr.buffer.flush()
+
+
+class Outside(NamedTuple):
+    """What a process takes from outside: its time, where the lines of its log go, who else hears its telemetry."""
+
+    clock: Clock = SystemClock()
+    write_log: Callable[[bytes], None] = write_stderr
+    sinks: Sequence[Sink] = ()
+
+
 def serve(setup: Setup, settings: Settings, plan: Plan, told: Callable[[Ready], None]) -> None:
     """Run until SIGTERM or SIGINT, then drain; SIGHUP reads the settings again (`runtime.reload`).
 
@@ -89,11 +103,11 @@ def serve(setup: Setup, settings: Settings, plan: Plan, told: Callable[[Ready], 
 class Process:
     """Everything that one process holds, from its start to its end."""
 
-    def __init__(self, setup: Setup, settings: Settings, plan: Plan) -> None:
+    def __init__(self, setup: Setup, settings: Settings, plan: Plan, outside: Outside = Outside()) -> None:  # noqa: B008 - frozen
         self._setup = setup
         self._settings = settings
         self._plan = plan
-        self._clock = SystemClock()
+        self._clock = outside.clock
         self._random = SystemRandom()
         self._net = SystemNet()
         self._threads = {
@@ -104,11 +118,11 @@ class Process:
         }
         self._folder = (settings.store_file() or settings.folder / ".interlock" / "memory").parent
         self._token, self._token_is_new = first_token(self._folder / TOKEN_FILE, os.urandom)  # noqa: TID251  # secrets
-        self._lines = Lines(self._threads["log"], _write_stderr)
+        self._lines = Lines(self._threads["log"], outside.write_log)
         # Calls are many; what a lane made of them is what a person follows.
         self._recent = Recent(self._clock, QUIET - {"settlement.committed"})
         self._metrics = Metrics(self._readings, version("interlock"))
-        self._emit: Emit = Fan([JsonLog(self._lines, self._clock.now), self._metrics, self._recent])
+        self._emit: Emit = Fan([JsonLog(self._lines, self._clock.now), self._metrics, self._recent, *outside.sinks])
         self._access = bearers(lambda: (self._token,))
         self._views: Views | None = None
         self._secrets = SourcedSecrets(settings, setup.environment)
@@ -118,12 +132,16 @@ class Process:
         self.engine = Engine(plan, world, self._open_store)
 
     async def run(self, told: Callable[[Ready], None]) -> None:
-        """From start to the end of the drain."""
+        """From start to the end of the drain, which signals begin."""
         stop, hang_up = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, hang_up.set)
+        await self.run_until(stop, hang_up, told)
+
+    async def run_until(self, stop: asyncio.Event, hang_up: asyncio.Event, told: Callable[[Ready], None]) -> None:
+        """From start to the end of the drain, which `stop` begins; `hang_up` has the settings read again."""
         try:
             await self.engine.start()
             # What lives from here on is what the requests make; the rest need not be looked at again and again.
@@ -261,8 +279,3 @@ def _server_limits(settings: Settings) -> ServerLimits:
 
 def _hosts(listen: ListenSettings) -> frozenset[str]:
     return frozenset(listen.hosts) or frozenset({"127.0.0.1", "localhost", "[::1]"})
-
-
-def _write_stderr(lines: bytes) -> None:
-    sys.stderr.buffer.write(lines)
-    sys.stderr.buffer.flush()
