@@ -54,8 +54,8 @@ from interlock.wire.server_limits import ServerLimits
 FUNCTION_THREADS = 8
 """Plain `def` functions that may block at once."""
 SWITCH_INTERVAL_SECONDS = 0.0001
-"""How long a thread may hold the interpreter while another waits. With the default a busy loop starves the writer, and a
-function that computes the loop; less than this is lost in the kernel's own timers."""
+"""How long a thread may hold the interpreter while another waits. With the default a busy loop starves the writer, and
+a function that computes starves the loop; less than this is lost in the kernel's own timers."""
 RETENTION_EVERY_US = 10 * limits.US_PER_MINUTE
 TOKEN_FILE = "token"  # noqa: S105  # the name of a file
 

@@ -30,9 +30,10 @@ from interlock.control import shapes, table
 from interlock.control.endpoint import Endpoint
 from interlock.core.limits import US_PER_MINUTE, US_PER_SECOND
 from interlock.runtime.admin import admin_server
+from interlock.runtime.clock import SystemClock
 from interlock.runtime.listen import bound
 from interlock.runtime.load import load
-from interlock.runtime.ports import SystemClock, SystemRandom, ThreadOffload
+from interlock.runtime.ports import SystemRandom, ThreadOffload
 from interlock.runtime.scaled import ScaledClock
 from interlock.runtime.serve import SWITCH_INTERVAL_SECONDS, Outside, Process, Ready
 from interlock.runtime.settings import Setup, process_environment
