@@ -25,6 +25,7 @@ class Verb(NamedTuple):
 
 
 VERBS: Final = {
+    "init": Verb("init", "Make a project from a template, with a test and a README."),
     "run": Verb("run", "Run the engine, the data port and the control port."),
     "check": Verb("check", "Check declarations and bindings; no network, no store."),
     "send": Verb("send", "Send events to a running process."),
