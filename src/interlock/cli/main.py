@@ -16,6 +16,8 @@ import click
 from interlock.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Exit
 from interlock.core.errors import InterlockError
 
+PROGRAM: Final = "interlock"
+
 
 class Verb(NamedTuple):
     """Where a verb lives, and its one line in the help, which is all that `--help` needs."""
@@ -34,8 +36,10 @@ VERBS: Final = {
     "dead": Verb("dead", "Dead letters: list causes, show, retry, skip, discard, restore."),
     "subscriptions": Verb("subscriptions", "List subscriptions, pause, resume, rename or retire one."),
     "systems": Verb("systems", "List systems, pause or resume one."),
-    "config": Verb("config", "Let a running process read its settings again."),
+    "config": Verb("config", "Show the settings and where each is set, or have them read again."),
+    "secrets": Verb("secrets", "List secrets by name, write one, check that none is missing."),
     "doctor": Verb("doctor", "Check that the books balance and the process is well."),
+    "completion": Verb("completion", "Print the script that completes verbs in bash, zsh or fish."),
 }
 
 
@@ -61,7 +65,7 @@ class LazyGroup(click.Group):
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("interlock"), prog_name="interlock")
+@click.version_option(version(PROGRAM), prog_name=PROGRAM)
 @click.option("-C", "folder", default=".", metavar="DIR", help="The project's folder, with interlock.toml in it.")
 @click.option("--env", "overlay", default=None, metavar="NAME", help="Use the overlay interlock.NAME.toml.")
 @click.option("-q", "--quiet", is_flag=True, help="Say less on standard error.")
@@ -83,7 +87,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is what `interlock.cli.exits` lists."""
     out = sys.stdout
     try:
-        code = root.main(arguments, prog_name="interlock", standalone_mode=False)
+        code = root.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:

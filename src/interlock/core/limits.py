@@ -232,3 +232,8 @@ LABEL_CHARS_MAX = 64
 """The name of a call within an attempt."""
 CALL_RECORDS_MAX = 1_000
 """Calls of one attempt that are told apart; an attempt with more should be several events."""
+
+# Secrets.
+
+SECRET_BYTES_MAX = 64 * 1024
+"""What `interlock secrets set` takes: a key with its chain fits, a file that was piped in by mistake does not."""

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-from tests.unit.cli.project import Project
+from tests.unit.cli.project import Project, run_in
 
 from interlock.cli.init import TEMPLATES
-
-
-def run_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A Python program in a project of its own: nothing of this process' settings or modules."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "INTERLOCK"))}
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
-    )
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
