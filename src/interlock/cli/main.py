@@ -30,6 +30,7 @@ VERBS: Final = {
     "init": Verb("init", "Make a project from a template, with a test and a README."),
     "run": Verb("run", "Run the engine, the data port and the control port."),
     "check": Verb("check", "Check declarations and bindings; no network, no store."),
+    "plan": Verb("plan", "Show what the project declares, and what a deploy would change."),
     "send": Verb("send", "Send events to a running process."),
     "tail": Verb("tail", "Follow events and failures as they happen."),
     "events": Verb("events", "List events, or show one with its timeline."),

@@ -15,8 +15,8 @@ from tests.unit.control.stage import BOOK, write_history
 from interlock.cli.main import run
 from interlock.cli.offline import Silence
 from interlock.journal.sqlite.store import SqliteStore
-from interlock.runtime.compose import KNOWN_CELL
 from interlock.runtime.ports import ThreadOffload
+from interlock.spec.deploy import KNOWN_CELL
 from interlock.testing.clock import FakeClock
 
 TOML = '[store]\nurl = "sqlite:///state/log.db"\n'
