@@ -28,6 +28,7 @@ class Verb(NamedTuple):
 
 VERBS: Final = {
     "init": Verb("init", "Make a project from a template, with a test and a README."),
+    "dev": Verb("dev", "Run while you write: a changed file is taken over, events are kept."),
     "run": Verb("run", "Run the engine, the data port and the control port."),
     "check": Verb("check", "Check declarations and bindings; no network, no store."),
     "plan": Verb("plan", "Show what the project declares, and what a deploy would change."),
