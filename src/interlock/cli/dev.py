@@ -76,7 +76,7 @@ class Development:
     def _load(self) -> Loaded | None:
         try:
             loaded = load(self._setup)
-        except Exception as error:  # noqa: BLE001  # a module of the user's raised while it was imported
+        except Exception as error:  # noqa: BLE001  # whatever a module raises while it is imported
             say_unexpected(error)
             return None
         for finding in loaded.findings:
@@ -99,19 +99,15 @@ class Development:
     def _banner(self, ready: Ready) -> None:
         if self._session.quiet:
             return
-        is_kept = self._setup_file() is not None
+        file = self._session.settings.store_file()
+        store = f"{ready.store}  (nothing is kept)" if file is None else f"{file}  (kept between runs)"
         say(f"Interlock {version('interlock')}  dev")
         say(f"  data     {ready.data}")
         say(f"  control  {ready.control}/api/v1")
         say(f"  token    {ready.token_file}" + ("  (made now, readable by you only)" if ready.token_is_new else ""))
-        say(
-            f"  store    {self._setup_file() or ready.store}  ({'kept between runs' if is_kept else 'nothing is kept'})"
-        )
+        say(f"  store    {store}")
         say(f"  watching {self._setup.folder.resolve()}  (a reload keeps events that are under way)")
         say("  Ctrl-C drains and stops.  Try in another terminal: interlock tail")
-
-    def _setup_file(self) -> Path | None:
-        return self._session.settings.store_file()
 
 
 def _name(path: Path, folder: Path) -> str:
