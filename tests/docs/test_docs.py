@@ -29,7 +29,9 @@ from interlock.telemetry.records import RECORDS
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "interlock"
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+PAGES = sorted(
+    [ROOT / "README.md", *(page for part in ("docs", "examples", "src") for page in (ROOT / part).rglob("*.md"))]
+)
 PYTHON_PAGES = [page for page in PAGES if "```python" in page.read_text()]
 CODE = re.compile(r"[a-z]+(?:-[a-z]+)*\.[a-z0-9]+(?:-[a-z0-9]+)*")
 NOT_REFUSING = re.compile(r"(?i)emit|record|import_module|where|getattr|startswith|option|argument|command")
@@ -206,7 +208,8 @@ def error_codes() -> dict[str, str]:
     Names of telemetry records look the same; they are given to `emit` and are left out, as are names of files.
     """
     found: dict[str, str] = {}
-    for path in sorted(SOURCE.rglob("*.py")):
+    # What stands in a project's template is the user's code.
+    for path in sorted(path for path in SOURCE.rglob("*.py") if "templates" not in path.parts):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or NOT_REFUSING.search(called(node)):
                 continue

@@ -129,3 +129,18 @@ def test_a_renamed_subscription_goes_on_where_it_was_and_a_retired_one_is_forgot
         names = {one["name"] for one in project.json("subscriptions", "ls")["subscriptions"]}
         assert names == {"orders.accept.inbox"}
         project.cli("doctor")
+
+
+def test_plan_says_what_a_deploy_would_change_while_the_process_runs_and_after_it_has_stopped(project: Project) -> None:
+    renamed = CODE.replace("async def to_books", "async def to_ledger")
+    with project.running():
+        assert project.json("plan")["changes"] == []
+        project.write(renamed)
+        running = project.cli("plan", code=3)
+    for told in (running, project.cli("plan", code=3)):
+        assert "- gone      subscription orders.to_books" in told.out
+        assert "fix: `interlock subscriptions rename orders.to_books orders.to_ledger`" in told.out
+        assert "+ new       subscription orders.to_ledger" in told.out
+        assert "a deploy would be refused: 1 of 2" in told.err
+    project.cli("subscriptions", "rename", "orders.to_books", "orders.to_ledger")
+    assert "a deploy would change no names and no shapes" in project.cli("plan").err

@@ -1,4 +1,4 @@
-"""`interlock config`: what a running process is set to. Reading it again is the only verb so far."""
+"""`interlock config`: what is set and where, and the order to a running process to read it again."""
 
 from __future__ import annotations
 
@@ -6,14 +6,43 @@ from collections.abc import Sequence
 
 import click
 
+from interlock.cli.check import refuse_findings
+from interlock.cli.ports import port_flags, port_options
 from interlock.cli.session import Session, actor
 from interlock.cli.show import Format, hint, output_option, show_ids, show_json, show_table
 from interlock.control import shapes, table
+from interlock.runtime.effective import effective
+from interlock.runtime.settings import read_settings
 
 
 @click.group("config")
 def command() -> None:
-    """Let a running process read its settings again."""
+    """Show the settings, or let a running process read them again."""
+
+
+@command.command("show")
+@port_options
+@click.option("--origin", is_flag=True, help="Say where each is set.")
+@output_option
+@click.pass_obj
+def show(session: Session, port: int | None, control_port: int | None, origin: bool, output: Format) -> None:
+    """Show what a start would use: files, overlay, environment and flags laid over the defaults.
+
+    Secrets are only named.
+    What is wrong with a setting is told after the table, which then has its default.
+    """
+    read = read_settings(session.setup._replace(flags=port_flags(port, control_port)))
+    rows = list(effective(read.settings))
+    if output == "json":
+        show_json([{"key": row.name, "value": row.value, "origin": row.origin} for row in rows])
+    elif output == "id":
+        show_ids([row.name for row in rows])
+    elif origin:
+        show_table(("KEY", "VALUE", "ORIGIN"), [(row.name, row.written, row.origin) for row in rows], "")
+    else:
+        show_table(("KEY", "VALUE"), [(row.name, row.written) for row in rows], "")
+        hint("interlock config show --origin", quiet=session.quiet)
+    refuse_findings(read.findings)
 
 
 @command.command("reload")

@@ -16,6 +16,8 @@ import click
 from interlock.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Exit
 from interlock.core.errors import InterlockError
 
+PROGRAM: Final = "interlock"
+
 
 class Verb(NamedTuple):
     """Where a verb lives, and its one line in the help, which is all that `--help` needs."""
@@ -25,17 +27,22 @@ class Verb(NamedTuple):
 
 
 VERBS: Final = {
+    "init": Verb("init", "Make a project from a template, with a test and a README."),
+    "dev": Verb("dev", "Run while you write: a changed file is taken over, events are kept."),
     "run": Verb("run", "Run the engine, the data port and the control port."),
     "check": Verb("check", "Check declarations and bindings; no network, no store."),
+    "plan": Verb("plan", "Show what the project declares, and what a deploy would change."),
     "send": Verb("send", "Send events to a running process."),
     "tail": Verb("tail", "Follow events and failures as they happen."),
     "events": Verb("events", "List events, or show one with its timeline."),
     "dead": Verb("dead", "Dead letters: list causes, show, retry, skip, discard, restore."),
     "subscriptions": Verb("subscriptions", "List subscriptions, pause, resume, rename or retire one."),
     "systems": Verb("systems", "List systems, pause or resume one."),
-    "config": Verb("config", "Let a running process read its settings again."),
+    "config": Verb("config", "Show the settings and where each is set, or have them read again."),
+    "secrets": Verb("secrets", "List secrets by name, write one, check that none is missing."),
     "demo": Verb("demo", "See it at work: a shop and three systems in trouble, in two minutes."),
     "doctor": Verb("doctor", "Check that the books balance and the process is well."),
+    "completion": Verb("completion", "Print the script that completes verbs in bash, zsh or fish."),
 }
 
 
@@ -61,7 +68,7 @@ class LazyGroup(click.Group):
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("interlock"), prog_name="interlock")
+@click.version_option(version(PROGRAM), prog_name=PROGRAM)
 @click.option("-C", "folder", default=".", metavar="DIR", help="The project's folder, with interlock.toml in it.")
 @click.option("--env", "overlay", default=None, metavar="NAME", help="Use the overlay interlock.NAME.toml.")
 @click.option("-q", "--quiet", is_flag=True, help="Say less on standard error.")
@@ -83,7 +90,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is what `interlock.cli.exits` lists."""
     out = sys.stdout
     try:
-        code = root.main(arguments, prog_name="interlock", standalone_mode=False)
+        code = root.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:

@@ -22,9 +22,9 @@ from interlock.core.event import Event, Shard
 from interlock.journal.ports import Cell, CellWrite
 from interlock.journal.sqlite.store import SqliteStore
 from interlock.runtime.clock import SystemClock
-from interlock.runtime.compose import KNOWN_CELL
 from interlock.runtime.ports import SystemRandom, ThreadOffload
 from interlock.runtime.settings import Settings
+from interlock.spec.deploy import KNOWN_CELL
 from interlock.spec.findings import Known
 
 

@@ -8,6 +8,7 @@ import click
 
 from interlock.cli.check import refuse_findings
 from interlock.cli.exits import FINDINGS, Exit
+from interlock.cli.ports import port_flags, port_options
 from interlock.cli.say import say
 from interlock.cli.session import Session
 from interlock.runtime.load import load
@@ -15,14 +16,11 @@ from interlock.runtime.serve import Ready, serve
 
 
 @click.command("run")
-@click.option("--port", type=click.IntRange(0, 65_535), help="The data port; a busy one moves to the next free one.")
-@click.option("--control-port", type=click.IntRange(0, 65_535), help="The control port, likewise.")
+@port_options
 @click.pass_obj
 def command(session: Session, port: int | None, control_port: int | None) -> None:
     """Run until SIGTERM or Ctrl-C, then drain: nothing new is taken, what is under way ends, leases go back."""
-    given = {"data.port": port, "control.port": control_port}
-    flags = {key: str(value) for key, value in given.items() if value is not None}
-    setup = session.setup._replace(flags=flags)
+    setup = session.setup._replace(flags=port_flags(port, control_port))
     loaded = load(setup)
     refuse_findings(loaded.findings)
     if loaded.plan is None:

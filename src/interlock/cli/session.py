@@ -85,6 +85,10 @@ class Session:
         except Unreachable:
             return False
 
+    def can_read(self) -> bool:
+        """Whether a question that only reads has somebody to answer it: a process, or a store."""
+        return self._has_store() or self.is_running()
+
     def unreachable(self) -> NoReturn:
         """End with exit code 4."""
         address = self.address

@@ -6,6 +6,8 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from interlock.control import shapes
 from interlock.control.ports import Live, LiveSystem
 from interlock.control.problem import Refused
@@ -14,6 +16,8 @@ from interlock.core.event import Event
 from interlock.core.redact import redacted_headers
 from interlock.journal.ports import Cells, Journal
 from interlock.journal.views import CursorLine, EventsQuery, Passage, Views
+from interlock.spec.deploy import KNOWN_CELL
+from interlock.spec.findings import Known
 from interlock.spec.plan import OnDead, Plan
 
 
@@ -172,6 +176,12 @@ async def plan(reading: Reading, _: shapes.Nothing) -> shapes.PlanInfo:
         list(held.types),
         [stream.name for stream in held.streams],
     )
+
+
+async def known(reading: Reading, _: shapes.Nothing) -> Known:
+    """What the store remembers of the plans that it ran; nothing where it ran none."""
+    cell = (await reading.cells.get([KNOWN_CELL])).get(KNOWN_CELL)
+    return msgspec.json.decode(cell.value, type=Known) if cell else Known()
 
 
 def event_row(event: Event) -> shapes.EventRow:

@@ -18,6 +18,7 @@ from interlock.control.queries import Reading
 from interlock.control.tail import Recent, tail
 from interlock.core.ports import Clock
 from interlock.core.requests import Verb
+from interlock.spec.findings import Known
 from interlock.spec.problem import Fault
 
 ROOT: Final = "/api/v1"
@@ -224,6 +225,9 @@ DOCTOR: Final = _get("/doctor", "doctor", "Check that the books balance.", shape
 PLAN: Final = _get("/plan", "plan_show", "Show what runs.", shapes.Nothing, shapes.PlanInfo, queries.plan)._replace(
     offline=False
 )
+KNOWN: Final = _get(
+    "/plan/known", "plan_known", "Show what the store knows of former plans.", shapes.Nothing, Known, queries.known
+)
 TAIL: Final[Endpoint[Admin]] = Endpoint(
     "GET",
     ROOT + "/tail",
@@ -253,4 +257,5 @@ ENDPOINTS: Final[tuple[Endpoint[Admin], ...]] = (
     STREAMS,
     DOCTOR,
     PLAN,
+    KNOWN,
 )

@@ -232,3 +232,15 @@ LABEL_CHARS_MAX = 64
 """The name of a call within an attempt."""
 CALL_RECORDS_MAX = 1_000
 """Calls of one attempt that are told apart; an attempt with more should be several events."""
+
+# The daily loop.
+
+WATCH_EVERY_US = 250 * US_PER_MS
+"""How often `interlock dev` looks at the files; two looks without a change between them are rest."""
+WATCHED_FILES_MAX = 10_000
+"""Files that it looks at: a look at so many takes a tenth of a second, and no project of ours has more."""
+
+# Secrets.
+
+SECRET_BYTES_MAX = 64 * 1024
+"""What `interlock secrets set` takes: a key with its chain fits, a file that was piped in by mistake does not."""

@@ -25,13 +25,12 @@ from interlock.edge.poller import Poller, PollPorts
 from interlock.journal.ports import CellConflict, CellWrite, Store
 from interlock.runtime.cells import SystemCells
 from interlock.security.signatures import verifier
+from interlock.spec.deploy import KNOWN_CELL, changes, known_of
 from interlock.spec.findings import Known
 from interlock.spec.plan import Plan, PollSpec
 from interlock.systems.registry import Systems, Transport
 
 AUDIT_STREAM = "_audit"
-KNOWN_CELL = "plan/known"
-"""What the store remembers of the plans that it ran: a `Known` as JSON."""
 
 
 class World(NamedTuple):
@@ -235,12 +234,12 @@ class Engine:
         """Refuse a plan that forgets what the store knows; else let the store know this plan's names and shapes."""
         cell = (await self.store.get([KNOWN_CELL])).get(KNOWN_CELL)
         known = msgspec.json.decode(cell.value, type=Known) if cell else Known()
-        lacking = forgotten(known, self.plan)
-        if lacking:
+        blocking = {str(change): change.remedy for change in changes(known, self.plan) if change.remedy}
+        if blocking:
             raise SpecError(
                 "plan.forgets",
-                "the store knows what this plan lacks: " + ", ".join(name for name, _ in lacking),
-                "; ".join(remedy for _, remedy in lacking),
+                "the store knows what this plan lacks: " + ", ".join(blocking),
+                "; ".join(blocking.values()),
             )
         now = known_of(self.plan)
         value = msgspec.json.encode(
@@ -256,30 +255,3 @@ class Engine:
             (written,) = await self.store.put([CellWrite(KNOWN_CELL, value, expected=cell.version if cell else 0)])
             if isinstance(written, CellConflict):
                 await self._remember()
-
-
-def known_of(plan: Plan) -> Known:
-    """What a store is to remember of a plan."""
-    return Known(
-        frozenset(plan.subscriptions),
-        frozenset(stream.name for stream in plan.streams),
-        frozenset(plan.systems),
-        {type.id: type.schema_digest for type in plan.types.values()},
-    )
-
-
-def forgotten(known: Known, plan: Plan) -> list[tuple[str, str]]:
-    """What the store knows and the plan lacks, or has in another shape, each with its remedy."""
-    lacking = [
-        (
-            f"subscription {name}",
-            f"`interlock subscriptions rename {name} NEW` or `interlock subscriptions retire {name}`",
-        )
-        for name in sorted(known.subscriptions - frozenset(plan.subscriptions))
-    ]
-    lacking += [
-        (f"event type {id} in another shape", f"give {id} a new version")
-        for id, digest in sorted(known.types.items())
-        if id in plan.types and plan.types[id].schema_digest != digest
-    ]
-    return lacking

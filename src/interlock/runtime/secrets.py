@@ -5,6 +5,7 @@ A source may hold several secrets, apart by white space: all are active, the fir
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class SourcedSecrets:
         kind, _, place = source.partition(":")
         if kind == "env":
             return self._environment.get(place, "").encode("utf-8", "surrogateescape")
-        path = self._folder / Path(place).expanduser()
+        path = _path(self._folder, place)
         try:
             return path.read_bytes()
         except OSError:
@@ -45,3 +46,30 @@ class SourcedSecrets:
 
     def __repr__(self) -> str:
         return f"<SourcedSecrets of {len(self._sources)} names>"
+
+
+def secret_file(settings: Settings, source: str) -> Path | None:
+    """The file that a source names; None for a source of another kind."""
+    kind, _, place = source.partition(":")
+    return _path(settings.folder, place) if kind == "file" else None
+
+
+def write_secret(path: Path, secret: bytes) -> None:
+    """Put a secret in a file that only its owner can read. It appears whole or not at all; its folder is made (0700).
+
+    Raises:
+        OSError: if the file cannot be written; the former one is then as it was.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(opened, "wb") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def _path(folder: Path, place: str) -> Path:
+    return folder / Path(place).expanduser()

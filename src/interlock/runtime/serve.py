@@ -10,7 +10,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from socket import socket  # noqa: TID251  # its type only: `listen` makes them
@@ -84,12 +84,18 @@ class Outside(NamedTuple):
     sinks: Sequence[Sink] = ()
 
 
-def serve(setup: Setup, settings: Settings, plan: Plan, told: Callable[[Ready], None]) -> None:
+Until = Callable[[], Awaitable[None]]
+
+
+def serve(
+    setup: Setup, settings: Settings, plan: Plan, told: Callable[[Ready], None], until: Until | None = None
+) -> None:
     """Run until SIGTERM or SIGINT, then drain; SIGHUP reads the settings again (`runtime.reload`).
 
     Args:
         setup: where `settings` and `plan` were loaded from.
         told: called once both ports answer.
+        until: awaited from then on; its end ends the run as a signal does.
 
     Raises:
         InterlockError: if the store, a port, a certificate or the token cannot be had.
@@ -97,7 +103,7 @@ def serve(setup: Setup, settings: Settings, plan: Plan, told: Callable[[Ready], 
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     process = Process(setup, settings, plan)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(process.run(told))
+        runner.run(process.run(told, until))
 
 
 class Process:
@@ -131,16 +137,18 @@ class Process:
         )
         self.engine = Engine(plan, world, self._open_store)
 
-    async def run(self, told: Callable[[Ready], None]) -> None:
-        """From start to the end of the drain, which signals begin."""
+    async def run(self, told: Callable[[Ready], None], until: Until | None = None) -> None:
+        """From start to the end of the drain, which signals begin, or the end of `until`."""
         stop, hang_up = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, hang_up.set)
-        await self.run_until(stop, hang_up, told)
+        await self.run_until(stop, hang_up, told, until)
 
-    async def run_until(self, stop: asyncio.Event, hang_up: asyncio.Event, told: Callable[[Ready], None]) -> None:
+    async def run_until(
+        self, stop: asyncio.Event, hang_up: asyncio.Event, told: Callable[[Ready], None], until: Until | None = None
+    ) -> None:
         """From start to the end of the drain, which `stop` begins; `hang_up` has the settings read again."""
         try:
             await self.engine.start()
@@ -148,14 +156,16 @@ class Process:
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)
-            await self._serve(stop, hang_up, told)
+            await self._serve(stop, hang_up, told, until)
         finally:
             await self.engine.stop(self._settings.data.drain_timeout_us)
             self._lines.flush()
             for thread in self._threads.values():
                 thread.close()
 
-    async def _serve(self, stop: asyncio.Event, hang_up: asyncio.Event, told: Callable[[Ready], None]) -> None:
+    async def _serve(
+        self, stop: asyncio.Event, hang_up: asyncio.Event, told: Callable[[Ready], None], until: Until | None
+    ) -> None:
         data, control = self._settings.data, self._settings.control
         data_tls, control_tls = tls_of(data, self._settings.folder), tls_of(control, self._settings.folder)
         server = Server(
@@ -183,6 +193,8 @@ class Process:
         self._emit("process.ready", data=ready.data, control=ready.control, plan=self._plan.digest)
         self._reload.tell_empty()
         told(ready)
+        if until is not None:
+            duties.append(asyncio.create_task(_stop_after(until, stop)))
         try:
             with Watchdog(asyncio.get_running_loop(), self._clock, self._emit):
                 await stop.wait()
@@ -263,6 +275,13 @@ class Process:
     def _readings(self) -> Iterable[Gauge]:
         yield from readings(self.engine)
         yield Gauge("interlock_log_lines_dropped", (), self._lines.dropped)
+
+
+async def _stop_after(until: Until, stop: asyncio.Event) -> None:
+    try:
+        await until()
+    finally:
+        stop.set()
 
 
 def _server_limits(settings: Settings) -> ServerLimits:

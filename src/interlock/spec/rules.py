@@ -19,8 +19,8 @@ from interlock.spec.bounds import Range, bounds, deadline, within
 from interlock.spec.findings import Finding, Material
 from interlock.spec.literal import secret_in, secrets_in_text
 from interlock.spec.plan import SubscriptionSpec, Where
+from interlock.spec.references import secret_name, secret_references
 from interlock.spec.senders import senders
-from interlock.spec.signatures import Signed
 from interlock.spec.span import write_span
 
 Rule = Callable[[Material], Iterator[Finding]]
@@ -122,7 +122,7 @@ def literal_secret(material: Material) -> Iterator[Finding]:
     for system, binding in material.bindings.systems.items():
         where = material.bindings.place(f"systems.{system}")
         for header, value in binding.headers.items():
-            if not value.startswith("secret:") and (is_secret_name(header) or secret_in(value, name=header)):
+            if secret_name(value) is None and (is_secret_name(header) or secret_in(value, name=header)):
                 why = f"the header {header} holds its secret"
                 yield Finding("spec.secret-literal", "error", system, where, why, f'Write {header} = "secret:NAME".')
 
@@ -180,7 +180,7 @@ def references(material: Material) -> Iterator[Finding]:
             yield Finding(
                 "spec.binding-unknown", "error", name, where, "it is bound and no integration declares it", fix
             )
-    for name, subject, where in _secret_references(material):
+    for name, subject, where in secret_references(material.webhooks, bindings):
         if bindings.secrets is not None and name not in bindings.secrets:
             fix = _nearest(
                 name, sorted(bindings.secrets), f'Add "{name}" = "env:NAME" under [secrets] in interlock.toml.'
@@ -286,16 +286,6 @@ def _is_address(url: str) -> bool:
         )
     except ValueError:
         return False
-
-
-def _secret_references(material: Material) -> Iterator[tuple[str, str, Where]]:
-    for webhook in material.webhooks:
-        if isinstance(webhook.verify, Signed):
-            yield webhook.verify.secret, webhook.name, webhook.where
-    for name, binding in material.bindings.systems.items():
-        for value in binding.headers.values():
-            if value.startswith("secret:"):
-                yield value.removeprefix("secret:"), name, material.bindings.place(f"systems.{name}")
 
 
 def _nearest(name: str, known: Sequence[str], otherwise: str) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +15,8 @@ from tests.unit.control.stage import BOOK, write_history
 from interlock.cli.main import run
 from interlock.cli.offline import Silence
 from interlock.journal.sqlite.store import SqliteStore
-from interlock.runtime.compose import KNOWN_CELL
 from interlock.runtime.ports import ThreadOffload
+from interlock.spec.deploy import KNOWN_CELL
 from interlock.testing.clock import FakeClock
 
 TOML = '[store]\nurl = "sqlite:///state/log.db"\n'
@@ -56,4 +59,18 @@ class Project:
         thread.close()
 
 
-__all__ = ["BOOK", "KNOWN_CELL", "Project", "Said"]
+def run_in(folder: Path, *arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """A Python program in a project of its own: nothing of this process' settings or modules."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "INTERLOCK"))}
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env=own | environment,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+__all__ = ["BOOK", "KNOWN_CELL", "Project", "Said", "run_in"]
