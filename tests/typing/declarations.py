@@ -147,6 +147,16 @@ def to_entry(payload: Settled) -> Entry | None:
 def to_refunded(payload: Settled) -> Refunded | None: ...
 
 
+def to_booking(payload: Settled) -> dict[str, str] | None: ...
+def to_nothing(payload: Refunded) -> None: ...
+
+
+payments.link(settled, ledger, "POST /entries", map=to_booking, on_dead="halt", freshness=timedelta(minutes=5))
+payments.link(settled, ledger, "POST /entries", map=to_nothing)  # type: ignore[arg-type]  # another payload
+payments.link(settled, settled, "POST /entries", map=to_booking)  # type: ignore[arg-type]  # no System
+payments.link(settled, ledger, "POST /entries")  # type: ignore[call-arg]  # no map
+
+
 @payments.poll(every=timedelta(minutes=5))
 async def changed(since: str | None, context: Context) -> Page:
     return Page([], next=since)

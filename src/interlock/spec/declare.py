@@ -19,10 +19,12 @@ from interlock.core.event import Draft
 from interlock.core.outcome import Outcome
 from interlock.spec.function import Context, Event, Hook, HttpSystem
 from interlock.spec.identity import checked_key, checked_text
+from interlock.spec.link import link_function
 from interlock.spec.model import codec
 from interlock.spec.plan import (
     EventTypeSpec,
     IntegrationSpec,
+    LinkSpec,
     OnDead,
     Page,
     PollSpec,
@@ -241,6 +243,26 @@ class Integration:
             return function
 
         return declare
+
+    def link(
+        self,
+        source: EventType[T],
+        target: HttpSystem,
+        operation: str,
+        /,
+        *,
+        map: Callable[[T], object],
+        **options: Unpack[SubscribeOptions],
+    ) -> None:
+        """Point to point: a subscription that calls `operation` (`POST /orders`) of a System for each event.
+
+        `map` is pure and gives the JSON of the call, None for an event that is not for this System. The subscription is
+        named for it, `integration.map`, for as long as it lives; all else is as for `subscribe`.
+        """
+        method, _, path = operation.partition(" ")
+        link = LinkSpec(target.name, method, path.strip(), map)
+        spec = _subscription(self._named(map), self.name, (source.spec,), link_function(link, target), options)
+        self.subscriptions.append(msgspec.structs.replace(spec, where=_caller(), link=link))
 
     def poll(self, *, every: timedelta, deadline: timedelta | None = None) -> Callable[[PollFunction], PollFunction]:
         """A function that reads a foreign log from a token on; its page and the next token are one commit."""

@@ -113,10 +113,20 @@ class WebhookSpec(msgspec.Struct, frozen=True):
         return self.dedupe.lower() if self.dedupe and self.dedupe != "none" else None
 
 
+class LinkSpec(msgspec.Struct, frozen=True):
+    """What a link does: it calls an operation of a System with the JSON that `map(payload)` gives, None for nothing."""
+
+    system: str
+    method: str
+    path: str
+    map: Callable[..., Any]
+
+
 class SubscriptionSpec(msgspec.Struct, frozen=True):
     """A subscription (`subscribe`), a translation (`translate`) or a webhook's inbox (`inbox`).
 
-    `name` is `integration.function`. All types are of one stream.
+    `name` is `integration.function`. All types are of one stream. A link is a `subscribe` whose function is made of
+    `link`.
     """
 
     name: str
@@ -135,6 +145,7 @@ class SubscriptionSpec(msgspec.Struct, frozen=True):
     start: Literal["now", "beginning"] | int = "now"
     into: EventTypeSpec | None = None
     webhook: WebhookSpec | None = None
+    link: LinkSpec | None = None
     systems: tuple[str, ...] = ()
     """Systems that its function is known to use (read from its code); more are learned as it runs."""
 

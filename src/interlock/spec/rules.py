@@ -29,6 +29,8 @@ _SEGMENT = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
 _DOTTED = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)*", re.ASCII)
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+/?|/", re.ASCII)
 
+_CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
 
 def order(material: Material) -> Iterator[Finding]:
     """Order is by the key of the type; without a key there is none, and the subscription says that it knows."""
@@ -159,6 +161,18 @@ def webhooks(material: Material) -> Iterator[Finding]:
             yield Finding("spec.route-twice", "error", spec.name, spec.where, why, fix)
 
 
+def links(material: Material) -> Iterator[Finding]:
+    """A link changes something at one address: what it is answered goes nowhere."""
+    for spec in material.subscriptions:
+        if spec.link and not (spec.link.method in _CHANGING and _PATH.fullmatch(spec.link.path)):
+            yield _error(
+                "spec.operation-malformed",
+                spec,
+                f"{spec.link.method} {spec.link.path} is no operation for a link",
+                'Write it as "POST /orders" (or PUT, PATCH, DELETE); for an address made of the event, use subscribe.',
+            )
+
+
 def references(material: Material) -> Iterator[Finding]:
     """What configuration binds is declared, and what is declared is bound."""
     bindings = material.bindings
@@ -245,6 +259,7 @@ RULES: Sequence[Rule] = (
     bounds,
     webhooks,
     senders,
+    links,
     references,
     keyed_effects,
     shapes,

@@ -14,6 +14,7 @@ from interlock.spec.bindings import Bindings, StreamBinding, nowhere
 from interlock.spec.check import build_plan, check
 from interlock.spec.declare import Integration
 from interlock.spec.findings import Known
+from interlock.spec.function import HttpSystem
 from interlock.spec.plan import HttpBinding, RetryPolicy, Where
 from interlock.spec.retry import INTERACTIVE, WEBHOOK, block_then_skip
 from interlock.spec.signatures import (
@@ -64,6 +65,15 @@ class Project:
         self.integration.subscribe(*(types or (self.settled,)), **stated)(book)
         return self
 
+    def link(self, operation: str = "POST /entries", map: Callable[[Settled], object] | None = None):
+        def to_entry(payload):
+            raise NotImplementedError
+
+        target = next(HttpSystem(spec) for spec in self.integration.systems)
+        said = {"on_dead": "halt", "freshness": MINUTE}
+        self.integration.link(self.settled, target, operation, map=map or to_entry, **said)
+        return self
+
     def poll(self, every: timedelta = MINUTE, **options):
         async def changed(since, context):
             raise NotImplementedError
@@ -85,7 +95,7 @@ class Project:
 
 
 def right() -> Project:
-    return Project().accept().book().poll()
+    return Project().accept().book().link().poll()
 
 
 def test_nothing_is_said_of_what_is_right():
@@ -163,6 +173,10 @@ WRONG: dict[str, tuple[str, Wrong]] = {
     "a webhook by GET": ("spec.route-malformed", lambda: Project().accept("GET /hooks").rules()),
     "a webhook without a path": ("spec.route-malformed", lambda: Project().accept("POST").rules()),
     "a webhook with a pattern": ("spec.route-malformed", lambda: Project().accept("POST /hooks/{id}").rules()),
+    "a link that reads": ("spec.operation-malformed", lambda: Project().link("GET /entries").rules()),
+    "a link to an address of the event": ("spec.operation-malformed", lambda: Project().link("PUT /e/{id}").rules()),
+    "a link without an address": ("spec.operation-malformed", lambda: Project().link("POST").rules()),
+    "a link whose map has no name": ("spec.name-malformed", lambda: Project().link(map=lambda it: it).rules()),
     "anyone may send, for no reason": (
         "spec.verification-unsaid",
         lambda: Project().accept(verify=no_verification(reason=""), dedupe="X-Reading").rules(),
