@@ -33,6 +33,7 @@ VERBS: Final = {
     "dead": Verb("dead", "Dead letters: list causes, show, retry, skip, discard, restore."),
     "subscriptions": Verb("subscriptions", "List subscriptions, pause, resume, rename or retire one."),
     "systems": Verb("systems", "List systems, pause or resume one."),
+    "schedules": Verb("schedules", "List schedules with their next and last run."),
     "config": Verb("config", "Let a running process read its settings again."),
     "doctor": Verb("doctor", "Check that the books balance and the process is well."),
 }

@@ -12,6 +12,7 @@ import msgspec
 
 from interlock.core import limits
 from interlock.core.event import Draft
+from interlock.spec.schedule import CronTimes, EveryTimes, Missed, Times
 
 
 class Where(NamedTuple):
@@ -167,6 +168,29 @@ class PollSpec(msgspec.Struct, frozen=True):
     deadline_us: int = limits.FUNCTION_DEADLINE_US
 
 
+class ScheduleSpec(msgspec.Struct, frozen=True):
+    """A schedule: `function(due, context)` gives drafts at each of its times. Its cursor holds the place in time.
+
+    Its times are those of `cron` by the clocks of `timezone`, or a span of `every_us` apart; exactly one of both.
+    """
+
+    name: str
+    integration: str
+    cron: str | None
+    every_us: int | None
+    timezone: str
+    missed: Missed
+    function: Callable[..., Any]
+    stream: str
+    where: Where
+    deadline_us: int = limits.FUNCTION_DEADLINE_US
+
+    @property
+    def times(self) -> Times:
+        """When it runs."""
+        return EveryTimes(self.every_us or 0) if self.cron is None else CronTimes(self.cron, self.timezone)
+
+
 class HttpBinding(msgspec.Struct, frozen=True):
     """How a System is reached, from `interlock.toml` (`[systems."payments.ledger"]`)."""
 
@@ -202,6 +226,14 @@ class Plan(msgspec.Struct, frozen=True):
     polls: Sequence[PollSpec]
     streams: Sequence[StreamSpec]
     digest: str
+    schedules: Sequence[ScheduleSpec] = ()
+
+    @property
+    def readers(self) -> frozenset[str]:
+        """The names that cursors have: of subscriptions, polls and schedules."""
+        return frozenset(self.subscriptions).union(
+            (poll.name for poll in self.polls), (schedule.name for schedule in self.schedules)
+        )
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -171,6 +171,32 @@ _ALL: Final[tuple[Record, ...]] = (
     ),
     Record("retention.retired", "info", "Old segments of a stream were retired.", ("stream", "count")),
     Record(
+        "schedule.commit-failed",
+        "warning",
+        "A schedule's run could not be committed; it runs again.",
+        ("schedule", "code"),
+    ),
+    Record(
+        "schedule.failed",
+        "warning",
+        "A schedule failed; it is tried again after the pause.",
+        ("schedule", "due", "error", "failures", "pause_us"),
+    ),
+    Record("schedule.lost", "warning", "A schedule lost its cursor.", ("schedule", "why")),
+    Record(
+        "schedule.missed",
+        "warning",
+        "A schedule did not run for the times from `since` on, and will not: `policy` says why, `to` what came after.",
+        ("schedule", "policy", "since", "to"),
+    ),
+    Record("schedule.opening-failed", "warning", "A schedule's cursor could not be opened yet.", ("schedule", "code")),
+    Record(
+        "schedule.run",
+        "info",
+        "A schedule ran: what it gave was made durable with the time that it ran for.",
+        ("schedule", "due", "events"),
+    ),
+    Record(
         "secrets.empty",
         "warning",
         "The sources of these secrets hold nothing: what needs them is refused or waits.",

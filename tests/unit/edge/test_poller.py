@@ -12,7 +12,8 @@ from tests.unit.edge.plane import Settled
 from interlock.core import limits
 from interlock.core.cursor import CursorId
 from interlock.core.event import Shard
-from interlock.edge.poller import Poller, PollPorts
+from interlock.edge.poller import Poller
+from interlock.edge.source import SourcePorts
 from interlock.journal.memory import MemoryDisk, MemoryStore
 from interlock.journal.ports import Assign, Lease
 from interlock.spec.bindings import Bindings
@@ -90,13 +91,13 @@ class Polling:
     async def start(self) -> asyncio.Task[None]:
         await self.store.make_stream("bill", 1)
         self.lease = await self.store.renew("w", limits.US_PER_DAY)  # type: ignore[assignment]
-        ports = PollPorts(
+        ports = SourcePorts(
             self.store,
             self.clock,
             Highest(),
             self.emit,
             lambda: (self.lease, self.until),
-            lambda _spec, _deadline: None,  # type: ignore[arg-type, return-value]
+            lambda _name, _run, _deadline: None,  # type: ignore[arg-type, return-value]
             lambda: self.level,
         )
         [spec] = self.source.plan.polls
