@@ -50,11 +50,15 @@ class Poller:
         if isinstance(page, Raised):
             return self._failed(page)
         self._failures = 0
-        if page.drafts or page.next not in {None, cursor.token}:
+        moves = page.next not in {None, cursor.token}
+        if page.drafts or moves:
             if not await self._position.committed(cursor, page.drafts, page.next):
                 return PAUSE_US
             self._ports.emit("poll.page", poll=self._spec.name, events=len(page.drafts), more=page.more)
-        return 0 if page.more else self._spec.every_us
+        if page.more and not moves:
+            # It would be asked for the same page for ever, without a pause.
+            self._ports.emit("poll.stands-still", poll=self._spec.name)
+        return 0 if page.more and moves else self._spec.every_us
 
     async def _page(self, token: str | None, deadline: int) -> Page:
         clock = self._ports.clock

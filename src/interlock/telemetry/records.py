@@ -164,6 +164,12 @@ _ALL: Final[tuple[Record, ...]] = (
     Record("poll.lost", "warning", "A poll lost its cursor.", ("poll", "why")),
     Record("poll.opening-failed", "warning", "A poll's cursor could not be opened yet.", ("poll", "code")),
     Record("poll.page", "debug", "A poll's page was made durable with its token.", ("poll", "events", "more")),
+    Record(
+        "poll.stands-still",
+        "warning",
+        "A poll said that there is more and gave no new token; it is asked again after its interval, not at once.",
+        ("poll",),
+    ),
     Record("process.draining", "info", "The process was told to stop: it takes nothing new.", ()),
     Record("process.ready", "info", "Both ports answer.", ("data", "control", "plan")),
     Record(

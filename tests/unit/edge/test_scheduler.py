@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 from tests.unit.edge.plane import Settled
-from tests.unit.edge.test_poller import Deaf, Highest, stopped
+from tests.unit.edge.test_poller import Deaf, Highest, LossyStore, stopped
 
 from interlock.core import limits
 from interlock.core.cursor import CursorId
-from interlock.core.errors import StoreError
 from interlock.core.event import Shard
 from interlock.edge.scheduler import Scheduler
 from interlock.edge.source import SourcePorts
-from interlock.journal.memory import MemoryDisk, MemoryStore
-from interlock.journal.ports import Assign, Committed, Lease, LeaseLost, Settlement
+from interlock.journal.memory import MemoryDisk
+from interlock.journal.ports import Assign, Lease, Settlement
 from interlock.spec.bindings import Bindings
 from interlock.spec.check import build_plan
 from interlock.spec.declare import Integration
@@ -28,22 +27,6 @@ from interlock.testing.clock import FakeClock
 
 HOUR = timedelta(hours=1)
 CURSOR = CursorId("bill.hourly", Shard("bill", 0))
-
-
-class LossyStore(MemoryStore):
-    """Its commits are refused (`before`), or made and their answers lost (`after`), as often as `losses` says."""
-
-    losses = 0
-    lost = "before"
-
-    async def commit(self, settlements: Any) -> Any:
-        told: list[Committed | LeaseLost] = []
-        if not self.losses:
-            return await super().commit(settlements)
-        self.losses -= 1
-        if self.lost == "after":
-            told.extend(await super().commit(settlements))  # type: ignore[arg-type]
-        raise StoreError("store.unavailable", "the disk is away", "wait")
 
 
 class Hourly:
