@@ -137,6 +137,30 @@ def test_a_schedule_emits_nothing_and_its_calls_keep_their_keys_for_the_same_tim
     asyncio.run(story())
 
 
+def test_a_process_without_lanes_gets_a_lease_back_that_ended_while_it_was_suspended() -> None:
+    async def story() -> None:
+        integration = crm()
+        integration.event("contact", Contact, key=lambda it: it.name)
+        ran = list[str]()
+
+        @integration.schedule(every=timedelta(minutes=1), missed="run once")
+        async def minutely(due: datetime, context: Context) -> list[Draft]:
+            ran.append(f"{due:%H:%M}")
+            return []
+
+        here = Here()
+        engine = here.engine(integration)
+        await engine.start()
+        await here.clock.advance(timedelta(minutes=1))
+        here.clock.jump(timedelta(minutes=10))
+        await here.clock.advance(timedelta(minutes=2))
+        assert "lease.lost" in here.records
+        assert ran[-1] == "00:13"
+        await _stop(here, engine)
+
+    asyncio.run(story())
+
+
 def test_a_plan_that_forgets_a_subscription_is_refused_with_its_remedy() -> None:
     async def story() -> None:
         here = Here()
