@@ -47,7 +47,7 @@ demo: install ## the GitHub example: real webhooks in, two systems out, with fau
 test: install $(if $(ARGS),,compiled) ## all tests, on the source and compiled (ARGS='-k lane': some, on the source)
 	@$(BIN)/python -m pytest -q -n 2 $(ARGS)
 ifeq ($(strip $(ARGS)),)
-	@PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m pytest -q -n 2 -o pythonpath='$(COMPILED) . examples/github_to_two_systems' \
+	@PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m pytest -q -n 2 -o pythonpath='$(COMPILED) . $(wildcard examples/*)' \
 		tests/unit tests/contract tests/fuzz tests/sim tests/e2e examples
 endif
 

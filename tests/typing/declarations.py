@@ -147,6 +147,31 @@ def to_entry(payload: Settled) -> Entry | None:
 def to_refunded(payload: Settled) -> Refunded | None: ...
 
 
+def to_booking(payload: Settled) -> dict[str, str] | None: ...
+def to_nothing(payload: Refunded) -> None: ...
+
+
+payments.link(settled, ledger, "POST /entries", map=to_booking, on_dead="halt", freshness=timedelta(minutes=5))
+payments.link(settled, ledger, "POST /entries", map=to_nothing)  # type: ignore[arg-type]  # another payload
+payments.link(settled, settled, "POST /entries", map=to_booking)  # type: ignore[arg-type]  # no System
+payments.link(settled, ledger, "POST /entries")  # type: ignore[call-arg]  # no map
+
+
 @payments.poll(every=timedelta(minutes=5))
 async def changed(since: str | None, context: Context) -> Page:
     return Page([], next=since)
+
+
+@payments.schedule(cron="0 6 * * *", timezone="Europe/Berlin", missed="run once")
+async def nightly(due: datetime, context: Context) -> list[Draft]:
+    return [settled.draft(Settled("a", 1), id=due.isoformat())]
+
+
+@payments.schedule(every=timedelta(hours=1), missed="catch up", deadline=timedelta(seconds=5))
+async def hourly(due: datetime, context: Context) -> Iterable[Draft]:
+    return ()
+
+
+payments.schedule(cron="0 6 * * *")  # type: ignore[call-overload]  # does not say what becomes of missed times
+payments.schedule(every=timedelta(hours=1), timezone="UTC", missed="skip")  # type: ignore[call-overload]  # a span's zone
+payments.schedule(every=timedelta(hours=1), missed="later")  # type: ignore[call-overload]  # no such policy

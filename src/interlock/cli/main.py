@@ -38,6 +38,7 @@ VERBS: Final = {
     "dead": Verb("dead", "Dead letters: list causes, show, retry, skip, discard, restore."),
     "subscriptions": Verb("subscriptions", "List subscriptions, pause, resume, rename or retire one."),
     "systems": Verb("systems", "List systems, pause or resume one."),
+    "schedules": Verb("schedules", "List schedules with their next and last run."),
     "config": Verb("config", "Show the settings and where each is set, or have them read again."),
     "secrets": Verb("secrets", "List secrets by name, write one, check that none is missing."),
     "demo": Verb("demo", "See it at work: a shop and three systems in trouble, in two minutes."),

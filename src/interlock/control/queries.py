@@ -18,7 +18,8 @@ from interlock.journal.ports import Cells, Journal
 from interlock.journal.views import CursorLine, EventsQuery, Passage, Views
 from interlock.spec.deploy import KNOWN_CELL
 from interlock.spec.findings import Known
-from interlock.spec.plan import OnDead, Plan
+from interlock.spec.plan import OnDead, Plan, ScheduleSpec
+from interlock.spec.schedule import place_of
 
 
 class Reading(NamedTuple):
@@ -94,7 +95,8 @@ async def subscriptions(reading: Reading, _: shapes.Nothing) -> shapes.Subscript
     lines = await reading.views.cursors()
     known = dict.fromkeys(line.cursor.id.subscription for line in lines)
     planned = list(reading.plan.subscriptions) if reading.plan else []
-    names = [*planned, *(name for name in known if name not in planned)]
+    readers = reading.plan.readers if reading.plan else frozenset[str]()
+    names = [*planned, *(name for name in known if name not in readers)]
     paused = await _paused(reading.cells, [subscription_control_key(name) for name in names])
     rows = [
         _subscription(name, reading.plan, [line for line in lines if line.cursor.id.subscription == name], control)
@@ -136,6 +138,14 @@ async def systems(reading: Reading, _: shapes.Nothing) -> shapes.Systems:
     controls = await _paused(reading.cells, [system_control_key(name) for name in names])
     rows = [_system(name, reading.plan, live.get(name), control) for name, control in zip(names, controls, strict=True)]
     return shapes.Systems(rows)
+
+
+async def schedules(reading: Reading, _: shapes.Nothing) -> shapes.Schedules:
+    """All schedules of the plan, each with its last run and the time that it runs for next."""
+    if reading.plan is None:
+        return shapes.Schedules([])
+    tokens = {line.cursor.id.subscription: line.cursor.token for line in await reading.views.cursors()}
+    return shapes.Schedules([_schedule(spec, tokens.get(spec.name), reading.plan) for spec in reading.plan.schedules])
 
 
 async def streams(reading: Reading, _: shapes.Nothing) -> shapes.Streams:
@@ -256,6 +266,18 @@ def _subscription(
         discarded=sum(counter.discarded for counter in counters),
         stragglers=_stragglers(lines),
         behind=sum(line.behind for line in lines),
+    )
+
+
+def _schedule(spec: ScheduleSpec, token: str | None, plan: Plan) -> shapes.ScheduleRow:
+    place = None if token is None else place_of(token)
+    return shapes.ScheduleRow(
+        name=spec.name,
+        owner=_owner(plan, spec.integration),
+        times=str(spec.times),
+        missed=spec.missed,
+        last_at=place and place.ran,
+        next_at=place and spec.times.after(place.at),
     )
 
 

@@ -359,6 +359,23 @@ class Systems(msgspec.Struct, frozen=True):
     systems: Sequence[SystemRow]
 
 
+class ScheduleRow(msgspec.Struct, frozen=True):
+    """A schedule. `next_at` in the past: it is due, and runs, waits or fails; None before its first start."""
+
+    name: Name
+    owner: str
+    times: str
+    missed: str
+    last_at: int | None
+    next_at: int | None
+
+
+class Schedules(msgspec.Struct, frozen=True):
+    """All schedules of the plan."""
+
+    schedules: Sequence[ScheduleRow]
+
+
 class StreamRow(msgspec.Struct, frozen=True):
     """A stream; `oldest` and `newest` are offsets by shard. `full`: it is at its bound and refuses intake."""
 

@@ -203,6 +203,9 @@ SUBSCRIPTION_PAUSE: Final = _control_post(
 SUBSCRIPTION_RESUME: Final = _control_post(
     "subscriptions", "resume", "Start attempts of a subscription again.", partial(_pause_subscription, False)
 )
+SCHEDULES: Final = _get(
+    "/schedules", "schedules_list", "List schedules.", shapes.Nothing, shapes.Schedules, queries.schedules
+)._replace(offline=False)
 SYSTEMS: Final = _get(
     "/systems", "systems_list", "List Systems.", shapes.Nothing, shapes.Systems, queries.systems
 )._replace(offline=False)
@@ -250,6 +253,7 @@ ENDPOINTS: Final[tuple[Endpoint[Admin], ...]] = (
     SUBSCRIPTION,
     SUBSCRIPTION_PAUSE,
     SUBSCRIPTION_RESUME,
+    SCHEDULES,
     SYSTEMS,
     SYSTEM_PAUSE,
     SYSTEM_RESUME,

@@ -83,6 +83,12 @@ LEASE_RENEWAL_US = 20 * US_PER_SECOND
 FUNCTION_DEADLINE_US = 30 * US_PER_SECOND
 """Must stay at or under half of the lease: an attempt that outlives its lease could overlap its successor."""
 
+# Schedules.
+SCHEDULE_LATE_US = 1 * US_PER_MINUTE
+"""Under `missed="skip"`, what a time may wait for a busy process or a lease and still be on time."""
+SCHEDULE_LOOK_US = 1 * US_PER_MINUTE
+"""How soon a schedule notices that the clock of the machine was set."""
+
 # Retries.
 RETRY_BASE_US = 1 * US_PER_SECOND
 """The first pause: a blip is over by then."""
@@ -168,6 +174,10 @@ POLL_EVERY_MIN_US = 1 * US_PER_SECOND
 """What has to be faster should be a webhook."""
 POLL_EVERY_MAX_US = 7 * US_PER_DAY
 """Longer than a week is a calendar, not a poll."""
+SCHEDULE_EVERY_MIN_US = 1 * US_PER_SECOND
+"""As `POLL_EVERY_MIN_US`: each run may be a commit."""
+SCHEDULE_EVERY_MAX_US = 31 * US_PER_DAY
+"""What is rarer has a date, and is said by a cron expression."""
 SHARDS_CEILING = 256
 """The shard takes 8 bits of an event's id."""
 SYSTEM_CONCURRENCY_CEILING = 10_000

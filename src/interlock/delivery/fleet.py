@@ -277,10 +277,19 @@ class Fleet:
                 self._lease_until = 0
                 for lane in self._lanes.values():
                     lane.lose("the lease has ended")
+                if not self._lanes:
+                    await self._take_lease_for_sources()
                 continue
             self._lease_until = sent + limits.LEASE_TTL_US
             for lane in self._lanes.values():
                 lane.wake()
+
+    async def _take_lease_for_sources(self) -> None:
+        """Lanes take a new lease when they open anew. Without any, polls and schedules would wait for one for ever."""
+        try:
+            await self._take_lease()
+        except StoreError as error:
+            self._ports.emit("lease.renewal-failed", worker=self._worker, code=error.code)
 
     async def _open(self, lanes: Sequence[Lane]) -> None:
         """Open cursors under the present lease."""

@@ -6,42 +6,13 @@ recognises what it has by its ids.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Final, NamedTuple
 
-import msgspec
-
-from interlock.core import limits
-from interlock.core.cursor import Cursor, CursorId
-from interlock.core.errors import StoreError
-from interlock.core.event import Shard
-from interlock.core.ports import Clock, Emit, Random
-from interlock.edge.admission import Level
 from interlock.edge.drafts import checked_drafts
+from interlock.edge.source import PAUSE_US, Position, SourcePorts, pause_after
 from interlock.edge.usercode import Raised, awaited
-from interlock.journal.ports import Assign, CellsConflict, Committed, Lease, LeaseLost, Ledger, Settlement
-from interlock.spec.function import Context
 from interlock.spec.plan import EventTypeSpec, Page, PollSpec
-
-_PAUSE_US: Final = limits.US_PER_SECOND
-"""Before looking again at what only another part can mend: the lease, the store, a way to it that is nearly full."""
-
-
-class PollPorts(NamedTuple):
-    """What a poller needs.
-
-    `lease` is the process's lease and the monotonic µs until which it lasts; `context` makes the context of one call,
-    which ends at the given monotonic µs; `level` says how full the way to the store is.
-    """
-
-    ledger: Ledger
-    clock: Clock
-    random: Random
-    emit: Emit
-    lease: Callable[[], tuple[Lease, int]]
-    context: Callable[[PollSpec, int], Context]
-    level: Callable[[], Level]
 
 
 class Poller:
@@ -52,12 +23,11 @@ class Poller:
         types: every event type of the plan, by id.
     """
 
-    def __init__(self, spec: PollSpec, types: Mapping[str, EventTypeSpec], ports: PollPorts) -> None:
+    def __init__(self, spec: PollSpec, types: Mapping[str, EventTypeSpec], ports: SourcePorts) -> None:
         self._spec = spec
         self._types = types
         self._ports = ports
-        self._id = CursorId(spec.name, Shard(spec.stream, 0))
-        self._cursor: Cursor | None = None
+        self._position = Position("poll", spec.name, spec.stream, ports)
         self._failures = 0
 
     async def run(self) -> None:
@@ -70,77 +40,37 @@ class Poller:
 
     async def _turn(self) -> int:
         """One page at most; how long after its start the next turn is due (µs), 0 for at once."""
-        lease, until = self._ports.lease()
         deadline = self._ports.clock.monotonic() + self._spec.deadline_us
-        # Nothing starts that could outlive the lease (rule 2); sources wait while the way to the store is nearly full.
-        if deadline > until or self._ports.level() in {"red", "full"}:
-            return _PAUSE_US
-        cursor = self._cursor or await self._opened(lease)
+        if not self._position.may_start(deadline):
+            return PAUSE_US
+        cursor = await self._position.opened()
         if cursor is None:
-            return _PAUSE_US
+            return PAUSE_US
         page = await awaited(partial(self._page, cursor.token, deadline))
         if isinstance(page, Raised):
             return self._failed(page)
         self._failures = 0
-        if (page.drafts or page.next not in {None, cursor.token}) and not await self._committed(cursor, lease, page):
-            return _PAUSE_US
-        return 0 if page.more else self._spec.every_us
+        moves = page.next not in {None, cursor.token}
+        if page.drafts or moves:
+            if not await self._position.committed(cursor, page.drafts, page.next):
+                return PAUSE_US
+            self._ports.emit("poll.page", poll=self._spec.name, events=len(page.drafts), more=page.more)
+        if page.more and not moves:
+            # It would be asked for the same page for ever, without a pause.
+            self._ports.emit("poll.stands-still", poll=self._spec.name)
+        return 0 if page.more and moves else self._spec.every_us
 
     async def _page(self, token: str | None, deadline: int) -> Page:
-        async with self._ports.clock.deadline(deadline):
-            page: Page = await self._spec.function(token, self._ports.context(self._spec, deadline))
+        clock = self._ports.clock
+        async with clock.deadline(deadline):
+            context = self._ports.context(self._spec.name, str(clock.now()), deadline)
+            page: Page = await self._spec.function(token, context)
         drafts = checked_drafts(self._spec.name, page.drafts, self._types)
         return Page(drafts, page.next, page.more)
 
-    async def _opened(self, lease: Lease) -> Cursor | None:
-        try:
-            opened = await self._ports.ledger.open(lease, [Assign(self._id, "now")])
-        except StoreError as error:
-            self._ports.emit("poll.opening-failed", poll=self._spec.name, code=error.code)
-            return None
-        if isinstance(opened, LeaseLost):
-            self._ports.emit("poll.lost", poll=self._spec.name, why=opened.why)
-            return None
-        self._cursor = opened[0].cursor
-        return self._cursor
-
-    async def _committed(self, cursor: Cursor, lease: Lease, page: Page) -> bool:
-        """Whether page and token are in the store. If not, or if nobody knows, the cursor is opened anew (rule 9)."""
-        settlement = Settlement(
-            cursor=self._id,
-            worker=lease.worker,
-            epoch=cursor.epoch,
-            number=cursor.number + 1,
-            floor=cursor.floor,
-            above=cursor.above,
-            counters=cursor.counters,
-            emit=page.drafts,
-            token=page.next,
-            clean=True,
-        )
-        self._cursor = None
-        try:
-            [result] = await self._ports.ledger.commit([settlement])
-        except StoreError as error:
-            self._ports.emit("poll.commit-failed", poll=self._spec.name, code=error.code)
-            return False
-        match result:
-            case Committed(number=number):
-                token = cursor.token if page.next is None else page.next
-                self._cursor = msgspec.structs.replace(cursor, number=number, token=token)
-                self._ports.emit("poll.page", poll=self._spec.name, events=len(page.drafts), more=page.more)
-                return True
-            case LeaseLost(why=why):
-                self._ports.emit("poll.lost", poll=self._spec.name, why=why)
-                return False
-            case CellsConflict():
-                return False
-
     def _failed(self, raised: Raised) -> int:
-        """The pause after a failure: doubled with each in a row, with equal jitter."""
         self._failures += 1
-        longest = min(limits.RETRY_BASE_US << min(self._failures - 1, 32), limits.RETRY_CAP_US)
-        pause_us = round(self._ports.random.uniform(longest / 2, longest))
+        pause_us = pause_after(self._failures, self._ports.random)
         self._ports.emit(
             "poll.failed", poll=self._spec.name, error=raised.what, failures=self._failures, pause_us=pause_us
         )

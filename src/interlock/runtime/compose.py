@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -19,15 +19,17 @@ from interlock.core.event import Event, Shard
 from interlock.core.ports import Access, Clock, Emit, Net, Offload, Random, Secrets, Wakeup
 from interlock.delivery.attempt import Ports
 from interlock.delivery.fleet import Fleet
-from interlock.delivery.poll import PollContext
+from interlock.delivery.source import SourceContext
 from interlock.edge.app import DataPlane
-from interlock.edge.poller import Poller, PollPorts
+from interlock.edge.poller import Poller
+from interlock.edge.scheduler import Scheduler
+from interlock.edge.source import SourcePorts
 from interlock.journal.ports import CellConflict, CellWrite, Store
 from interlock.runtime.cells import SystemCells
 from interlock.security.signatures import verifier
 from interlock.spec.deploy import KNOWN_CELL, changes, known_of
 from interlock.spec.findings import Known
-from interlock.spec.plan import Plan, PollSpec
+from interlock.spec.plan import Plan
 from interlock.systems.registry import Systems, Transport
 
 AUDIT_STREAM = "_audit"
@@ -124,8 +126,10 @@ class Engine:
             world.access,
             world.emit,
         )
-        for spec in self.plan.polls:
-            self._spawn(self._poller(spec, self._app).run())
+        for poll in self.plan.polls:
+            self._spawn(Poller(poll, self.plan.types, self._source_ports("poll", self._app)).run())
+        for schedule in self.plan.schedules:
+            self._spawn(Scheduler(schedule, self.plan.types, self._source_ports("schedule", self._app)).run())
 
     async def _balance(self) -> None:
         """The books of every lane, once a minute, from memory; `doctor` counts them in full."""
@@ -155,14 +159,14 @@ class Engine:
             lane.crew = replace(lane.crew, plan=plan.digest)
         return news
 
-    def _poller(self, spec: PollSpec, app: DataPlane) -> Poller:
-        """A poll under the fleet's lease; its function sees Systems and log as an attempt's does."""
+    def _source_ports(self, kind: Literal["poll", "schedule"], app: DataPlane) -> SourcePorts:
+        """A source is under the fleet's lease; its function sees Systems and log as an attempt's does."""
         world, fleet = self.world, self.fleet
 
-        def context(spec: PollSpec, deadline: int) -> PollContext:
-            return PollContext(spec.name, deadline, self._ports)
+        def context(name: str, run: str, deadline: int) -> SourceContext:
+            return SourceContext(kind, name, run, deadline, self._ports)
 
-        ports = PollPorts(
+        return SourcePorts(
             ledger=self.store,
             clock=world.clock,
             random=world.random,
@@ -171,7 +175,6 @@ class Engine:
             context=context,
             level=lambda: app.level,
         )
-        return Poller(spec, self.plan.types, ports)
 
     async def stop(self, grace_us: int = limits.DRAIN_TIMEOUT_US) -> None:
         """Drain the lanes, give back cursors and lease, close Systems and store. Counts no attempt."""

@@ -26,7 +26,7 @@ _DEADLINES = Range(limits.DEADLINE_MIN_US, limits.DEADLINE_MAX_US, write_span)
 
 def deadline(material: Material) -> Iterator[Finding]:
     """Every attempt ends, and ends under the lease that it started under."""
-    for spec in chain(material.subscriptions, material.polls):
+    for spec in chain(material.subscriptions, material.polls, material.schedules):
         yield from within("spec.deadline", spec.name, spec.where, "deadline", spec.deadline_us, _DEADLINES)
     for name, binding in material.bindings.systems.items():
         where = material.bindings.place(f"systems.{name}")
@@ -49,6 +49,10 @@ def bounds(material: Material) -> Iterator[Finding]:
     for poll in material.polls:
         bound = Range(limits.POLL_EVERY_MIN_US, limits.POLL_EVERY_MAX_US, write_span)
         yield from within("spec.bound", poll.name, poll.where, "every", poll.every_us, bound)
+    for schedule in material.schedules:
+        if schedule.every_us is not None:
+            bound = Range(limits.SCHEDULE_EVERY_MIN_US, limits.SCHEDULE_EVERY_MAX_US, write_span)
+            yield from within("spec.bound", schedule.name, schedule.where, "every", schedule.every_us, bound)
     for type in material.types:
         yield from within("spec.bound", type.id, type.where, "version", type.version, Range(1, limits.VERSION_MAX))
     for name, binding in material.bindings.systems.items():

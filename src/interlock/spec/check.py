@@ -82,6 +82,7 @@ def _planned(material: Material) -> Plan:
         webhooks=tuple(material.webhooks),
         subscriptions={subscription.name: subscription for subscription in material.subscriptions},
         polls=tuple(material.polls),
+        schedules=tuple(material.schedules),
         streams=tuple(_stream(name, bindings, material) for name in material.streams),
         digest=digest,
     )
@@ -103,7 +104,7 @@ def _gather(
     streams: dict[str, Where] = {
         integration.name: integration.spec.where
         for integration in integrations
-        if integration.types or integration.polls
+        if integration.types or integration.polls or integration.schedules
     }
     streams |= {webhook.inbox: webhook.where for integration in integrations for webhook in integration.webhooks}
     return Material(
@@ -113,6 +114,7 @@ def _gather(
         webhooks=[webhook for integration in integrations for webhook in integration.webhooks],
         subscriptions=subscriptions,
         polls=[poll for integration in integrations for poll in integration.polls],
+        schedules=[schedule for integration in integrations for schedule in integration.schedules],
         streams=streams,
         bindings=bindings,
         known=known,

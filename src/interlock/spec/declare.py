@@ -19,19 +19,23 @@ from interlock.core.event import Draft
 from interlock.core.outcome import Outcome
 from interlock.spec.function import Context, Event, Hook, HttpSystem
 from interlock.spec.identity import checked_key, checked_text
+from interlock.spec.link import link_function
 from interlock.spec.model import codec
 from interlock.spec.plan import (
     EventTypeSpec,
     IntegrationSpec,
+    LinkSpec,
     OnDead,
     Page,
     PollSpec,
     RetryPolicy,
+    ScheduleSpec,
     SubscriptionSpec,
     SystemSpec,
     WebhookSpec,
     Where,
 )
+from interlock.spec.schedule import Missed
 from interlock.spec.signatures import Verifier
 from interlock.spec.span import instant, microseconds
 
@@ -41,6 +45,7 @@ V = TypeVar("V")
 
 AcceptFunction = Callable[[Hook], Iterable[Draft]]
 PollFunction = Callable[[str | None, Context], Awaitable[Page]]
+ScheduleFunction = Callable[[datetime, Context], Awaitable[Iterable[Draft]]]
 TranslateFunction = Callable[[T], U | None]
 SubscribeFunction = Callable[[Event[T], Context], Awaitable[Outcome | None] | Outcome | None]
 """`async def`, or a plain `def` that may block: it runs in a thread."""
@@ -126,7 +131,7 @@ class Integration:
 
     Attributes:
         spec: name, owner and purpose.
-        systems, types, webhooks, subscriptions, polls: what has been declared, in the order of the source.
+        systems, types, webhooks, subscriptions, polls, schedules: what has been declared, in the order of the source.
     """
 
     def __init__(self, name: str, *, owner: str, purpose: str) -> None:
@@ -136,6 +141,7 @@ class Integration:
         self.webhooks: list[WebhookSpec] = []
         self.subscriptions: list[SubscriptionSpec] = []
         self.polls: list[PollSpec] = []
+        self.schedules: list[ScheduleSpec] = []
 
     @property
     def name(self) -> str:
@@ -242,6 +248,26 @@ class Integration:
 
         return declare
 
+    def link(
+        self,
+        source: EventType[T],
+        target: HttpSystem,
+        operation: str,
+        /,
+        *,
+        map: Callable[[T], object],
+        **options: Unpack[SubscribeOptions],
+    ) -> None:
+        """Point to point: a subscription that calls `operation` (`POST /orders`) of a System for each event.
+
+        `map` is pure and gives the JSON of the call, None for an event that is not for this System. The subscription is
+        named for it, `integration.map`, for as long as it lives; all else is as for `subscribe`.
+        """
+        method, _, path = operation.partition(" ")
+        link = LinkSpec(target.name, method, path.strip(), map)
+        spec = _subscription(self._named(map), self.name, (source.spec,), link_function(link, target), options)
+        self.subscriptions.append(msgspec.structs.replace(spec, where=_caller(), link=link))
+
     def poll(self, *, every: timedelta, deadline: timedelta | None = None) -> Callable[[PollFunction], PollFunction]:
         """A function that reads a foreign log from a token on; its page and the next token are one commit."""
 
@@ -250,6 +276,45 @@ class Integration:
             name = self._named(function)
             self.polls.append(
                 PollSpec(name, self.name, microseconds(every), function, self.name, _place(function), bound)
+            )
+            return function
+
+        return declare
+
+    @overload
+    def schedule(
+        self, *, cron: str, timezone: str = "UTC", missed: Missed, deadline: timedelta | None = None
+    ) -> Callable[[ScheduleFunction], ScheduleFunction]: ...
+    @overload
+    def schedule(
+        self, *, every: timedelta, missed: Missed, deadline: timedelta | None = None
+    ) -> Callable[[ScheduleFunction], ScheduleFunction]: ...
+    def schedule(
+        self,
+        *,
+        cron: str | None = None,
+        every: timedelta | None = None,
+        timezone: str = "UTC",
+        missed: Missed,
+        deadline: timedelta | None = None,
+    ) -> Callable[[ScheduleFunction], ScheduleFunction]:
+        """A function that makes drafts at its times; they and the time that it ran for are one commit.
+
+        It is given the time that it runs for, in the schedule's zone: ids made of that are the same when it runs again.
+
+        Args:
+            cron: minute, hour, day of the month, month, day of the week, by the clocks of `timezone`.
+            every: or a span, counted from 1970 UTC.
+            missed: what becomes of times that passed while it could not run: `run once` for the last of them, `skip`
+                them, or `catch up` with each in turn.
+        """
+
+        def declare(function: ScheduleFunction) -> ScheduleFunction:
+            bound = limits.FUNCTION_DEADLINE_US if deadline is None else microseconds(deadline)
+            every_us = None if every is None else microseconds(every)
+            name, where = self._named(function), _place(function)
+            self.schedules.append(
+                ScheduleSpec(name, self.name, cron, every_us, timezone, missed, function, self.name, where, bound)
             )
             return function
 

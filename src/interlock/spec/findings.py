@@ -12,6 +12,7 @@ from interlock.spec.plan import (
     EventTypeSpec,
     IntegrationSpec,
     PollSpec,
+    ScheduleSpec,
     SubscriptionSpec,
     SystemSpec,
     WebhookSpec,
@@ -54,6 +55,7 @@ class Material(msgspec.Struct, frozen=True):
     webhooks: Sequence[WebhookSpec]
     subscriptions: Sequence[SubscriptionSpec]
     polls: Sequence[PollSpec]
+    schedules: Sequence[ScheduleSpec]
     streams: Mapping[str, Where]
     bindings: Bindings
     known: Known

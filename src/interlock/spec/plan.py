@@ -12,6 +12,7 @@ import msgspec
 
 from interlock.core import limits
 from interlock.core.event import Draft
+from interlock.spec.schedule import CronTimes, EveryTimes, Missed, Times
 
 
 class Where(NamedTuple):
@@ -113,10 +114,20 @@ class WebhookSpec(msgspec.Struct, frozen=True):
         return self.dedupe.lower() if self.dedupe and self.dedupe != "none" else None
 
 
+class LinkSpec(msgspec.Struct, frozen=True):
+    """What a link does: it calls an operation of a System with the JSON that `map(payload)` gives, None for nothing."""
+
+    system: str
+    method: str
+    path: str
+    map: Callable[..., Any]
+
+
 class SubscriptionSpec(msgspec.Struct, frozen=True):
     """A subscription (`subscribe`), a translation (`translate`) or a webhook's inbox (`inbox`).
 
-    `name` is `integration.function`. All types are of one stream.
+    `name` is `integration.function`. All types are of one stream. A link is a `subscribe` whose function is made of
+    `link`.
     """
 
     name: str
@@ -135,6 +146,7 @@ class SubscriptionSpec(msgspec.Struct, frozen=True):
     start: Literal["now", "beginning"] | int = "now"
     into: EventTypeSpec | None = None
     webhook: WebhookSpec | None = None
+    link: LinkSpec | None = None
     systems: tuple[str, ...] = ()
     """Systems that its function is known to use (read from its code); more are learned as it runs."""
 
@@ -154,6 +166,29 @@ class PollSpec(msgspec.Struct, frozen=True):
     stream: str
     where: Where
     deadline_us: int = limits.FUNCTION_DEADLINE_US
+
+
+class ScheduleSpec(msgspec.Struct, frozen=True):
+    """A schedule: `function(due, context)` gives drafts at each of its times. Its cursor holds the place in time.
+
+    Its times are those of `cron` by the clocks of `timezone`, or a span of `every_us` apart; exactly one of both.
+    """
+
+    name: str
+    integration: str
+    cron: str | None
+    every_us: int | None
+    timezone: str
+    missed: Missed
+    function: Callable[..., Any]
+    stream: str
+    where: Where
+    deadline_us: int = limits.FUNCTION_DEADLINE_US
+
+    @property
+    def times(self) -> Times:
+        """When it runs."""
+        return EveryTimes(self.every_us or 0) if self.cron is None else CronTimes(self.cron, self.timezone)
 
 
 class HttpBinding(msgspec.Struct, frozen=True):
@@ -191,6 +226,14 @@ class Plan(msgspec.Struct, frozen=True):
     polls: Sequence[PollSpec]
     streams: Sequence[StreamSpec]
     digest: str
+    schedules: Sequence[ScheduleSpec] = ()
+
+    @property
+    def readers(self) -> frozenset[str]:
+        """The names that cursors have: of subscriptions, polls and schedules."""
+        return frozenset(self.subscriptions).union(
+            (poll.name for poll in self.polls), (schedule.name for schedule in self.schedules)
+        )
 
 
 class Page(msgspec.Struct, frozen=True):

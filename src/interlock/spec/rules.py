@@ -18,8 +18,9 @@ from interlock.core.redact import is_secret_name
 from interlock.spec.bounds import Range, bounds, deadline, within
 from interlock.spec.findings import Finding, Material
 from interlock.spec.literal import secret_in, secrets_in_text
-from interlock.spec.plan import SubscriptionSpec, Where
+from interlock.spec.plan import ScheduleSpec, SubscriptionSpec, Where
 from interlock.spec.references import secret_name, secret_references
+from interlock.spec.schedule import is_zone, why_not_cron
 from interlock.spec.senders import senders
 from interlock.spec.span import write_span
 
@@ -28,6 +29,8 @@ Rule = Callable[[Material], Iterator[Finding]]
 _SEGMENT = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
 _DOTTED = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)*", re.ASCII)
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+/?|/", re.ASCII)
+
+_CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 def order(material: Material) -> Iterator[Finding]:
@@ -159,6 +162,28 @@ def webhooks(material: Material) -> Iterator[Finding]:
             yield Finding("spec.route-twice", "error", spec.name, spec.where, why, fix)
 
 
+def links(material: Material) -> Iterator[Finding]:
+    """A link changes something at one address: what it is answered goes nowhere."""
+    for spec in material.subscriptions:
+        if spec.link and not (spec.link.method in _CHANGING and _PATH.fullmatch(spec.link.path)):
+            yield _error(
+                "spec.operation-malformed",
+                spec,
+                f"{spec.link.method} {spec.link.path} is no operation for a link",
+                'Write it as "POST /orders" (or PUT, PATCH, DELETE); for an address made of the event, use subscribe.',
+            )
+
+
+def schedules(material: Material) -> Iterator[Finding]:
+    """A schedule has times, and says what becomes of those that it missed."""
+    for spec in material.schedules:
+        for rule, why, fix in _wrong_times(spec):
+            yield Finding(rule, "error", spec.name, spec.where, why, fix)
+        if spec.missed not in {"run once", "skip", "catch up"}:
+            why, fix = f"missed={spec.missed!r} means nothing", 'Say missed="run once", "skip" or "catch up".'
+            yield Finding("spec.missed-unknown", "error", spec.name, spec.where, why, fix)
+
+
 def references(material: Material) -> Iterator[Finding]:
     """What configuration binds is declared, and what is declared is bound."""
     bindings = material.bindings
@@ -217,7 +242,7 @@ def gone(material: Material) -> Iterator[Finding]:
         (
             "subscription",
             known.subscriptions,
-            {s.name for s in material.subscriptions} | {p.name for p in material.polls},
+            {spec.name for spec in chain(material.subscriptions, material.polls, material.schedules)},
         ),
         ("stream", known.streams, set(material.streams)),
         ("system", known.systems, {system.name for system in material.systems}),
@@ -245,6 +270,8 @@ RULES: Sequence[Rule] = (
     bounds,
     webhooks,
     senders,
+    links,
+    schedules,
     references,
     keyed_effects,
     shapes,
@@ -260,6 +287,21 @@ def _warning(rule: str, spec: SubscriptionSpec, why: str, fix: str) -> Finding:
     return Finding(rule, "warning", spec.name, spec.where, why, fix)
 
 
+def _wrong_times(spec: ScheduleSpec) -> Iterator[tuple[str, str, str]]:
+    """Rule, reason and fix."""
+    if (spec.cron is None) == (spec.every_us is None):
+        yield "spec.times-unsaid", "it has to say when it runs, once", 'Say cron="0 6 * * *" or every=timedelta(...).'
+    why = None if spec.cron is None else why_not_cron(spec.cron)
+    if why:
+        fix = 'Write minute, hour, day of the month, month, day of the week: "0 6 * * *" is every day at six.'
+        yield "spec.cron-malformed", f"cron={spec.cron!r} is never: {why}", fix
+    if not is_zone(spec.timezone):
+        fix = 'Name one of the IANA database, as "Europe/Berlin"; a slim system may need its tzdata package.'
+        yield "spec.timezone-unknown", f"this system knows no time zone {spec.timezone!r}", fix
+    elif spec.cron is None and spec.timezone != "UTC":
+        yield "spec.times-unsaid", "a span has no time zone", "Say cron=, or leave timezone= out."
+
+
 def _names(material: Material) -> dict[str, list[tuple[str, str, Where]]]:
     """Of each kind of thing: whole name, the part that its author chose, and place."""
     names: dict[str, list[tuple[str, str, Where]]] = defaultdict(list)
@@ -269,7 +311,7 @@ def _names(material: Material) -> dict[str, list[tuple[str, str, Where]]]:
         names["system"].append((system.name, system.name.removeprefix(f"{system.integration}."), system.where))
     for type in material.types:
         names["event type"].append((type.id, type.name, type.where))
-    for spec in chain(material.webhooks, material.written(), material.polls):
+    for spec in chain(material.webhooks, material.written(), material.polls, material.schedules):
         names["function"].append((spec.name, spec.name.removeprefix(f"{spec.integration}."), spec.where))
     return names
 

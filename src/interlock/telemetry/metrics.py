@@ -173,6 +173,9 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("control.command", "interlock_commands", "Commands of people that were committed.", {"verb": "verb"}),
     Rule("poll.page", "interlock_poll_events", "Events that polls brought.", {"poll": "poll"}, "events"),
     Rule("poll.failed", "interlock_polls_failed", "Polls that failed.", {"poll": "poll"}),
+    Rule("schedule.run", "interlock_schedule_runs", "Runs of schedules.", {"schedule": "schedule"}),
+    Rule("schedule.failed", "interlock_schedules_failed", "Runs of schedules that failed.", {"schedule": "schedule"}),
+    Rule("schedule.missed", "interlock_schedules_missed", "Passages over missed times.", {"schedule": "schedule"}),
     Rule(
         "conservation.broken", "interlock_conservation_broken", "Minutes in which a lane's books did not balance.", {}
     ),

@@ -164,12 +164,44 @@ _ALL: Final[tuple[Record, ...]] = (
     Record("poll.lost", "warning", "A poll lost its cursor.", ("poll", "why")),
     Record("poll.opening-failed", "warning", "A poll's cursor could not be opened yet.", ("poll", "code")),
     Record("poll.page", "debug", "A poll's page was made durable with its token.", ("poll", "events", "more")),
+    Record(
+        "poll.stands-still",
+        "warning",
+        "A poll said that there is more and gave no new token; it is asked again after its interval, not at once.",
+        ("poll",),
+    ),
     Record("process.draining", "info", "The process was told to stop: it takes nothing new.", ()),
     Record("process.ready", "info", "Both ports answer.", ("data", "control", "plan")),
     Record(
         "retention.failed", "warning", "A stream's old segments could not be retired this time.", ("stream", "code")
     ),
     Record("retention.retired", "info", "Old segments of a stream were retired.", ("stream", "count")),
+    Record(
+        "schedule.commit-failed",
+        "warning",
+        "A schedule's run could not be committed; it runs again.",
+        ("schedule", "code"),
+    ),
+    Record(
+        "schedule.failed",
+        "warning",
+        "A schedule failed; it is tried again after the pause.",
+        ("schedule", "due", "error", "failures", "pause_us"),
+    ),
+    Record("schedule.lost", "warning", "A schedule lost its cursor.", ("schedule", "why")),
+    Record(
+        "schedule.missed",
+        "warning",
+        "A schedule did not run for the times from `since` on, and will not: `policy` says why, `to` what came after.",
+        ("schedule", "policy", "since", "to"),
+    ),
+    Record("schedule.opening-failed", "warning", "A schedule's cursor could not be opened yet.", ("schedule", "code")),
+    Record(
+        "schedule.run",
+        "info",
+        "A schedule ran: what it gave was made durable with the time that it ran for.",
+        ("schedule", "due", "events"),
+    ),
     Record(
         "secrets.empty",
         "warning",

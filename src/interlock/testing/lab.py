@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar, cast, overload
 
 import msgspec
 
-from interlock.core.cursor import Row
+from interlock.core.cursor import CursorId, Row
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.limits import US_PER_DAY
 from interlock.core.outcome import Answer
@@ -26,7 +26,8 @@ from interlock.spec.bindings import nowhere
 from interlock.spec.check import build_plan
 from interlock.spec.declare import EventType, Integration
 from interlock.spec.function import HttpSystem
-from interlock.spec.plan import WebhookSpec
+from interlock.spec.plan import ScheduleSpec, WebhookSpec
+from interlock.spec.schedule import Place, place_of
 from interlock.spec.span import moment
 from interlock.testing.clock import FakeClock
 from interlock.testing.fakes import FakeExchange, FakeSecrets, FakeSystem, NoNet, anyone
@@ -92,6 +93,33 @@ class SubscriptionView:
         return Letter(event, row.state, row.reason, row.error, row.attempts)
 
 
+class ScheduleView:
+    """Where a schedule is in time, as the store has it."""
+
+    def __init__(self, disk: MemoryDisk, spec: ScheduleSpec) -> None:
+        self._disk = disk
+        self._spec = spec
+
+    @property
+    def last_at(self) -> datetime | None:
+        """The time that it ran for last, in its zone; None before its first run."""
+        return self._moment(self._place.ran)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """The first time that it has not settled, in its zone; None if there is none."""
+        return self._moment(self._spec.times.after(self._place.at))
+
+    @property
+    def _place(self) -> Place:
+        held = self._disk.ledgers[CursorId(self._spec.name, Shard(self._spec.stream, 0))].held
+        assert held.cursor.token is not None, "a schedule has a place in time from its first start"
+        return place_of(held.cursor.token)
+
+    def _moment(self, at: int | None) -> datetime | None:
+        return None if at is None else moment(at).astimezone(self._spec.times.zone)
+
+
 class Lab:
     """Run integrations in a test: `async with Lab(payments) as lab`.
 
@@ -138,6 +166,10 @@ class Lab:
         """What became of a subscription's events; `name` is `integration.function`."""
         _named("subscription", name, self.plan.subscriptions)
         return SubscriptionView(self._disk, name)
+
+    def schedule(self, name: str) -> ScheduleView:
+        """Where a schedule is in time; `name` is `integration.function`."""
+        return ScheduleView(self._disk, _named("schedule", name, {spec.name: spec for spec in self.plan.schedules}))
 
     # What the test does.
 

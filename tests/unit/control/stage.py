@@ -17,7 +17,7 @@ from interlock.control.tail import Recent
 from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Row, Success
 from interlock.core.event import Draft, Event, Shard
 from interlock.core.ids import shard_of
-from interlock.core.limits import LEASE_TTL_US
+from interlock.core.limits import LEASE_TTL_US, US_PER_MINUTE
 from interlock.core.requests import Answer, decode_request, encode_request
 from interlock.journal.memory import MemoryStore
 from interlock.journal.memory_views import MemoryViews
@@ -27,6 +27,8 @@ from interlock.spec.plan import (
     HttpBinding,
     IntegrationSpec,
     Plan,
+    PollSpec,
+    ScheduleSpec,
     StreamSpec,
     SubscriptionSpec,
     SystemSpec,
@@ -40,6 +42,7 @@ HERE = Where("payments.py", 1)
 STREAM = "payments"
 BOOK = "payments.book"
 LEDGER = "payments.ledger"
+FED, NIGHTLY = "payments.fed", "payments.nightly"
 CURSOR = CursorId(BOOK, Shard(STREAM, 0))
 
 
@@ -131,6 +134,8 @@ class Settings:
 def plan() -> Plan:
     async def book(event: object, context: object) -> None: ...
 
+    async def fed(since: object, context: object) -> None: ...
+
     settled = EventTypeSpec("settled@1", "settled", 1, STREAM, "payments", dict, dict, bytes, None, "", HERE)
     subscription = SubscriptionSpec(BOOK, "payments", "subscribe", (settled,), STREAM, book, HERE, systems=(LEDGER,))
     return Plan(
@@ -140,9 +145,10 @@ def plan() -> Plan:
         types={"settled@1": settled},
         webhooks=[],
         subscriptions={BOOK: subscription},
-        polls=[],
+        polls=[PollSpec(FED, "payments", US_PER_MINUTE, fed, STREAM, HERE)],
         streams=[StreamSpec(STREAM, 2)],
         digest="d1",
+        schedules=[ScheduleSpec(NIGHTLY, "payments", "0 6 * * *", None, "UTC", "skip", fed, STREAM, HERE)],
     )
 
 

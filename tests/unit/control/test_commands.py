@@ -6,17 +6,20 @@ import asyncio
 
 import msgspec
 import pytest
-from tests.unit.control.stage import BOOK, CURSOR, LEDGER, Stage, staged
+from tests.unit.control.stage import BOOK, CURSOR, FED, LEDGER, NIGHTLY, STREAM, Stage, staged
 
 from interlock.control import audit
 from interlock.control.audit import AuditEntry, Chain, Who
 from interlock.control.ports import ReloadRefused
 from interlock.core.controls import Control, decode_control, encode_control, system_control_key
+from interlock.core.cursor import CursorId
 from interlock.core.errors import InterlockError
 from interlock.core.event import Shard
-from interlock.core.limits import REQUEST_OFFSETS_MAX
+from interlock.core.limits import LEASE_TTL_US, REQUEST_OFFSETS_MAX, US_PER_DAY, US_PER_HOUR
 from interlock.core.requests import decode_request, request_key, request_prefix
-from interlock.journal.ports import CellWrite
+from interlock.journal.ports import Assign, CellWrite, Lease, Settlement
+from interlock.spec.schedule import Place
+from interlock.testing.clock import FIRST_NOW
 
 ANN = Who("token[0] (ann)", "ledger is down")
 
@@ -120,6 +123,41 @@ def test_a_changed_a_missing_and_a_moved_audit_event_break_the_chain() -> None:
             assert not all(chain.holds(payload) for payload in forged)
         later = Chain(whole=False)
         assert all(later.holds(payload) for payload in (two, three))
+
+    staged(scenario)
+
+
+def test_doctor_and_the_list_of_subscriptions_take_no_poll_and_no_schedule_for_a_stranger() -> None:
+    async def scenario(stage: Stage) -> None:
+        lease = await stage.store.renew("w1", LEASE_TTL_US)
+        assert isinstance(lease, Lease)
+        await stage.store.open(lease, [Assign(CursorId(name, Shard(STREAM, 0))) for name in (FED, NIGHTLY)])
+        assert (await stage.get("/api/v1/doctor")).json()["ok"] is True
+        listed = (await stage.get("/api/v1/subscriptions")).json()["subscriptions"]
+        assert [row["name"] for row in listed] == [BOOK]
+
+    staged(scenario)
+
+
+def test_the_list_of_schedules_has_the_next_and_the_last_run() -> None:
+    async def listed(stage: Stage) -> dict[str, object]:
+        [row] = (await stage.get("/api/v1/schedules")).json()["schedules"]
+        return row  # type: ignore[no-any-return]
+
+    async def scenario(stage: Stage) -> None:
+        row = await listed(stage)
+        assert (row["name"], row["times"], row["missed"]) == (NIGHTLY, "0 6 * * * UTC", "skip")
+        assert (row["owner"], row["next_at"], row["last_at"]) == ("payments-team", None, None)
+        lease = await stage.store.renew("w1", LEASE_TTL_US)
+        assert isinstance(lease, Lease)
+        id, ran = CursorId(NIGHTLY, Shard(STREAM, 0)), FIRST_NOW + 6 * US_PER_HOUR
+        [opened] = await stage.store.open(lease, [Assign(id)])  # type: ignore[misc]
+        cursor = opened.cursor
+        token = Place(ran, ran).token()
+        run = Settlement(id, "w1", cursor.epoch, 1, cursor.floor, cursor.above, cursor.counters, token=token)
+        await stage.store.commit([run])
+        row = await listed(stage)
+        assert (row["next_at"], row["last_at"]) == (ran + US_PER_DAY, ran)
 
     staged(scenario)
 

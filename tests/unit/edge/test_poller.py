@@ -7,14 +7,17 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from tests.unit.edge.plane import Settled
 
 from interlock.core import limits
 from interlock.core.cursor import CursorId
+from interlock.core.errors import StoreError
 from interlock.core.event import Shard
-from interlock.edge.poller import Poller, PollPorts
+from interlock.edge.poller import Poller
+from interlock.edge.source import SourcePorts
 from interlock.journal.memory import MemoryDisk, MemoryStore
-from interlock.journal.ports import Assign, Lease
+from interlock.journal.ports import Assign, Committed, Lease, LeaseLost
 from interlock.spec.bindings import Bindings
 from interlock.spec.check import build_plan
 from interlock.spec.declare import Integration
@@ -41,6 +44,22 @@ class Highest:
         return bytes(count)
 
 
+class LossyStore(MemoryStore):
+    """Its commits are refused (`before`), or made and their answers lost (`after`), as often as `losses` says."""
+
+    losses = 0
+    lost = "before"
+
+    async def commit(self, settlements: Any) -> Any:
+        told: list[Committed | LeaseLost] = []
+        if not self.losses:
+            return await super().commit(settlements)
+        self.losses -= 1
+        if self.lost == "after":
+            told.extend(await super().commit(settlements))  # type: ignore[arg-type]
+        raise StoreError("store.unavailable", "the disk is away", "wait")
+
+
 class Source:
     """A foreign log of numbered payments, read two at a time; `failure` is raised instead."""
 
@@ -49,20 +68,34 @@ class Source:
         self.failure: Exception | None = None
         self.asked: list[str | None] = []
         self.stalled = False
+        self.takes_us = 0
+        self.running = 0
+        self.stands_still = False
+        self.offset = 0
+        self.clock: FakeClock | None = None
         self.bill = Integration("bill", owner="bill-team", purpose="Payments are known within five minutes")
         paid = self.bill.event("payment.made", Settled, key=lambda payment: payment.account)
 
         @self.bill.poll(every=EVERY)
         async def payments(since: str | None, context: object) -> Page:
             self.asked.append(since)
+            assert not self.running, "a call overlaps itself"
+            self.running += 1
+            try:
+                if self.clock:
+                    await self.clock.sleep_until(self.clock.monotonic() + self.takes_us)
+            finally:
+                self.running -= 1
             if self.stalled:
                 await asyncio.get_running_loop().create_future()
             if self.failure:
                 raise self.failure
             first = 0 if since is None else int(since)
             numbers = range(first, min(first + 2, self.length))
-            drafts = [paid.draft(Settled("a", number), id=str(number)) for number in numbers]
+            drafts = [paid.draft(Settled("a", number), id=str(number - self.offset)) for number in numbers]
             last = first + len(numbers)
+            if self.stands_still:
+                return Page(drafts, since, more=True)
             return Page(drafts, str(last) if drafts else since, more=last < self.length)
 
         self.plan = build_plan([self.bill], Bindings())
@@ -73,10 +106,10 @@ class Polling:
 
     def __init__(self) -> None:
         self.source = Source()
-        self.clock = FakeClock()
+        self.clock = self.source.clock = FakeClock()
         self.disk = MemoryDisk()
         self.emitted: list[tuple[str, dict[str, object]]] = []
-        self.store = MemoryStore(self.clock, Deaf(), emit=self.emit, disk=self.disk)
+        self.store = LossyStore(self.clock, Deaf(), emit=self.emit, disk=self.disk)
         self.until = self.clock.monotonic() + limits.US_PER_DAY
         self.level: Any = "green"
         self.lease = Lease("w", 0)
@@ -90,13 +123,13 @@ class Polling:
     async def start(self) -> asyncio.Task[None]:
         await self.store.make_stream("bill", 1)
         self.lease = await self.store.renew("w", limits.US_PER_DAY)  # type: ignore[assignment]
-        ports = PollPorts(
+        ports = SourcePorts(
             self.store,
             self.clock,
             Highest(),
             self.emit,
             lambda: (self.lease, self.until),
-            lambda _spec, _deadline: None,  # type: ignore[arg-type, return-value]
+            lambda _name, _run, _deadline: None,  # type: ignore[arg-type, return-value]
             lambda: self.level,
         )
         [spec] = self.source.plan.polls
@@ -237,6 +270,85 @@ def test_a_page_with_a_draft_that_the_log_must_not_hold_is_a_failure_and_not_hal
         task = await poll.start()
         assert str(poll.records("poll.failed")[0]["error"]).startswith("PayloadError draft.foreign")
         assert await poll.ids() == []
+        await stopped(task)
+
+    polling(test)
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_a_page_whose_commit_is_lost_is_in_the_log_once_and_its_token_with_it(lost: str):
+    async def test(poll: Polling) -> None:
+        poll.source.length = 2
+        poll.store.losses, poll.store.lost = 1, lost
+        task = await poll.start()
+        assert (await poll.ids(), poll.token) == (([], None) if lost == "before" else (["0", "1"], "2"))
+        await poll.clock.advance(timedelta(seconds=2))
+        assert poll.source.asked == ([None, None] if lost == "before" else [None, "2"])
+        assert (await poll.ids(), poll.token) == (["0", "1"], "2")
+        await stopped(task)
+
+    polling(test)
+
+
+def test_a_process_that_is_killed_between_reading_a_page_and_its_commit_reads_it_again():
+    async def test(poll: Polling) -> None:
+        poll.source.length = 4
+        poll.source.takes_us = 10 * limits.US_PER_SECOND
+        task = await poll.start()
+        await poll.clock.advance(timedelta(seconds=15))
+        await stopped(task)
+        assert (poll.source.asked, poll.token) == ([None, "2"], "2")
+        task = await poll.start()
+        await poll.clock.advance(timedelta(seconds=15))
+        assert poll.source.asked == [None, "2", "2"]
+        assert (await poll.ids(), poll.token) == (["0", "1", "2", "3"], "4")
+        await stopped(task)
+
+    polling(test)
+
+
+def test_a_page_that_repeats_what_the_log_has_adds_nothing_and_moves_the_token():
+    async def test(poll: Polling) -> None:
+        poll.source.length = 2
+        task = await poll.start()
+        cursor = poll.disk.ledgers[CursorId("bill.payments", Shard("bill", 0))].held.cursor
+        assert cursor.token == "2"
+        await stopped(task)
+        # The same facts under another token, as a source gives them that was restored or pages by time.
+        poll.source.offset = 1
+        await stopped(await poll.start())
+        poll.source.length = 4
+        task = await poll.start()
+        assert (await poll.ids(), poll.token) == (["0", "1", "2"], "4")
+        await stopped(task)
+
+    polling(test)
+
+
+def test_a_call_that_outlasts_its_interval_delays_the_next_and_never_meets_it():
+    async def test(poll: Polling) -> None:
+        poll.source.takes_us = 20 * limits.US_PER_SECOND
+        poll.source.length = 100
+        task = await poll.start()
+        await poll.clock.advance(timedelta(seconds=90))
+        assert poll.source.asked == [None, "2", "4", "6", "8"]
+        await stopped(task)
+
+    polling(test)
+
+
+@pytest.mark.parametrize("length", [0, 2])
+def test_a_source_that_says_there_is_more_and_stands_still_is_not_asked_without_a_pause(length: int):
+    async def test(poll: Polling) -> None:
+        poll.source.length = length
+        poll.source.stands_still = True
+        task = await poll.start()
+        await poll.clock.advance(EVERY - timedelta(seconds=1))
+        assert poll.source.asked == [None]
+        assert poll.records("poll.stands-still") == [{"poll": "bill.payments"}]
+        await poll.clock.advance(timedelta(seconds=1))
+        assert poll.source.asked == [None, None]
+        assert await poll.ids() == ["0", "1"][:length]
         await stopped(task)
 
     polling(test)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
-from interlock import Context, Integration, Page, SpecError
+from interlock import Context, Draft, Integration, Page, SpecError
 from interlock.core.errors import InterlockError
 from interlock.core.event import Shard
 from interlock.core.ports import Wakeup
@@ -21,6 +21,7 @@ from interlock.spec.bindings import Bindings
 from interlock.spec.check import planned
 from interlock.testing.clock import FakeClock
 from interlock.testing.fakes import FakeSecrets, anyone
+from interlock.testing.lab import Lab
 
 
 @dataclass
@@ -101,6 +102,60 @@ def test_a_poll_that_emits_is_told_where_its_drafts_belong() -> None:
         await engine.start()
         await here.clock.advance(timedelta(seconds=1))
         assert refused == ["poll.emits"]
+        await _stop(here, engine)
+
+    asyncio.run(story())
+
+
+def test_a_schedule_emits_nothing_and_its_calls_keep_their_keys_for_the_same_time() -> None:
+    async def story() -> None:
+        integration = crm()
+        contact = integration.event("contact", Contact, key=lambda it: it.name)
+        book = integration.http("book", honours_keys=True)
+
+        @integration.schedule(cron="0 6 * * *", timezone="Europe/Berlin", missed="run once")
+        async def nightly(due: datetime, context: Context) -> list[Draft]:
+            with pytest.raises(InterlockError, match="emits") as refused:
+                context.emit(contact.draft(Contact("a"), id="a"))
+            assert refused.value.code == "schedule.emits"
+            await context.use(book).post("/nights", json={"day": due.date().isoformat()})
+            return [contact.draft(Contact("a"), id=f"{due:%F}")]
+
+        async with Lab(integration) as lab:
+            lab.system(book).answers(503)
+            view = lab.schedule("crm.nightly")
+            assert (str(view.next_at), view.last_at) == ("2026-01-01 06:00:00+01:00", None)
+            await lab.advance(hours=4, minutes=59)
+            assert lab.system(book).calls == []
+            await lab.advance(minutes=2)
+            assert str(view.last_at) == "2026-01-01 06:00:00+01:00"
+            await lab.advance(days=1)
+            first, again, next_day = lab.system(book).calls
+            assert first.key == again.key != next_day.key
+            assert lab.system(book).accepted == [{"day": "2026-01-01"}, {"day": "2026-01-02"}]
+
+    asyncio.run(story())
+
+
+def test_a_process_without_lanes_gets_a_lease_back_that_ended_while_it_was_suspended() -> None:
+    async def story() -> None:
+        integration = crm()
+        integration.event("contact", Contact, key=lambda it: it.name)
+        ran = list[str]()
+
+        @integration.schedule(every=timedelta(minutes=1), missed="run once")
+        async def minutely(due: datetime, context: Context) -> list[Draft]:
+            ran.append(f"{due:%H:%M}")
+            return []
+
+        here = Here()
+        engine = here.engine(integration)
+        await engine.start()
+        await here.clock.advance(timedelta(minutes=1))
+        here.clock.jump(timedelta(minutes=10))
+        await here.clock.advance(timedelta(minutes=2))
+        assert "lease.lost" in here.records
+        assert ran[-1] == "00:13"
         await _stop(here, engine)
 
     asyncio.run(story())

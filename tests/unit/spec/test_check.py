@@ -14,6 +14,7 @@ from interlock.spec.bindings import Bindings, StreamBinding, nowhere
 from interlock.spec.check import build_plan, check
 from interlock.spec.declare import Integration
 from interlock.spec.findings import Known
+from interlock.spec.function import HttpSystem
 from interlock.spec.plan import HttpBinding, RetryPolicy, Where
 from interlock.spec.retry import INTERACTIVE, WEBHOOK, block_then_skip
 from interlock.spec.signatures import (
@@ -64,11 +65,27 @@ class Project:
         self.integration.subscribe(*(types or (self.settled,)), **stated)(book)
         return self
 
+    def link(self, operation: str = "POST /entries", map: Callable[[Settled], object] | None = None):
+        def to_entry(payload):
+            raise NotImplementedError
+
+        target = next(HttpSystem(spec) for spec in self.integration.systems)
+        said = {"on_dead": "halt", "freshness": MINUTE}
+        self.integration.link(self.settled, target, operation, map=map or to_entry, **said)
+        return self
+
     def poll(self, every: timedelta = MINUTE, **options):
         async def changed(since, context):
             raise NotImplementedError
 
         self.integration.poll(every=every, **options)(changed)
+        return self
+
+    def schedule(self, **options):
+        async def nightly(due, context):
+            raise NotImplementedError
+
+        self.integration.schedule(**({"missed": "skip"} | options))(nightly)
         return self
 
     def bound(self, **options: object) -> Bindings:
@@ -85,7 +102,7 @@ class Project:
 
 
 def right() -> Project:
-    return Project().accept().book().poll()
+    return Project().accept().book().link().poll().schedule(cron="0 6 * * MON-FRI", timezone="Europe/Berlin")
 
 
 def test_nothing_is_said_of_what_is_right():
@@ -99,6 +116,25 @@ def test_a_finding_has_a_place_a_reason_and_a_fix():
     assert (finding.severity, finding.subject, finding.why) == ("error", "payments", "it has no owner")
     assert "owner=" in finding.fix
     assert str(finding).startswith(f"{__file__}:{finding.where.line}: error: payments: it has no owner")
+
+
+def both() -> Project:
+    """One function for a poll and for a schedule: two cursors of one name."""
+    project = Project()
+
+    async def changed(since, context):
+        raise NotImplementedError
+
+    project.integration.poll(every=MINUTE)(changed)
+    project.integration.schedule(every=MINUTE, missed="skip")(changed)
+    return project
+
+
+def test_an_impossible_time_is_refused_with_its_line_and_the_fix():
+    (finding,) = Project().schedule(cron="0 0 31 2 *").findings()
+    assert (finding.where.file, finding.severity) == (__file__, "error")
+    assert finding.why == "cron='0 0 31 2 *' is never: bad day-of-month"
+    assert "0 6 * * *" in finding.fix
 
 
 Wrong = Callable[[], list[str]]
@@ -155,6 +191,29 @@ WRONG: dict[str, tuple[str, Wrong]] = {
         lambda: Project().accept(verify=StandardWebhooks("a", 24 * HOUR_US)).rules(),
     ),
     "a poll without a pause": ("spec.bound", lambda: Project().poll(every=timedelta(0)).rules()),
+    "a schedule without times": ("spec.times-unsaid", lambda: Project().schedule().rules()),
+    "a schedule with times of two kinds": (
+        "spec.times-unsaid",
+        lambda: Project().schedule(cron="0 6 * * *", every=MINUTE).rules(),
+    ),
+    "a span in a zone": ("spec.times-unsaid", lambda: Project().schedule(every=MINUTE, timezone="Asia/Tokyo").rules()),
+    "a cron expression of four fields": ("spec.cron-malformed", lambda: Project().schedule(cron="0 6 * *").rules()),
+    "a day that never is": ("spec.cron-malformed", lambda: Project().schedule(cron="0 0 31 2 *").rules()),
+    "a zone that is none": (
+        "spec.timezone-unknown",
+        lambda: Project().schedule(cron="0 6 * * *", timezone="Europe/Berlim").rules(),
+    ),
+    "missed times that nobody thought of": (
+        "spec.missed-unknown",
+        lambda: Project().schedule(every=MINUTE, missed="later").rules(),
+    ),
+    "a schedule without a pause": ("spec.bound", lambda: Project().schedule(every=timedelta(0)).rules()),
+    "a schedule of half a year": ("spec.bound", lambda: Project().schedule(every=timedelta(days=180)).rules()),
+    "a run that outlives its lease": (
+        "spec.deadline",
+        lambda: Project().schedule(every=MINUTE, deadline=MINUTE).rules(),
+    ),
+    "a function that polls and is a schedule": ("spec.name-twice", lambda: both().rules()),
     "version zero": ("spec.bound", lambda: versioned(0).rules()),
     "no concurrency": ("spec.bound", lambda: (p := Project()).rules(p.bound(concurrency=0))),
     "a rate of nothing": ("spec.bound", lambda: (p := Project()).rules(p.bound(rate_per_second=0.0))),
@@ -163,6 +222,10 @@ WRONG: dict[str, tuple[str, Wrong]] = {
     "a webhook by GET": ("spec.route-malformed", lambda: Project().accept("GET /hooks").rules()),
     "a webhook without a path": ("spec.route-malformed", lambda: Project().accept("POST").rules()),
     "a webhook with a pattern": ("spec.route-malformed", lambda: Project().accept("POST /hooks/{id}").rules()),
+    "a link that reads": ("spec.operation-malformed", lambda: Project().link("GET /entries").rules()),
+    "a link to an address of the event": ("spec.operation-malformed", lambda: Project().link("PUT /e/{id}").rules()),
+    "a link without an address": ("spec.operation-malformed", lambda: Project().link("POST").rules()),
+    "a link whose map has no name": ("spec.name-malformed", lambda: Project().link(map=lambda it: it).rules()),
     "anyone may send, for no reason": (
         "spec.verification-unsaid",
         lambda: Project().accept(verify=no_verification(reason=""), dedupe="X-Reading").rules(),

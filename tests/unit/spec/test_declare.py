@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from interlock.core.errors import SpecError
 from interlock.core.event import Draft, Shard
 from interlock.core.event import Event as StoredEvent
+from interlock.spec.bindings import Bindings
+from interlock.spec.check import planned
 from interlock.spec.declare import Integration
 from interlock.spec.function import Event, Headers, Hook
 from interlock.spec.jsontext import PayloadError
-from interlock.spec.plan import OnDead
+from interlock.spec.plan import LinkSpec, OnDead
 from interlock.spec.retry import INTERACTIVE, PATIENT, WEBHOOK, block_then_skip
 from interlock.spec.signatures import github, hmac_signature, no_verification, slack, standard_webhooks, stripe
+from interlock.spec.uses import systems_used
 
 LOCAL = datetime(2026, 1, 1)  # noqa: DTZ001  # a time that does not say its zone
 
@@ -65,6 +68,39 @@ def test_a_decorated_function_is_returned_as_it_is():
         "payments.to_contact",
         "payments.changed",
     ]
+
+
+def test_a_link_is_a_subscription_named_for_its_map_at_the_line_that_declares_it():
+    integration = payments()
+    settled = integration.event("payment.settled", Settled, key=lambda p: p.account)
+    ledger = integration.http("ledger")
+
+    def to_entry(payload):
+        return {"account": payload.account}
+
+    integration.link(settled, ledger, "PUT /entries", map=to_entry, on_dead="halt", freshness=timedelta(minutes=5))
+    [spec] = integration.subscriptions
+    assert (spec.name, spec.kind, spec.types) == ("payments.to_entry", "subscribe", (settled.spec,))
+    assert spec.link == LinkSpec("payments.ledger", "PUT", "/entries", to_entry)
+    assert (spec.on_dead, spec.freshness_us) == (OnDead("halt"), 300_000_000)
+    assert spec.where.file == __file__
+    assert systems_used(spec.function) == ("payments.ledger",)
+
+
+def test_the_map_and_the_operation_of_a_link_are_in_the_digest_of_the_plan():
+    def digest(operation, map):
+        integration = payments()
+        settled = integration.event("payment.settled", Settled, key=lambda p: p.account)
+        integration.link(settled, integration.http("ledger"), operation, map=map)
+        return planned([integration], Bindings()).digest
+
+    def named(function):
+        function.__name__ = "to_entry"
+        return function
+
+    ones = [digest("POST /entries", named(lambda p: {"a": 1})) for _ in range(2)]
+    others = [digest("PUT /entries", named(lambda p: {"a": 1})), digest("POST /entries", named(lambda p: {"a": 2}))]
+    assert len({*ones, *others}) == 3
 
 
 def test_a_subscription_keeps_what_it_states():
