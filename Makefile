@@ -29,7 +29,7 @@ install: $(INTERLOCK) ## .venv with the package, its command and the developer's
 
 # What ships as a wheel, unpacked: the package with its hot path compiled.
 COMPILED := build/compiled
-$(COMPILED)/interlock: hatch_build.py pyproject.toml $(shell find src -name '*.py') | install
+$(COMPILED)/interlock: hatch_build.py pyproject.toml $(shell find src -type f -not -name '*.pyc') | install
 	@echo 'Compiling into $(COMPILED) ...'
 	@rm -rf build/wheel $(COMPILED) && mkdir -p build
 	@HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(BIN)/python -m hatchling build -t wheel -d build/wheel >build/compiled.log 2>&1 \

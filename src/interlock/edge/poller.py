@@ -27,7 +27,7 @@ class Poller:
         self._spec = spec
         self._types = types
         self._ports = ports
-        self._position = Position("poll", spec.name, spec.stream, ports)
+        self._position = Position(spec.name, spec.stream, ports)
         self._failures = 0
 
     async def run(self) -> None:

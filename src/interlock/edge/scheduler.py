@@ -33,7 +33,7 @@ class Scheduler:
         self._times = spec.times
         self._types = types
         self._ports = ports
-        self._position = Position("schedule", spec.name, spec.stream, ports)
+        self._position = Position(spec.name, spec.stream, ports)
         self._begun: int | None = None
         self._failures = 0
 

@@ -7,7 +7,7 @@ recognises what it has by its ids.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -45,13 +45,11 @@ class Position:
     """The cursor of one source.
 
     Args:
-        kind: the first part of the names of its records.
         name: the source's.
         stream: where its drafts go, and its cursor lives.
     """
 
-    def __init__(self, kind: Literal["poll", "schedule"], name: str, stream: str, ports: SourcePorts) -> None:
-        self._kind = kind
+    def __init__(self, name: str, stream: str, ports: SourcePorts) -> None:
         self._id = CursorId(name, Shard(stream, 0))
         self._ports = ports
         self._cursor: Cursor | None = None
@@ -68,10 +66,10 @@ class Position:
         try:
             opened = await self._ports.ledger.open(lease, [Assign(self._id, "now")])
         except StoreError as error:
-            self._tell("opening-failed", code=error.code)
+            self._ports.emit("source.opening-failed", source=self._id.subscription, code=error.code)
             return None
         if isinstance(opened, LeaseLost):
-            self._tell("lost", why=opened.why)
+            self._ports.emit("source.lost", source=self._id.subscription, why=opened.why)
             return None
         self._cursor = opened[0].cursor
         return self._cursor
@@ -95,7 +93,7 @@ class Position:
         try:
             [result] = await self._ports.ledger.commit([settlement])
         except StoreError as error:
-            self._tell("commit-failed", code=error.code)
+            self._ports.emit("source.commit-failed", source=self._id.subscription, code=error.code)
             return False
         match result:
             case Committed(number=number):
@@ -103,13 +101,10 @@ class Position:
                 self._cursor = msgspec.structs.replace(cursor, number=number, token=held)
                 return True
             case LeaseLost(why=why):
-                self._tell("lost", why=why)
+                self._ports.emit("source.lost", source=self._id.subscription, why=why)
                 return False
             case CellsConflict():
                 return False
-
-    def _tell(self, what: str, **fields: object) -> None:
-        self._ports.emit(f"{self._kind}.{what}", **{self._kind: self._id.subscription}, **fields)
 
 
 def pause_after(failures: int, random: Random) -> int:

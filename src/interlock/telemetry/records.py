@@ -150,19 +150,11 @@ _ALL: Final[tuple[Record, ...]] = (
         ("duration_us", "function", "stack"),
     ),
     Record(
-        "poll.commit-failed",
-        "warning",
-        "A poll's page could not be committed; it will be asked for again.",
-        ("poll", "code"),
-    ),
-    Record(
         "poll.failed",
         "warning",
         "A poll failed; it is tried again after the pause.",
         ("poll", "error", "failures", "pause_us"),
     ),
-    Record("poll.lost", "warning", "A poll lost its cursor.", ("poll", "why")),
-    Record("poll.opening-failed", "warning", "A poll's cursor could not be opened yet.", ("poll", "code")),
     Record("poll.page", "debug", "A poll's page was made durable with its token.", ("poll", "events", "more")),
     Record(
         "poll.stands-still",
@@ -177,25 +169,17 @@ _ALL: Final[tuple[Record, ...]] = (
     ),
     Record("retention.retired", "info", "Old segments of a stream were retired.", ("stream", "count")),
     Record(
-        "schedule.commit-failed",
-        "warning",
-        "A schedule's run could not be committed; it runs again.",
-        ("schedule", "code"),
-    ),
-    Record(
         "schedule.failed",
         "warning",
         "A schedule failed; it is tried again after the pause.",
         ("schedule", "due", "error", "failures", "pause_us"),
     ),
-    Record("schedule.lost", "warning", "A schedule lost its cursor.", ("schedule", "why")),
     Record(
         "schedule.missed",
         "warning",
         "A schedule did not run for the times from `since` on, and will not: `policy` says why, `to` what came after.",
         ("schedule", "policy", "since", "to"),
     ),
-    Record("schedule.opening-failed", "warning", "A schedule's cursor could not be opened yet.", ("schedule", "code")),
     Record(
         "schedule.run",
         "info",
@@ -231,6 +215,19 @@ _ALL: Final[tuple[Record, ...]] = (
         "error",
         "The answer to a commit of settlements was lost: their lanes open anew.",
         ("lanes", "code"),
+    ),
+    Record(
+        "source.commit-failed",
+        "warning",
+        "What a poll or a schedule gave could not be committed; it is asked again.",
+        ("source", "code"),
+    ),
+    Record("source.lost", "warning", "A poll or a schedule lost its cursor; it is opened anew.", ("source", "why")),
+    Record(
+        "source.opening-failed",
+        "warning",
+        "The cursor of a poll or a schedule could not be opened yet.",
+        ("source", "code"),
     ),
     Record(
         "store.commit-failed", "error", "A commit failed; nothing in it was acknowledged.", ("code", "cause", "detail")

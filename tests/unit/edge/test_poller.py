@@ -254,7 +254,7 @@ def test_a_page_that_another_holder_fenced_off_is_read_again_from_the_stores_tok
         await poll.store.open(other, [Assign(CursorId("bill.payments", Shard("bill", 0)))])  # type: ignore[arg-type]
         poll.source.length = 1
         await poll.clock.advance(EVERY)
-        assert poll.records("poll.lost") != []
+        assert poll.records("source.lost") != []
         assert await poll.ids() == []
         await poll.clock.advance(timedelta(seconds=1))
         assert await poll.ids() == ["0"]

@@ -157,7 +157,7 @@ def test_a_run_whose_commit_is_lost_is_in_the_log_once(lost: str):
         assert it.due == ["01:00"] * (2 if lost == "before" else 1)
         assert await it.ids() == ["01T01"]
         assert it.place == ("01:00", "01:00")
-        assert it.records("schedule.commit-failed") == [{"schedule": "bill.hourly", "code": "store.unavailable"}]
+        assert it.records("source.commit-failed") == [{"source": "bill.hourly", "code": "store.unavailable"}]
         await stopped(task)
 
     hourly("run once", test)
@@ -235,7 +235,7 @@ def test_a_run_that_another_holder_fenced_off_is_not_recorded_twice():
         await it.store.commit([theirs])
         await it.clock.advance(HOUR + timedelta(seconds=5))
         assert it.due == ["01:00"]
-        assert (await it.ids(), len(it.records("schedule.lost"))) == ([], 1)
+        assert (await it.ids(), len(it.records("source.lost"))) == ([], 1)
         await it.clock.advance(HOUR)
         assert await it.ids() == ["01T02"]
         await stopped(task)

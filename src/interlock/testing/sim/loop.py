@@ -9,8 +9,10 @@ import asyncio
 import contextvars
 import random
 import re
+import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from hashlib import blake2b
 from heapq import heappop, heappush
 from typing import Any, Literal, NoReturn, TypeVar
@@ -367,10 +369,11 @@ def _close(task: SimTask) -> None:
     task._log_destroy_pending = False  # pyright: ignore[reportAttributeAccessIssue]  # noqa: SLF001
     coroutine = task.get_coro()
     if isinstance(coroutine, Coroutine):
-        try:
-            coroutine.close()
-        except BaseException:  # noqa: BLE001  (what it does in a world that has ended is nobody's finding)
-            return
+        # What it does in a world that has ended is nobody's finding: neither an error nor a task that nobody runs.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            with suppress(BaseException):
+                coroutine.close()
 
 
 def _ignore_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
