@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +29,9 @@ from interlock.journal.ports import Committed, LeaseLost
 from interlock.journal.store import GroupStore
 from interlock.testing.sim.guard import sealed
 from interlock.testing.sim.world import simulate
+
+SEED_SECONDS_MAX = 60
+"""Of processor time for one seed, a hundred times what it needs: without a rule a step may go round in circles."""
 
 
 class Removal(NamedTuple):
@@ -238,13 +242,24 @@ REMOVALS = (
 )
 
 
+def _never_ends(*_: object) -> None:
+    # Not an error that a lane would take for its own, and go round again.
+    raise KeyboardInterrupt
+
+
 def _first_failing(index: int, seeds: int) -> tuple[int | None, str]:
     """The first seed that misses the rule, and the invariants that it breaks."""
     REMOVALS[index].take_out()
+    signal.signal(signal.SIGVTALRM, _never_ends)
     for seed in range(1, seeds + 1):
         gc.collect()
-        with sealed():
-            verdict = simulate(seed)
+        signal.setitimer(signal.ITIMER_VIRTUAL, SEED_SECONDS_MAX)
+        try:
+            with sealed():
+                verdict = simulate(seed)
+        except KeyboardInterrupt:
+            return seed, "a step does not end"
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         if verdict.failed:
             invariants = {violation.invariant: None for violation in verdict.violations}
             return seed, " ".join([*invariants, *verdict.bugs[:1]])[:80]
