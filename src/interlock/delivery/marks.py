@@ -72,11 +72,10 @@ class Marks:
             if line.count and line.known_to >= first - 1 and not line.full:
                 # Not beyond the mark: what is folded into it later has not been looked for.
                 line.known_to = max(line.known_to, min(last, line.last))
-                assert line.passed or line.known_to < line.last, (
-                    f"the mark of {line.key!r} counts events that are not there"
-                )
 
     def scan_from(self) -> int | None:
         """The offset from which a scan has to read for the keys of which no next offset is known; None without any."""
-        starts = [max(line.known_to + 1, line.first) for line in self.claims.values() if line.count and not line.passed]
-        return min(starts, default=None)
+        unknown = [line for line in self.claims.values() if line.count and not line.passed]
+        for line in unknown:
+            assert line.known_to < line.last, f"the mark of {line.key!r} counts events that are not there"
+        return min((max(line.known_to + 1, line.first) for line in unknown), default=None)

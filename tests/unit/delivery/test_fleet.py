@@ -9,7 +9,7 @@ from tests.unit.delivery.bench_of_lanes import Behaviour, Bench, Order, run, suc
 from tests.unit.delivery.model import ID, Driver, Log, event
 
 from interlock import Later, OnDead, Outcome, Reject, RetryPolicy
-from interlock.core.cursor import Cursor, Row
+from interlock.core.cursor import Cursor, Mark, Row
 from interlock.core.limits import LEASE_TTL_US, US_PER_HOUR, US_PER_SECOND
 from interlock.core.requests import LaneRequest
 from interlock.delivery import deadletter
@@ -361,3 +361,23 @@ def test_a_skip_finds_an_event_settled_while_the_settlement_that_put_its_row_is_
     stale = Row(1, "k", "dead", died_at=1)
     assert deadletter.apply(turn, ask, 1, stale, 200) == "settled", "what the ledger still shows is older"
     assert (turn.dead, turn.delivered) == (0, 1)
+
+
+def test_a_mark_that_counts_events_that_are_not_there_is_said_and_does_not_spin() -> None:
+    async def story() -> None:
+        bench = Bench(on_dead="halt")
+        bench.behaviour = failing("a", outcome=Reject("http 422"))
+        await bench.start()
+        await bench.put(("a", 0))
+        await bench.kill()
+        bench.disk.ledgers[bench.id].marks["b"] = Mark("b", first=9, last=3, count=2)
+        await bench.start()
+        await bench.advance(1)
+        (failed, *_) = [fields for record, fields in bench.records if record == "lane.failed"]
+        assert "the mark of 'b' counts events that are not there" in str(failed["error"])
+        del bench.disk.ledgers[bench.id].marks["b"]
+        await bench.put(("c", 0))
+        await bench.advance(5)
+        assert bench.calls == [("a", 0), ("c", 0)]
+
+    run(story())
