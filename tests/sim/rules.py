@@ -16,13 +16,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
-from interlock.core.cursor import TypesFrom
+from interlock.core.cursor import Cursor, TypesFrom
 from interlock.core.errors import StoreError
+from interlock.core.event import Draft
+from interlock.delivery import attempt as attempt_module
 from interlock.delivery import lane as lane_module
 from interlock.delivery import schedule
 from interlock.delivery.keys import Line
 from interlock.delivery.lane import Lane
 from interlock.delivery.turn import Turn
+from interlock.edge.source import Position
 from interlock.journal import decide
 from interlock.journal.memory_disk import MemoryTx
 from interlock.journal.ports import Committed, LeaseLost
@@ -67,6 +70,24 @@ def _send_beyond_the_lease() -> None:
 def _ignore_the_lease() -> None:
     _start_beyond_the_lease()
     _send_beyond_the_lease()
+
+
+def _wait_for_nothing() -> None:
+    _replace(attempt_module, "due_at", lambda event: 0)
+
+
+def _settle_the_time_first() -> None:
+    committed = Position.committed
+
+    async def careless(self: Position, cursor: Cursor, drafts: Sequence[Draft], token: str | None) -> bool:
+        if not drafts:
+            return await committed(self, cursor, drafts, token)
+        if not await committed(self, cursor, (), token):
+            return False
+        settled = await self.opened()
+        return settled is not None and await committed(self, settled, drafts, None)
+
+    _replace(Position, "committed", careless)
 
 
 def _pass_by_the_mark() -> None:
@@ -239,6 +260,8 @@ REMOVALS = (
     Removal("10", "a lane opens while former attempts may run", _reopen_at_once),
     Removal("10 (drain)", "a drain gives back what it had to cut off", _give_back_what_was_cut_off),
     Removal("12", "deaths of the process are not counted", _never_count_crashes),
+    Removal("due", "a delayed event is appended at once", _wait_for_nothing),
+    Removal("time", "a schedule settles its time before its events are durable", _settle_the_time_first),
 )
 
 

@@ -58,7 +58,7 @@ def _declared(plan: Plan) -> Mapping[str, Sequence[Row]]:
         ],
         "webhooks": [{"name": it.name, "route": f"{it.method} {it.path}"} for it in plan.webhooks],
         "polls": [{"name": it.name, "every": span(it.every_us)} for it in plan.polls],
-        "subscriptions": [_subscription(it) for it in plan.subscriptions.values() if it.kind != "inbox"],
+        "subscriptions": [_subscription(it) for it in plan.subscriptions.values() if it.is_written],
         "streams": [{"name": it.name, "shards": it.shards, "keep": span(it.keep_us)} for it in plan.streams],
     }
 

@@ -6,6 +6,7 @@ The conservation equation holds at every commit (docs/design.md):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -140,6 +141,18 @@ class TypesFrom(NamedTuple):
 
     offset: int
     types: frozenset[str]
+
+
+def types_after(entries: Sequence[TypesFrom], after: int) -> tuple[frozenset[str] | None, int | None]:
+    """The types that hold at `after + 1`, and the last offset that they hold for (None: open end) (rule 5)."""
+    types, until = None, None
+    for entry in entries:
+        if entry.offset <= after + 1 or types is None:
+            types = entry.types
+        else:
+            until = entry.offset - 1
+            break
+    return types, until
 
 
 class Cursor(msgspec.Struct, frozen=True):

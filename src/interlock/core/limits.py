@@ -65,7 +65,9 @@ SCAN_EVENTS_PER_TURN = 10_000
 FETCH_EVENTS_MAX = 256
 """Events of marked keys that are fetched at once."""
 BLOCKED_KEYS_MAX = 100_000
-"""Above it the lane stops reading: so many blocked keys are one systemic fault, not many."""
+"""Above it the lane stops reading: so many blocked keys are one systemic fault, not many. Delayed events count."""
+DELAY_MAX_US = 366 * US_PER_DAY
+"""How long after its acceptance a delayed event can be due: a wait of years is a date that belongs in a database."""
 FLOOR_IDLE_US = 5 * US_PER_SECOND
 """A floor that only passed filtered events is committed after this long if nothing else commits it."""
 SETTLE_PAUSE_US = 10 * US_PER_MS

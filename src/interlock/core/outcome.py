@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-Scope = Literal["breaker", "limiter", "paused", "lease", "shutdown", "deadline"]
+Scope = Literal["breaker", "limiter", "paused", "lease", "shutdown", "deadline", "due"]
 
 
 class Answer(msgspec.Struct, frozen=True):

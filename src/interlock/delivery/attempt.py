@@ -27,6 +27,7 @@ from interlock.core.ports import Clock, Emit, Offload, Random
 from interlock.core.redact import redacted_text
 from interlock.delivery.plain import Plain
 from interlock.delivery.work import Ended, Work
+from interlock.spec.delay import due_at, undelayed
 from interlock.spec.function import Client, HttpSystem
 from interlock.spec.function import Event as TypedEvent
 from interlock.spec.hook import decode_inbox
@@ -187,6 +188,8 @@ class Run:
             case "inbox":
                 assert spec.webhook is not None, "an inbox is that of a webhook"
                 return self._take(spec.webhook.function(decode_inbox(event)))
+            case "delay":
+                return self._bring_on()
 
     def _translate(self) -> Outcome:
         """Raw to canonical: a derived id, so that translating again after a crash gives the same event."""
@@ -208,6 +211,15 @@ class Run:
                 traceparent=draft.traceparent,
             )
         )
+        return Done()
+
+    def _bring_on(self) -> Outcome:
+        """Append the draft that waits in the event once it is due."""
+        event = self.work.event
+        left_us = due_at(event) - self._ports.clock.now()
+        if left_us > 0:
+            return Unavailable("due", left_us)
+        self.emit(undelayed(event.draft))
         return Done()
 
     def _take(self, drafts: Iterable[Draft]) -> Outcome:

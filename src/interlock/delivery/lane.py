@@ -18,7 +18,7 @@ from interlock.core import limits
 from interlock.core.cursor import CursorId
 from interlock.core.event import Event
 from interlock.core.handler import Effect
-from interlock.core.outcome import Done
+from interlock.core.outcome import Done, Unavailable
 from interlock.core.ports import Timer
 from interlock.core.requests import Answer, LaneRequest, encode_request
 from interlock.delivery import deadletter
@@ -431,6 +431,8 @@ class Lane:
             if ended.emits:
                 turn.changes.emit(ended.emits)
             turn.done(start, now, ended.status, record, outcome.filtered)
+        elif isinstance(outcome, Unavailable) and outcome.scope == "due":
+            turn.postpone(start, now + (outcome.after_us or 0), now)
         else:
             record = run.record(ended, start.started_at, now, crew.plan)
             row = turn.failed(start, Failed(outcome, record, ended.memo), now, crew.ports.random.uniform(0.0, 1.0))

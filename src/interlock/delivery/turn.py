@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from msgspec.structs import replace
 
 from interlock.core import limits
-from interlock.core.cursor import Attempt, Counters, CursorId, Row, Success
+from interlock.core.cursor import Attempt, Counters, CursorId, Row, Success, types_after
 from interlock.core.event import Event
 from interlock.core.handler import Effect
 from interlock.core.outcome import Unavailable
@@ -133,14 +133,7 @@ class Turn:
 
     def types_after(self, after: int) -> tuple[frozenset[str] | None, int | None]:
         """The types that hold at `after + 1`, and the last offset that they hold for (None: open end) (rule 5)."""
-        types, until = None, None
-        for entry in self.types:
-            if entry.offset <= after + 1 or types is None:
-                types = entry.types
-            else:
-                until = entry.offset - 1
-                break
-        return types, until
+        return types_after(self.types, after)
 
     def offer(self, events: Sequence[Event], upto: int, now: int) -> None:
         """Take what was read after `read_to`, up to and with `upto`; offsets without an event were filtered."""
@@ -301,12 +294,11 @@ class Turn:
     def failed(self, start: Start, failed: Failed, now: int, chance: float) -> Row | None:
         """The attempt did not succeed; gives the row that it leaves, or None if it is as if it had never started."""
         self._end(start)
-        outcome, line = failed.outcome, start.line
+        outcome = failed.outcome
         if isinstance(outcome, Unavailable) and not failed.memo:
             self._take_back(start, outcome, now)
             return None
-        row = self.rows.get(start.offset) or start.row or self._fresh(start)
-        row = replace(row, memo=failed.memo, epoch=self.epoch, crashes=0)
+        row = replace(self._row_of(start), memo=failed.memo, epoch=self.epoch, crashes=0)
         if isinstance(outcome, Unavailable):
             row = replace(row, state="due", due_at=now + (outcome.after_us or 0), call=None)
         else:
@@ -315,11 +307,22 @@ class Turn:
             row = schedule.after_failure(row, outcome, start.started_at, now, self.terms, chance)
         if failed.attempt is not None:
             self.changes.attempt(failed.attempt)
-        if start.origin == "mark":
-            self._consume(line)
-        self.place(line, row, accounted=start.origin != "window" or start.offset in self.rows, now=now)
-        self.look_again(line)
+        self._leave(start, row, now)
         return row
+
+    def postpone(self, start: Start, due_at: int, now: int) -> None:
+        """The event is not due yet: it waits as a row, and nothing has been tried."""
+        self._end(start)
+        row = replace(self._row_of(start), state="due", due_at=due_at, call=None, epoch=self.epoch, crashes=0)
+        self._leave(start, row, now)
+
+    def _leave(self, start: Start, row: Row, now: int) -> None:
+        """The attempt leaves a row behind."""
+        if start.origin == "mark":
+            self._consume(start.line)
+        accounted = start.origin != "window" or start.offset in self.rows
+        self.place(start.line, row, accounted=accounted, now=now)
+        self.look_again(start.line)
 
     def unstart(self, start: Start, wait_us: int, now: int) -> None:
         """A System has no room for it yet: as if it had not been started, and nothing is for a while."""
@@ -348,7 +351,10 @@ class Turn:
             self.window[start.offset] = start.event
             start.line.window.appendleft(start.offset)
 
-    def _fresh(self, start: Start) -> Row:
+    def _row_of(self, start: Start) -> Row:
+        row = self.rows.get(start.offset) or start.row
+        if row is not None:
+            return row
         draft = start.event.draft if start.event is not None else None
         return Row(start.offset, draft.key if draft else start.line.key, "due", type=draft.type if draft else "")
 
@@ -395,8 +401,7 @@ class Turn:
 
         Gives the number of the settlement that must be durable first.
         """
-        row = self.rows.get(start.offset) or start.row or self._fresh(start)
-        row = replace(row, state="running", due_at=None, call=call, epoch=self.epoch, memo=b"")
+        row = replace(self._row_of(start), state="running", due_at=None, call=call, epoch=self.epoch, memo=b"")
         if start.origin == "mark":
             self._consume(start.line)
             start.origin = "row"
@@ -462,7 +467,7 @@ class Turn:
         start = self.running.get(offset)
         if start is not None:
             if is_full:
-                row = replace(start.row or self._fresh(start), state="running", due_at=None, epoch=self.epoch)
+                row = replace(self._row_of(start), state="running", due_at=None, epoch=self.epoch)
                 self.place(start.line, row, accounted=False, now=now)
             return is_full
         event = self.window[offset]

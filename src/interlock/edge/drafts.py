@@ -7,6 +7,7 @@ from itertools import islice
 
 from interlock.core import limits
 from interlock.core.event import Draft
+from interlock.spec.delay import undelayed
 from interlock.spec.identity import checked_text
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import EventTypeSpec
@@ -32,7 +33,8 @@ def checked_drafts(maker: str, made: Iterable[Draft], types: Mapping[str, EventT
     return drafts
 
 
-def _check(maker: str, draft: Draft, types: Mapping[str, EventTypeSpec]) -> None:
+def _check(maker: str, made: Draft, types: Mapping[str, EventTypeSpec]) -> None:
+    draft = undelayed(made)
     type = types.get(draft.type)
     if type is None or type.stream != draft.stream:
         raise PayloadError(

@@ -107,6 +107,7 @@ def _gather(
         if integration.types or integration.polls or integration.schedules
     }
     streams |= {webhook.inbox: webhook.where for integration in integrations for webhook in integration.webhooks}
+    streams |= {spec.stream: spec.where for spec in subscriptions if spec.kind == "delay"}
     return Material(
         integrations=[integration.spec for integration in integrations],
         systems=[system for integration in integrations for system in integration.systems],

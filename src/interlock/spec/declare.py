@@ -17,8 +17,10 @@ from interlock.core import limits
 from interlock.core.errors import SpecError
 from interlock.core.event import Draft
 from interlock.core.outcome import Outcome
+from interlock.spec.delay import bringing_on, delay
 from interlock.spec.function import Context, Event, Hook, HttpSystem
 from interlock.spec.identity import checked_key, checked_text
+from interlock.spec.jsontext import PayloadError
 from interlock.spec.link import link_function
 from interlock.spec.model import codec
 from interlock.spec.plan import (
@@ -54,12 +56,18 @@ Order = Literal["key", "none"]
 
 
 class DraftOptions(TypedDict, total=False):
-    """CloudEvents attributes that a draft may state; `source` is `/integration/NAME` otherwise."""
+    """What a draft may state: CloudEvents attributes (`source` is `/integration/NAME` otherwise), and when it is due.
+
+    Attributes:
+        due: a moment, or a span from its acceptance on, before which it is not appended to its stream; only for types
+            that are declared `delayed`.
+    """
 
     time: datetime
     source: str
     subject: str
     extensions: Mapping[str, str]
+    due: timedelta | datetime
 
 
 class WebhookOptions(TypedDict, total=False):
@@ -110,10 +118,11 @@ class EventType(msgspec.Struct, Generic[T], frozen=True):
         """A fact of this type, ready for the log. `id` is the producer's and stays the same when it sends again.
 
         Raises:
-            PayloadError: if the payload does not fit its model, or id or key cannot be one.
+            PayloadError: if the payload does not fit its model, or id or key cannot be one; `draft.not-delayed`,
+                `draft.due-invalid`.
         """
-        time = options.get("time")
-        return Draft(
+        time, due = options.get("time"), options.get("due")
+        draft = Draft(
             stream=self.spec.stream,
             type=self.spec.id,
             source=options.get("source") or f"/integration/{self.spec.integration}",
@@ -124,6 +133,15 @@ class EventType(msgspec.Struct, Generic[T], frozen=True):
             subject=options.get("subject"),
             extensions=tuple(sorted(options.get("extensions", {}).items())),
         )
+        if due is None:
+            return draft
+        if not self.spec.delayed:
+            raise PayloadError(
+                "draft.not-delayed",
+                f"A draft of {self.spec.id!r} states when it is due, and its type is not declared so",
+                f"Declare it so: event({self.spec.name!r}, ..., delayed=True).",
+            )
+        return delay(draft, due)
 
 
 class Integration:
@@ -158,9 +176,17 @@ class Integration:
         return HttpSystem(spec)
 
     def event(
-        self, name: str, model: type[T], *, version: int = 1, key: Callable[[T], str] | None = None
+        self,
+        name: str,
+        model: type[T],
+        *,
+        version: int = 1,
+        key: Callable[[T], str] | None = None,
+        delayed: bool = False,
     ) -> EventType[T]:
         """An event type. `key` names what order is kept for: events of one key are delivered one at a time, in order.
+
+        `delayed`: its drafts may say when they are `due`. Such an event takes its place in the order when it is due.
 
         Raises:
             SpecError: `spec.model-unsupported`.
@@ -178,7 +204,10 @@ class Integration:
             key=None if key is None else checked_key(key),
             schema_digest=coded.digest,
             where=_caller(),
+            delayed=delayed,
         )
+        if delayed and not any(type.delayed for type in self.types):
+            self.subscriptions.append(bringing_on(self.name, spec.where))
         self.types.append(spec)
         return EventType(spec)
 

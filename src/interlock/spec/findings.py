@@ -62,5 +62,5 @@ class Material(msgspec.Struct, frozen=True):
     sources: Mapping[str, str]
 
     def written(self) -> Sequence[SubscriptionSpec]:
-        """Subscriptions and translations: those that somebody wrote, not the inboxes of webhooks."""
-        return [subscription for subscription in self.subscriptions if subscription.kind != "inbox"]
+        """Subscriptions and translations: those that somebody wrote."""
+        return [subscription for subscription in self.subscriptions if subscription.is_written]

@@ -85,6 +85,8 @@ class EventTypeSpec(msgspec.Struct, frozen=True):
     key: Callable[[Any], str] | None
     schema_digest: str
     where: Where
+    delayed: bool = False
+    """Whether its drafts may state when they are due."""
 
 
 class WebhookSpec(msgspec.Struct, frozen=True):
@@ -124,15 +126,16 @@ class LinkSpec(msgspec.Struct, frozen=True):
 
 
 class SubscriptionSpec(msgspec.Struct, frozen=True):
-    """A subscription (`subscribe`), a translation (`translate`) or a webhook's inbox (`inbox`).
+    """A subscription (`subscribe`) or a translation (`translate`); or one that nobody wrote.
 
+    Those are the `inbox` of a webhook, and the `delay` that brings on the delayed events of an integration.
     `name` is `integration.function`. All types are of one stream. A link is a `subscribe` whose function is made of
     `link`.
     """
 
     name: str
     integration: str
-    kind: Literal["subscribe", "translate", "inbox"]
+    kind: Literal["subscribe", "translate", "inbox", "delay"]
     types: tuple[EventTypeSpec, ...]
     stream: str
     function: Callable[..., Any]
@@ -149,6 +152,11 @@ class SubscriptionSpec(msgspec.Struct, frozen=True):
     link: LinkSpec | None = None
     systems: tuple[str, ...] = ()
     """Systems that its function is known to use (read from its code); more are learned as it runs."""
+
+    @property
+    def is_written(self) -> bool:
+        """Whether somebody wrote its function."""
+        return self.kind in {"subscribe", "translate"}
 
     @property
     def type_ids(self) -> frozenset[str]:

@@ -26,6 +26,8 @@ class Owed(NamedTuple):
 def owed(disk: MemoryDisk) -> Iterator[Owed]:
     """Everything that is not settled, by cursor and offset. A key that a held event blocks waits for a person."""
     for id, ledger in disk.ledgers.items():
+        if not ledger.held.cursor.types:
+            continue  # The cursor of a poll or a schedule: it reads another log.
         blocked = {row.key for row in ledger.rows.values() if row.state == "held" and row.key is not None}
         for row in live(ledger):
             waits = row.state == "held" or (row.key in blocked and not _is_head(row, ledger))

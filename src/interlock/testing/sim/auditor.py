@@ -66,7 +66,7 @@ class Auditor:
                     for event in log.events[max(0, seen - log.gone) :]:
                         self._history.add(self._logged(event))
         for id, ledger in self._disk.ledgers.items():
-            if id.shard.stream in self._streams and self._held.get(id) is not ledger.held:
+            if self._held.get(id) is not ledger.held:
                 self._held[id] = ledger.held
                 self._history.add(self._accounted(id, ledger))
 
@@ -85,6 +85,7 @@ class Auditor:
             digest=digest_of(draft.data),
             origin=fact.origin,
             via=fact.via,
+            serial=fact.serial,
         )
 
     def _accounted(self, id: CursorId, ledger: MemoryLedger) -> Accounted:

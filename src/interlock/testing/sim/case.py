@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from interlock.testing.sim.history import Accounted, AnyLine, Began, Called, Logged, Reads
@@ -31,6 +31,8 @@ class Case(NamedTuple):
 
     lines: Sequence[AnyLine]
     reads: dict[str, Reads]
+    schedules: Mapping[str, bool]
+    """The schedules that run, and whether each must leave out none of its times."""
     logged: dict[Place, Logged]
     last: dict[CursorName, Accounted]
     ends: dict[tuple[str, Place], int]
@@ -46,9 +48,9 @@ class Case(NamedTuple):
                 yield event
 
 
-def case_of(lines: Sequence[AnyLine], reads: dict[str, Reads]) -> Case:
+def case_of(lines: Sequence[AnyLine], reads: dict[str, Reads], schedules: Mapping[str, bool]) -> Case:
     """Derive it."""
-    case = Case(lines, reads, {}, {}, {}, {})
+    case = Case(lines, reads, schedules, {}, {}, {}, {})
     done: dict[tuple[str, Place], set[str]] = defaultdict(set)
     # One id may stand at several places once retention has forgotten the first; what is derived of them is one event.
     places: dict[str, list[Place]] = defaultdict(list)

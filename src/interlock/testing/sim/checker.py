@@ -6,7 +6,7 @@ It knows nothing of how the product works: only what clients, remotes and the au
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from interlock.testing.sim.case import NEVER, Case, CursorName, Place, Violation, case_of, place_of
 from interlock.testing.sim.history import (
@@ -32,9 +32,11 @@ SHOWN_MAX = 20
 """Violations of one invariant that are listed; a broken engine breaks it a thousand times."""
 
 
-def check(lines: Sequence[AnyLine], reads: Iterable[Reads]) -> list[Violation]:
-    """Every violation, in the order of the invariants."""
-    case = case_of(lines, {one.name: one for one in reads})
+def check(
+    lines: Sequence[AnyLine], reads: Iterable[Reads], schedules: Mapping[str, bool] | None = None
+) -> list[Violation]:
+    """Every violation, in the order of the invariants. `schedules`: which run, and whether for every time."""
+    case = case_of(lines, {one.name: one for one in reads}, schedules or {})
     found: list[Violation] = []
     for invariant in INVARIANTS:
         for count, violation in enumerate(invariant(case)):
@@ -233,6 +235,29 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 pass
 
 
+def not_before_due(case: Case) -> Iterator[Violation]:
+    """I9: what is delayed is in the log once it is due, and not before."""
+    at: dict[str, int] = {}
+    for line in case.lines:
+        if not isinstance(line, Logged):
+            continue
+        at.setdefault(line.id, line.t)
+        reads = case.reads.get(line.via)
+        if reads is not None and line.t < at.get(line.origin, NEVER) + reads.delay_us:
+            yield Violation("I9", line.t, f"{line.id} is in the log before it was due")
+
+
+def each_time_once(case: Case) -> Iterator[Violation]:
+    """I5: a schedule runs for its times in their order, for none twice, and where it has to catch up for all."""
+    last: dict[str, int] = {}
+    for line in case.lines:
+        if isinstance(line, Logged) and line.via in case.schedules:
+            before = last.get(line.via, line.serial - 1)
+            if line.serial <= before or (case.schedules[line.via] and line.serial != before + 1):
+                yield Violation("I5", line.t, f"{line.via} ran for time {line.serial} after {before}")
+            last[line.via] = line.serial
+
+
 def death_by_attempt(case: Case) -> Iterator[Violation]:
     """I9: a budget ends only by an attempt at its end; time alone, or an outage, kills nothing (rule 7)."""
     began: dict[tuple[str, Place], list[int]] = defaultdict(list)
@@ -293,6 +318,8 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     the_log,
     conservation,
     retry_discipline,
+    not_before_due,
+    each_time_once,
     death_by_attempt,
     liveness,
     isolation,

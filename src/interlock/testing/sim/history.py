@@ -45,6 +45,7 @@ class Logged(Line, tag="logged", frozen=True, kw_only=True):
     digest: str = ""
     origin: str = ""
     via: str = ""
+    serial: int = 0
 
 
 class Retired(Line, tag="retired", frozen=True, kw_only=True):
@@ -162,6 +163,7 @@ class Reads(msgspec.Struct, frozen=True):
         age_max_us: after this the last attempt is due whatever was waited for.
         prompt_us: within which time an event is delivered where nothing in its way is broken; None: not promised.
         ailing: keys whose events are made to fail.
+        delay_us: how long after an event what is derived of it is due.
     """
 
     name: str
@@ -174,6 +176,7 @@ class Reads(msgspec.Struct, frozen=True):
     attempts_max: int = 40
     prompt_us: int | None = None
     ailing: frozenset[str] = frozenset()
+    delay_us: int = 0
 
 
 AnyLine = Published | Logged | Retired | Read | Accounted | Began | Called | Asked | Fault | Quiet | Finished

@@ -5,17 +5,20 @@ Its functions note when they begin; what they send says what it is about, so tha
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+from interlock.core.event import Draft
 from interlock.core.limits import US_PER_MINUTE, US_PER_SECOND
 from interlock.spec.bindings import Bindings, StreamBinding
 from interlock.spec.check import build_plan
-from interlock.spec.declare import EventType, Integration
+from interlock.spec.declare import EventType, Integration, ScheduleFunction
+from interlock.spec.delay import waiting_room
 from interlock.spec.function import Context, Event, HttpSystem
 from interlock.spec.plan import HttpBinding, OnDead, Plan, RetryPolicy
 from interlock.spec.retry import block_then_skip
+from interlock.spec.span import instant, microseconds
 from interlock.testing.sim.auditor import Fact, digest_of
 from interlock.testing.sim.history import Began, History, Reads
 from interlock.testing.sim.loop import SimLoop, current_process
@@ -23,6 +26,7 @@ from interlock.testing.sim.remotes import HTTP_PORT, CallBody
 from interlock.testing.sim.swarm import Swarm
 
 Effect = Literal["keyed", "natural", "once"]
+Function = Callable[[Event[Any], Context], Awaitable[None]]
 
 STREAM = "sim"
 RETRY = RetryPolicy(base_us=US_PER_SECOND, cap_us=30 * US_PER_SECOND, age_max_us=5 * US_PER_MINUTE)
@@ -54,12 +58,19 @@ SHAPES: dict[str, Shape] = {
     "index": Shape(("opened", "ticked"), ("search",), "keyed", "skip", ordered=False),
     "canonize": Shape(("moved",), (), "keyed", "skip"),
     "onward": Shape(("canonical",), ("erp",), "keyed", "halt"),
+    "remind": Shape(("opened",), (), "keyed", "skip"),
+    "recall": Shape(("reminded",), ("mail",), "keyed", "skip"),
+    "ring": Shape(("chimed",), ("chat",), "keyed", "skip"),
 }
 VARIANT = "book"
 """The subscription whose types a deploy changes: with its second type, and without."""
 SYSTEM_EFFECTS: dict[str, Effect] = {system: shape.effect for shape in SHAPES.values() for system in shape.systems}
 CALLING = frozenset(f"{STREAM}.{name}" for name, shape in SHAPES.items() if shape.systems)
 """Subscriptions whose functions call a System."""
+REMINDER_DELAY = timedelta(seconds=40)
+"""How long after it was emitted what `remind` emits is due."""
+CHIME = timedelta(seconds=5)
+"""Between two times of the schedule."""
 BOMB = "e0-3"
 """The event that kills the process that runs it, whenever it is run (rule 12)."""
 PUBLISHED_TYPES = ("opened", "moved", "ticked")
@@ -73,6 +84,11 @@ def program(loop: SimLoop, history: History, swarm: Swarm, *, narrow: bool) -> P
         name: sim.event(name, Fact, key=lambda fact: fact.key) for name in ("opened", "moved", "canonical")
     }
     types["ticked"] = sim.event("ticked", Fact)
+    if "remind" in swarm.subscriptions:
+        types["reminded"] = sim.event("reminded", Fact, key=lambda fact: fact.key, delayed=True)
+    if swarm.chimes:
+        types["chimed"] = sim.event("chimed", Fact, key=lambda fact: fact.key)
+        sim.schedule(every=CHIME, missed=swarm.chimes)(_chiming(types["chimed"]))
     for name in swarm.subscriptions:
         shape = SHAPES[name]
         reads = shape.types[:1] if narrow and name == VARIANT else shape.types
@@ -82,6 +98,8 @@ def program(loop: SimLoop, history: History, swarm: Swarm, *, narrow: bool) -> P
         calls = [(label, systems[label]) for label in shape.systems]
         bomb = BOMB if swarm.bombs and name == bombed(swarm) else ""
         function = _function(Seen(loop, history, bomb), name, calls, shape.effect)
+        if name == "remind":
+            function = _reminding(function, types["reminded"])
         sim.subscribe(
             *[types[type] for type in reads],
             order="key" if shape.ordered else "none",
@@ -89,11 +107,12 @@ def program(loop: SimLoop, history: History, swarm: Swarm, *, narrow: bool) -> P
             on_dead=shape.on_dead,
             start="beginning",
         )(function)
+    streams = (STREAM, waiting_room(STREAM)) if "reminded" in types else (STREAM,)
     bindings = Bindings(
         systems={
             f"{STREAM}.{name}": HttpBinding(url=f"http://{name}:{HTTP_PORT}", concurrency=8) for name in SYSTEM_EFFECTS
         },
-        streams={STREAM: StreamBinding(shards=swarm.shards)},
+        streams={name: StreamBinding(shards=swarm.shards) for name in streams},
     )
     return build_plan([sim], bindings)
 
@@ -121,7 +140,8 @@ def reads_of(swarm: Swarm, ailing: frozenset[str], prompt_us: int | None) -> lis
                 backoff_us=RETRY.base_us // 2,
                 age_max_us=min(ages),
                 attempts_max=RETRY.attempts_max,
-                prompt_us=prompt_us if shape.effect != "once" else None,
+                prompt_us=prompt_us if shape.effect != "once" and name != "remind" else None,
+                delay_us=microseconds(REMINDER_DELAY) if name == "remind" else 0,
                 ailing=ailing,
             )
         )
@@ -133,9 +153,26 @@ def bombed(swarm: Swarm) -> str:
     return next(name for name in swarm.subscriptions if name != "canonize")
 
 
-def _function(
-    seen: Seen, name: str, calls: list[tuple[str, HttpSystem]], effect: Effect
-) -> Callable[[Event[Any], Context], Awaitable[None]]:
+def _chiming(chimed: EventType[Fact]) -> ScheduleFunction:
+    async def chime(due: datetime, _: Context) -> Iterable[Draft]:
+        serial = instant(due) // microseconds(CHIME)
+        id = f"chime-{serial}"
+        return [chimed.draft(Fact("chime", serial, f"{STREAM}.chime", id), id=id)]
+
+    return chime
+
+
+def _reminding(function: Function, reminded: EventType[Fact]) -> Function:
+    async def remind(event: Event[Any], context: Context) -> None:
+        await function(event, context)
+        fact, id = event.payload, event.stored.draft.id
+        reminder = Fact(fact.key, fact.serial, f"{STREAM}.remind", id)
+        context.emit(reminded.draft(reminder, id=f"{id}-reminder", due=REMINDER_DELAY))
+
+    return remind
+
+
+def _function(seen: Seen, name: str, calls: list[tuple[str, HttpSystem]], effect: Effect) -> Function:
     method = "PUT" if effect == "natural" else "POST"
 
     async def function(event: Event[Any], context: Context) -> None:

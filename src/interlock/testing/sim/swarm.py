@@ -14,6 +14,7 @@ from types import ModuleType
 import msgspec
 
 from interlock.core.limits import US_PER_SECOND
+from interlock.spec.schedule import Missed
 from interlock.testing.sim.loop import Schedule
 from interlock.testing.sim.remotes import Mood
 
@@ -36,7 +37,8 @@ class Swarm(msgspec.Struct, frozen=True):
 
     `outage`: how much longer than usual a System stays in a mood. `proofs`: the store knows of a killed process that it
     is dead. `cuts`: a process is killed while a slow call of it is under way. `slow_start`: the Systems are slow from
-    the first call on. `freezes`: a process falls asleep beyond its lease when it has begun an attempt.
+    the first call on. `freezes`: a process falls asleep beyond its lease when it has begun an attempt. `chimes`: what a
+    schedule does about the times that it misses; None for no schedule.
     """
 
     schedule: Schedule
@@ -69,6 +71,7 @@ class Swarm(msgspec.Struct, frozen=True):
     cuts: float = 0.0
     slow_start: bool = False
     freezes: float = 0.0
+    chimes: Missed | None = None
 
 
 def draw(seed: int) -> Swarm:
@@ -80,8 +83,17 @@ def draw(seed: int) -> Swarm:
     if kind < 0.15:
         swarm = msgspec.structs.replace(swarm, bombs=1)
     elif kind < 0.4:
-        return _calm(swarm, chance)
-    return _taken_over(swarm, random.Random(f"{seed}/swarm/3"))
+        return _timed(_calm(swarm, chance), random.Random(f"{seed}/swarm/4"))
+    taken_over = _taken_over(swarm, random.Random(f"{seed}/swarm/3"))
+    return _timed(taken_over, random.Random(f"{seed}/swarm/4"))
+
+
+def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
+    """What waits for its time: delayed events, and a schedule."""
+    more = ("recall", "remind") if chance.random() < 0.25 else ()
+    chimes: Missed | None = chance.choice(("run once", "skip", "catch up")) if chance.random() < 0.2 else None
+    more += ("ring",) if chimes else ()
+    return msgspec.structs.replace(swarm, subscriptions=tuple(sorted((*swarm.subscriptions, *more))), chimes=chimes)
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:

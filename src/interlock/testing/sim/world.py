@@ -293,6 +293,9 @@ class World:
             if found:
                 id, row = self.chance.choice(found)
                 verbs: tuple[Verb, ...] = ("restore",) if row.state == "discarded" else ("retry", "skip", "discard")
+                if id.shard.stream != STREAM:
+                    # What waits for its time is nobody's straggler; to be rid of it is not what is simulated.
+                    verbs = ("retry",)
                 self._ask(id, row.offset, self.chance.choice(verbs))
 
     def _interfere(self, body: CallBody, took_us: int) -> None:
@@ -420,7 +423,8 @@ class World:
     def judge(self) -> list[Violation]:
         """What the checker says of the history."""
         prompt = None if self.swarm.moods or self.swarm.resets or self.swarm.vanish else PROMPT_US
-        return check(self.history.lines, reads_of(self.swarm, self._poison, prompt))
+        schedules = {f"{STREAM}.chime": self.swarm.chimes == "catch up"} if self.swarm.chimes else {}
+        return check(self.history.lines, reads_of(self.swarm, self._poison, prompt), schedules)
 
     def bugs(self) -> list[str]:
         """Exceptions that nobody expected."""
