@@ -83,6 +83,7 @@ class Lane:
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._pumping = False
         self._suspends = False
+        self._under_way_until = 0
         self._again = False
         self._timer: Timer | None = None
         self._timer_at = 0
@@ -96,6 +97,7 @@ class Lane:
         now = self.crew.ports.clock.now()
         self.turn = Turn(opened, self._terms, self.spec.order == "key", now, crashed)
         self.turn.paused = self.paused
+        self.turn.held_until = max(self.turn.held_until, self._under_way_until)
         if self.turn.changes.any:
             self.crew.dirty(self)
         self.wake()
@@ -113,6 +115,9 @@ class Lane:
         """Drop everything: the ledger is the truth again."""
         if self.turn is None:
             return
+        if self.turn.announced and self.turn.running:
+            # Cut off here, a call that is not harmless to repeat may still be under way (rule 8).
+            self._under_way_until = self.crew.ports.clock.now() + self.spec.deadline_us
         self.turn = None
         self._drop_timer()
         for _, waiter in self._durable:

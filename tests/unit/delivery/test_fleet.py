@@ -381,3 +381,30 @@ def test_a_mark_that_counts_events_that_are_not_there_is_said_and_does_not_spin(
         assert bench.calls == [("a", 0), ("c", 0)]
 
     run(story())
+
+
+@pytest.mark.parametrize("effect", ["keyed", "natural"])
+def test_a_lane_that_is_opened_anew_waits_for_what_it_cut_off_unless_repeating_it_is_harmless(effect: str) -> None:
+    async def story() -> None:
+        bench = Bench()
+
+        async def slow(order: Order, attempt: int) -> Outcome | None:
+            if order.key == "a":
+                if effect != "keyed":
+                    assert await bench.announce(effect)
+                await asyncio.Event().wait()
+            return None
+
+        bench.behaviour = slow
+        await bench.start()
+        await bench.put(("a", 0))
+        await bench.advance(1)
+        bench.lose_answers = 1
+        await bench.put(("b", 0))
+        bench.behaviour = succeed
+        await bench.advance(10)
+        assert bench.calls[2:] == ([] if effect == "natural" else [("a", 0)])
+        await bench.advance(30)
+        assert bench.calls[2:] == [("a", 0)]
+
+    run(story())
