@@ -94,7 +94,7 @@ def test_configuration_and_json_in_pages_can_be_read(block: Block):
 
 
 def test_the_first_integration_passes_check_with_the_configuration_beside_it():
-    page = ROOT / "docs" / "guide" / "first-integration.md"
+    page = ROOT / "docs" / "tutorial" / "first-integration.md"
     module = ModuleType("first_integration")
     sys.modules[module.__name__] = module
     try:
