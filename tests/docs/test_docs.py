@@ -63,7 +63,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-LANGUAGES = {"python", "toml", "json", "console", "text", "http"}
+LANGUAGES = {"python", "toml", "json", "console", "diff", "text", "http"}
 
 
 def test_every_block_says_its_language():

@@ -28,7 +28,8 @@ class Pretended(BaseHTTPRequestHandler):
         """Every call is a POST of JSON."""
         content = json.loads(self.rfile.read(int(self.headers["content-length"])))
         status = status_of(self.system, content)
-        print(f"{self.system:<10} {status}  {json.dumps(content)}", flush=True)
+        # The line with its end at once: three Systems print at the same time.
+        print(f"{self.system:<10} {status}  {json.dumps(content)}\n", end="", flush=True)
         body = b"{}" if status == 201 else b'{"error": "unknown sku"}'
         self.send_response(status)
         self.send_header("content-type", "application/json")
