@@ -9,7 +9,7 @@ import ast
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from interlock.cli.main import root
 from interlock.core import limits
 from interlock.runtime import settings
 from interlock.spec.span import write_span
+from interlock.telemetry.metrics import GAUGES, RULES
 from interlock.telemetry.records import RECORDS
 
 HERE = Path(__file__).parent
@@ -131,15 +132,30 @@ def shown_default(field: msgspec.structs.FieldInfo) -> str:
 
 def telemetry_page() -> str:
     """A heading for each record."""
-    lines = [
-        "# Telemetry",
-        "",
-        "The records that the log carries as JSON, one a line, and that metrics are counted from. Names are stable.",
-    ]
+    lines = ["# Telemetry", "", "What the process tells of itself. Names are stable.", "", "## Metrics", ""]
+    lines += ["On the control port, `/metrics`, in the format of Prometheus or OpenMetrics.", ""]
+    lines += ["| metric | kind | labels | what |", "|---|---|---|---|", *metric_rows()]
+    lines += ["", "## Records", "", "The lines of the log as JSON, one a line. Most metrics are counted from them."]
     for record in sorted(RECORDS.values()):
-        fields = ", ".join(f"`{field}`" for field in record.fields) or "none"
-        lines += ["", f"### {record.name}", "", f"{record.says}", "", f"Level {record.level}. Fields: {fields}."]
+        lines += ["", f"### {record.name}", "", f"{record.says}", "", f"Level {record.level}. Fields: {listed(record.fields)}."]
     return "\n".join(lines) + "\n"
+
+
+def metric_rows() -> Iterator[str]:
+    """A row for each metric: those that are counted, then those that are read."""
+    told: set[str] = set()
+    for rule in RULES:
+        if rule.metric not in told:
+            told.add(rule.metric)
+            name, kind = (f"{rule.metric}_total", "counter") if rule.kind == "counter" else (rule.metric, "histogram")
+            yield f"| `{name}` | {kind} | {listed(rule.labels)} | {rule.help} |"
+    for name, (what, labels) in GAUGES.items():
+        yield f"| `{name}` | gauge | {listed(labels)} | {what} |"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a cell of a table."""
+    return ", ".join(f"`{name}`" for name in names) or "none"
 
 
 def contexts(context: click.Context) -> Iterator[click.Context]:
@@ -169,7 +185,18 @@ def commands_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def decisions_page() -> str:
+    """A row for each decision record."""
+    lines = ["# Decisions", "", "Why it is built so, and how we would notice that it is wrong.", "", "| | decision |", "|---|---|"]
+    for page in sorted((HERE.parent / "decisions").glob("[0-9]*.md")):
+        title = page.read_text().partition("\n")[0].lstrip("# ")
+        number, _, words = title.partition(". ")
+        lines.append(f"| {int(number)} | [{words}]({page.name}) |")
+    return "\n".join(lines) + "\n"
+
+
 PAGES = {
+    "../decisions/README.md": decisions_page,
     "commands.md": commands_page,
     "limits.md": limits_page,
     "settings.md": settings_page,

@@ -8,6 +8,7 @@ What a page may have, and what the reader makes of it:
   A line `^C` ends the command that was begun last. Lines without a command before them come in one of the open
   terminals, in any order.
 - a `diff` block: the change is made in the file that it names.
+- `page.py`, in the folder where it begins: its `python` blocks.
 - `<!-- console ... -->`: typed as well, and not shown. `<!-- not run: WHY -->` above a block: it is left out.
 
 Ids, times and addresses differ from run to run. An id of the page stands for the one that came in its place.
@@ -37,13 +38,15 @@ FENCE = re.compile(
     r"^(?:<!-- not run: (?P<why>.+?) -->\n+)?(?P<open>```(?P<language>console|diff)|<!-- console)\n(?P<text>.*?)^(?:```|-->)$",
     re.MULTILINE | re.DOTALL,
 )
-GOES_ON = re.compile(r"(^|&& *)(interlock (-\S+ \S+ )*(dev|run|tail)\b|python systems\.py)[^&]*$")
+GOES_ON = re.compile(r"(^|&& *)(interlock (-\S+ \S+ )*(dev|run|tail|demo$)\b|python systems\.py)[^&]*$")
 ONLY_READS = re.compile(r"^interlock (\S+ )?(ls|show|doctor|check|plan)\b")
+IDS = re.compile(r"\b(?:evt|att|job|fp)_[0-9a-z]+")
 DIFFERING = (
-    (re.compile(r"\b(?:evt|att|job|fp)_[0-9a-z]+"), None),
+    (IDS, None),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?"), r"[\dTZ:+. -]+"),
     (re.compile(r"\b\d\d?:\d\d(?::\d\d(?:\.\d+)?)?\b"), r"\d\d?:\d\d(?::\d\d(?:\.\d+)?)?"),
     (re.compile(r"\d+(?:\.\d+)? ?(?:µs|ms|s|min|h)\b"), r"\d+(?:\.\d+)? ?(?:µs|ms|s|min|h)"),
+    (re.compile(r"\b(?=[a-z]*\d)[0-9a-v]{16}\b"), "[0-9a-v]{16}"),
     (re.compile(r"(?<=127\.0\.0\.1:)\d+"), r"\d+"),
     (re.compile(r"[-─]{3,}"), r"[-─]{3,}"),
     (re.compile(r"\s+"), r"\s+"),
@@ -172,7 +175,7 @@ class Reader:
                 break
             time.sleep(0.2)
         assert ended == code, f"{place}: `{step.typed}` ended with {ended}\n{told}\n{self.said()}"
-        return None if is_right else told.splitlines()
+        return None if is_right else self._named(step.lines, told.splitlines())
 
     def said(self) -> str:
         """The ends of what stands in the open terminals."""
@@ -242,22 +245,37 @@ class Reader:
         if until(is_there):
             terminal.seen += self._matched
             return None
-        return came
+        return self._named(lines, came)
+
+    def _named(self, lines: list[str], came: list[str]) -> list[str]:
+        """Lines that came instead of others, with the ids that the page has: what it says later goes by those."""
+        old, new = ([*dict.fromkeys(IDS.findall("\n".join(each)))] for each in (lines, came))
+        known = {value: name for name, value in self.names.items()}
+        for name in new:
+            if name not in known:
+                free = [each for each in old if each not in self.names and each[:3] == name[:3]]
+                known[name] = free[0] if free else name
+                self.names[known[name]] = name
+        return [IDS.sub(lambda found: known[found[0]], line) for line in came]
 
     def _await_anywhere(self, lines: list[str]) -> None:
         """Lines that have to come in one of the terminals."""
 
-        def found() -> Open | None:
-            return next((each for each in reversed(self.open) if self._has(each, lines)), None)
+        wanted = [line for line in lines if line.strip() not in ("", "...")]
 
-        until(found)
-        terminal = found()
+        def has(terminal: Open) -> int:
+            """How many lines of a terminal have to be read to see all of them; 0 if they are not there."""
+            came, last = self._came(terminal), 0
+            for line in wanted:
+                if not self.matches([line], came, is_whole=False):
+                    return 0
+                last = max(last, self._matched)
+            return last
+
+        until(lambda: any(map(has, self.open)))
+        terminal = next((each for each in reversed(self.open) if has(each)), None)
         assert terminal is not None, f"nowhere: {lines}\n{self.said()}"
-        terminal.seen = len(terminal.said().splitlines())
-
-    def _has(self, terminal: Open, lines: list[str]) -> bool:
-        came = self._came(terminal)
-        return all(self.matches([line], came, is_whole=False) for line in lines if line.strip() not in ("", "..."))
+        terminal.seen += has(terminal)
 
     def _came(self, terminal: Open) -> list[str]:
         return self._plain(terminal.said()).splitlines()[terminal.seen :]
@@ -320,7 +338,7 @@ def bound(expected: str, came: str, names: dict[str, str]) -> bool:
             if found := differing.match(expected, at):
                 if becomes is None:
                     ids.append(found[0])
-                pattern += becomes or "((?:evt|att|job|fp)_[0-9a-z]+)"
+                pattern += becomes or f"({IDS.pattern})"
                 break
         else:
             found = re.compile(r"\w+|.").match(expected, at)
@@ -363,6 +381,9 @@ def free_ports(count: int) -> list[str]:
 def read(page: Path, home: Path) -> Iterator[tuple[tuple[int, int], str]]:
     """`Reader.follow` for somebody new; a template's README is read in a project made of it."""
     reader = Reader(home)
+    python = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    if python:
+        (home / "page.py").write_text("\n\n".join(python))
     try:
         if "templates" in page.parts:
             reader.type(Step(f"interlock init made --template {page.parent.name} && cd made", []), "before")
