@@ -137,7 +137,14 @@ def telemetry_page() -> str:
     lines += ["| metric | kind | labels | what |", "|---|---|---|---|", *metric_rows()]
     lines += ["", "## Records", "", "The lines of the log as JSON, one a line. Most metrics are counted from them."]
     for record in sorted(RECORDS.values()):
-        lines += ["", f"### {record.name}", "", f"{record.says}", "", f"Level {record.level}. Fields: {listed(record.fields)}."]
+        lines += [
+            "",
+            f"### {record.name}",
+            "",
+            f"{record.says}",
+            "",
+            f"Level {record.level}. Fields: {listed(record.fields)}.",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -187,7 +194,14 @@ def commands_page() -> str:
 
 def decisions_page() -> str:
     """A row for each decision record."""
-    lines = ["# Decisions", "", "Why it is built so, and how we would notice that it is wrong.", "", "| | decision |", "|---|---|"]
+    lines = [
+        "# Decisions",
+        "",
+        "Why it is built so, and how we would notice that it is wrong.",
+        "",
+        "| | decision |",
+        "|---|---|",
+    ]
     for page in sorted((HERE.parent / "decisions").glob("[0-9]*.md")):
         title = page.read_text().partition("\n")[0].lstrip("# ")
         number, _, words = title.partition(". ")

@@ -1,7 +1,8 @@
-"""Builds the site of the documentation (`make site`) and fails if a link of it leads nowhere or loads from elsewhere.
+"""Builds the site of the documentation (`make site`), in `build/` or the folder that is given.
 
-The pages are those of `docs/`, as they can be read in the repository as well. What they refer to outside it (the
-examples, the changes, the README) is put beside them first, so that every link of theirs leads to a page.
+It fails if a link leads nowhere, or a page loads something from elsewhere. The pages are those of `docs/`, as they can
+be read in the repository as well. What they refer to outside it (examples, changes) is put beside them first, so
+that every link of theirs leads to a page.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,10 +21,10 @@ from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-NAV: dict[str, list[str]] = {
-    "Home": ["README.md"],
-    "Tutorial": ["tutorial/README.md", "tutorial/demo.md", "tutorial/first-integration.md"],
-    "How-to": [
+NAV = {
+    "Home": ("README.md",),
+    "Tutorial": ("tutorial/README.md", "tutorial/demo.md", "tutorial/first-integration.md"),
+    "How-to": (
         "how-to/README.md",
         "how-to/receive-a-signed-webhook.md",
         "how-to/call-a-system-that-limits-you.md",
@@ -34,22 +35,23 @@ NAV: dict[str, list[str]] = {
         "how-to/dead-letters.md",
         "how-to/deploy-a-change.md",
         "how-to/operate.md",
-        "examples/*/README.md",
-    ],
-    "Reference": ["reference/README.md", "reference/*.md", "glossary.md", "CHANGELOG.md"],
-    "Concepts": [
+        "how-to/*.md",
+    ),
+    "How-to/Examples": ("examples/*/README.md",),
+    "Reference": ("reference/README.md", "reference/*.md", "glossary.md", "CHANGELOG.md"),
+    "Concepts": (
         "concepts/README.md",
         "concepts/promise.md",
         "concepts/ordering.md",
         "concepts/idempotency.md",
         "concepts/failure.md",
+        "concepts/*.md",
         "design.md",
         "performance.md",
-        "decisions/README.md",
-        "decisions/*.md",
-    ],
+    ),
+    "Concepts/Decisions": ("decisions/README.md", "decisions/*.md"),
 }
-"""Each tab, and its pages in their order; a pattern stands for those that are not named."""
+"""Each tab and the groups in it, and their pages in order; a pattern stands for those that are not named."""
 NOT_PAGES = ("*.py", "__pycache__", "site")
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href", "use": "href"}
@@ -61,13 +63,22 @@ def main() -> None:
     Raises:
         SystemExit: 1, with what is wrong.
     """
-    build = ROOT / "build"
+    build = Path(sys.argv[1]).resolve() if sys.argv[1:] else ROOT / "build"
+    build.mkdir(exist_ok=True)
     staged, site = build / "pages", build / "site"
     stage(staged)
     (build / "zensical.toml").write_text(configuration(staged))
     told = subprocess.run(
-        [Path(sys.executable).with_name("zensical"), "build", "--clean", "--strict", "--config-file", build / "zensical.toml"],
+        [
+            Path(sys.executable).with_name("zensical"),
+            "build",
+            "--clean",
+            "--strict",
+            "--config-file",
+            build / "zensical.toml",
+        ],
         env={**os.environ, "NO_COLOR": "1"},
+        check=False,
         capture_output=True,
         text=True,
     )
@@ -85,9 +96,11 @@ def stage(staged: Path) -> None:
     shutil.copy(DOCS / "site" / "site.css", staged)
     shutil.copy(ROOT / "CHANGELOG.md", staged)
     for page in sorted((ROOT / "examples").glob("*/README.md")):
-        shutil.copytree(page.parent, staged / "examples" / page.parent.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            page.parent, staged / "examples" / page.parent.name, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for page in staged.rglob("*.md"):
-        page.write_text(LINK.sub(lambda link: relinked(link, page, staged), page.read_text()))
+        page.write_text(LINK.sub(partial(relinked, page=page, staged=staged), page.read_text()))
 
 
 def relinked(link: re.Match[str], page: Path, staged: Path) -> str:
@@ -108,21 +121,21 @@ def relinked(link: re.Match[str], page: Path, staged: Path) -> str:
 def configuration(staged: Path) -> str:
     """The site's configuration with its navigation and its folders."""
     text = (DOCS / "site" / "zensical.toml").read_text()
-    tabs = ", ".join(f"{{ {quoted(tab)} = [{', '.join(entries(tab, staged))}] }}" for tab in NAV)
-    added = f'[project]\ndocs_dir = "pages"\nsite_dir = "site"\nnav = [{tabs}]\n'
-    tomllib.loads(text := text.replace("[project]\n", added, 1))
-    return text
+    tabs: dict[str, list[str]] = {}
+    for name in NAV:
+        tab, _, group = name.partition("/")
+        pages = ", ".join(entries(name, staged))
+        tabs.setdefault(tab, []).append(f'{{ "{group}" = [{pages}] }}' if group else pages)
+    nav = ", ".join(f'{{ "{tab}" = [{", ".join(parts)}] }}' for tab, parts in tabs.items())
+    added = f'[project]\ndocs_dir = "pages"\nsite_dir = "site"\nnav = [{nav}]\n'
+    return text.replace("[project]\n", added, 1)
 
 
-def entries(tab: str, staged: Path) -> Iterator[str]:
-    named = [page for page in NAV[tab] if "*" not in page]
-    for pattern in NAV[tab]:
-        pages = sorted(str(page.relative_to(staged)) for page in staged.glob(pattern)) if "*" in pattern else [pattern]
-        yield from (quoted(page) for page in pages if "*" not in pattern or page not in named)
-
-
-def quoted(text: str) -> str:
-    return f'"{text}"'
+def entries(name: str, staged: Path) -> Iterator[str]:
+    """The pages of a tab or group, each as TOML."""
+    for pattern in NAV[name]:
+        found = sorted(str(page.relative_to(staged)) for page in staged.glob(pattern))
+        yield from (f'"{page}"' for page in found if page == pattern or page not in NAV[name])
 
 
 class Page(NamedTuple):

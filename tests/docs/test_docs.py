@@ -10,6 +10,7 @@ import json
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -261,3 +262,16 @@ def test_every_error_says_what_happened_why_and_what_to_do():
         code: part for code, body in documented_codes().items() for part in ("**Why.**", "**Do.**") if part not in body
     }
     assert silent == {}
+
+
+def test_make_demo_is_the_demo():
+    command = ["make", "--dry-run", "--no-print-directory", "demo", "ARGS=--headless --assert --speed 8"]
+    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert lines[-1] == ".venv/bin/interlock demo --headless --assert --speed 8"
+
+
+def test_the_tutorial_takes_less_than_ten_commands():
+    page = ROOT / "docs" / "tutorial" / "README.md"
+    typed = [line for block in blocks(page) for line in block.text.splitlines() if line.startswith("$ ")]
+    assert len(typed) == 9
+    assert "nine commands" in page.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+PICTURE = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "site" / "picture.py"))
 INTERLOCK = Path(sys.executable).parent / "interlock"
 SPEED = ("--speed", "8")
 FORGETFUL = """
@@ -53,12 +55,13 @@ def test_the_whole_story_keeps_every_promise_and_leaves_nothing_behind(tmp_path:
     with started(tmp_path, INTERLOCK, "demo", "--headless", "--assert", *SPEED, "--seed", str(seed)) as process:
         told, _ = process.communicate()
     assert process.returncode == 0, told
-    accepted, _, rest = told.splitlines()[-1].partition(" accepted = ")
+    accepted, _, rest = told.splitlines()[-1].removeprefix("  in all").partition(" accepted = ")
     assert int(accepted.replace(",", "")) > 1_000
     assert rest.endswith(" delivered + 3 dead + 0 lost"), told
     assert "breaker OPEN" in told
     assert '"http 422" (one cause)' in told
     assert list(tmp_path.iterdir()) == []
+    assert PICTURE["shapes"](PICTURE["RECORDED"].read_text()) - PICTURE["shapes"](told) == set()
 
 
 @pytest.mark.timeout(180)

@@ -1,4 +1,4 @@
-"""The example as `make demo` runs it: what it prints is what it says that it prints, and it leaves nothing behind."""
+"""The example as a reader runs it: what it prints is what it says that it prints, and it leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class Story:
         for (system, kind), count in self._failed.items():
             if count >= RETRIES_TOLD and (system, kind) not in self._told and self.breakers[system] == "closed":
                 self._told.add((system, kind))
-                self._line("~", system, f"{kind} x{count} -> again, after a growing pause   retrying {retrying}")
+                self._line("~", system, f"{kind} x{count} -> tried again after growing pauses   retrying {retrying}")
         for system in {system for system, _ in self._deaths}:
             errors = [error for name, error in self._deaths if name == system]
             causes = len(set(errors))
@@ -103,12 +103,10 @@ class Story:
             self._status(retrying)
 
     def _status(self, retrying: int) -> None:
-        stand = "   ".join(
-            f"{name} {'ok' if self.breakers[name] == 'closed' else self.breakers[name].upper()} {len(system.taken)}"
-            for name, system in self._systems.items()
-        )
+        states = {name: "ok" if state == "closed" else state.upper() for name, state in self.breakers.items()}
+        stand = "  ".join(f"{name} {len(each.taken):>5,} {states[name]:<7}" for name, each in self._systems.items())
         count = len(self._shop.accepted)
-        self._line("*", "shop", f"{count} accepted   {stand}   retrying {retrying}   dead {self._dead}")
+        self._line("*", "shop", f"{count:>5,} accepted   {stand}  retrying {retrying:>3}   dead {self._dead}")
 
     def _breaker(self, system: str, fields: Mapping[str, object]) -> None:
         was, state = str(fields["was"]), str(fields["state"]).replace("_", "-")
@@ -118,8 +116,8 @@ class Story:
             self.was_open |= system == "erp"
             pause_us = cast("int", fields["retry_at"]) - self._clock.now()
             pause = f"next probe in {max(0, round(pause_us / US_PER_SECOND))} s"
-            why = f"after {fields['failures']} of {fields['calls']} calls failed" if was == "closed" else "again"
-            self._line("!", system, f"breaker OPEN {why}; {pause}   waiting {waiting}")
+            why = f": {fields['failures']} of {fields['calls']} calls failed" if was == "closed" else " again"
+            self._line("!", system, f"breaker OPEN{why}; {pause}   waiting {waiting}")
         elif state == "ramping":
             self._line("*", system, f"probes ok -> ramping up; {waiting} go out in order")
         elif state == "closed":

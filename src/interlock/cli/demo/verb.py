@@ -12,6 +12,7 @@ from typing import Final
 
 import click
 
+from interlock.cli.demo.books import Account
 from interlock.cli.demo.play import Count, Show, play
 from interlock.cli.demo.scenes import SYSTEMS
 from interlock.cli.demo.story import Line, banner
@@ -57,9 +58,10 @@ def verdict(count: Count, *, asserts: bool, headless: bool) -> None:
     """
     _show("")
     for name, account in count.accounts.items():
-        _show(f"  {name:<10}{account}")
-    _show(f"  {'doctor':<10}{count.doctor}", f"  {count.total}")
+        _show(_counted(name, account))
+    _show(f"  {'doctor':<11}{count.doctor}")
     broken = [*count.broken, *(count.unshown if asserts and count.is_whole else ())]
+    _show(click.style(_counted("in all", count.total), fg="red" if broken else "green", bold=True))
     for each in broken:
         _show(click.style("  FAILED: ", fg="red", bold=True) + each)
     if broken:
@@ -78,6 +80,11 @@ def _folder(keep: bool) -> Generator[Path]:
             _show("", f"  kept in {folder}")
         else:
             rmtree(folder, ignore_errors=True)
+
+
+def _counted(name: str, account: Account) -> str:
+    accepted, _, rest = str(account).partition(" = ")
+    return f"  {name:<11}{accepted:>14} = {rest}"
 
 
 def _tell(line: Line) -> None:

@@ -1,17 +1,6 @@
 """A reader who types what a page shows: each command in order, in terminals that stay open where a command goes on.
 
-`python -m tests.docs.reader PAGE...` types it, and writes the output that came into the page where it has changed.
-
-What a page may have, and what the reader makes of it:
-
-- a `console` block: lines with `$` are typed, those below them have to come, in their order; `...` stands for any lines.
-  A line `^C` ends the command that was begun last. Lines without a command before them come in one of the open
-  terminals, in any order.
-- a `diff` block: the change is made in the file that it names.
-- `page.py`, in the folder where it begins: its `python` blocks.
-- `<!-- console ... -->`: typed as well, and not shown. `<!-- not run: WHY -->` above a block: it is left out.
-
-Ids, times and addresses differ from run to run. An id of the page stands for the one that came in its place.
+`python -m tests.e2e.reader PAGE...` types it, and writes the output that came into the page where it has changed.
 """
 
 from __future__ import annotations
@@ -35,7 +24,8 @@ PATIENCE_SECONDS = 20.0
 PORTS = ("8080", "8081", "9101", "9102", "9103")
 SECRET = "whsec_b25seSBmb3IgdGhlIHJlYWRlciBvZiBkb2NzISE="
 FENCE = re.compile(
-    r"^(?:<!-- not run: (?P<why>.+?) -->\n+)?(?P<open>```(?P<language>console|diff)|<!-- console)\n(?P<text>.*?)^(?:```|-->)$",
+    r"^(?:<!-- not run: (?P<why>[^\n]+) -->\n+)?(?:```(?P<language>console|diff)|<!-- console)\n"
+    r"(?P<text>.*?)^(?:```|-->)$",
     re.MULTILINE | re.DOTALL,
 )
 GOES_ON = re.compile(r"(^|&& *)(interlock (-\S+ \S+ )*(dev|run|tail|demo$)\b|python systems\.py)[^&]*$")
@@ -46,7 +36,7 @@ DIFFERING = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?"), r"[\dTZ:+. -]+"),
     (re.compile(r"\b\d\d?:\d\d(?::\d\d(?:\.\d+)?)?\b"), r"\d\d?:\d\d(?::\d\d(?:\.\d+)?)?"),
     (re.compile(r"\d+(?:\.\d+)? ?(?:µs|ms|s|min|h)\b"), r"\d+(?:\.\d+)? ?(?:µs|ms|s|min|h)"),
-    (re.compile(r"\b(?=[a-z]*\d)[0-9a-v]{16}\b"), "[0-9a-v]{16}"),
+    (re.compile(r"\b(?=[a-z]*\d)[0-9a-z]{16}\b"), "[0-9a-z]{16}"),
     (re.compile(r"(?<=127\.0\.0\.1:)\d+"), r"\d+"),
     (re.compile(r"[-─]{3,}"), r"[-─]{3,}"),
     (re.compile(r"\s+"), r"\s+"),
@@ -118,7 +108,19 @@ class Open:
 
 
 class Reader:
-    """Somebody with a folder of their own and nothing in it."""
+    """Somebody with a folder of their own and nothing in it.
+
+    What a page may have, and what the reader makes of it:
+
+    - a `console` block: lines with `$` are typed, those below them have to come, in their order; `...` stands for any
+      lines. A line `^C` ends the command that was begun last. Lines without a command before them come in one of the open
+      terminals, in any order.
+    - a `diff` block: the change is made in the file that it names.
+    - `page.py`, in the folder where it begins: its `python` blocks.
+    - `<!-- console ... -->`: typed as well, and not shown. `<!-- not run: WHY -->` above a block: it is left out.
+
+    Ids, times and addresses differ from run to run. An id of the page stands for the one that came in its place.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -134,6 +136,7 @@ class Reader:
             "HOME": str(home),
             "NO_COLOR": "1",
             "COLUMNS": "120",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "INTERLOCK_DATA__PORT": self.ports["8080"],
             "INTERLOCK_CONTROL__PORT": self.ports["8081"],
         }
@@ -191,7 +194,7 @@ class Reader:
     def _run(self, command: str) -> tuple[int, str]:
         where = self.home / ".where"
         ended = subprocess.run(
-            ["bash", "-c", f"{command}\ncode=$?; pwd > {shlex.quote(str(where))}; exit $code"],
+            ["bash", "-c", f"trap 'pwd > {shlex.quote(str(where))}' EXIT\n{command}"],
             cwd=self.folder,
             env=self._environment,
             input=SECRET if "secrets set" in command else "",
@@ -398,8 +401,8 @@ def write(page: Path) -> None:
     changes: list[tuple[tuple[int, int], str]] = []
     try:
         with TemporaryDirectory() as folder:
-            for change in read(page, Path(folder).resolve()):
-                changes.append(change)
+            # What a page has up to where it cannot be followed is kept.
+            changes.extend(read(page, Path(folder).resolve()))
     finally:
         after = before
         for (start, end), text in reversed(changes):
