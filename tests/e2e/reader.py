@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -113,8 +113,8 @@ class Reader:
     What a page may have, and what the reader makes of it:
 
     - a `console` block: lines with `$` are typed, those below them have to come, in their order; `...` stands for any
-      lines. A line `^C` ends the command that was begun last. Lines without a command before them come in one of the open
-      terminals, in any order.
+      lines. A line `^C` ends the command that was begun last. Lines without a command before them come in one
+      of the open terminals, in any order.
     - a `diff` block: the change is made in the file that it names.
     - `page.py`, in the folder where it begins: its `python` blocks.
     - `<!-- console ... -->`: typed as well, and not shown. `<!-- not run: WHY -->` above a block: it is left out.
@@ -128,7 +128,7 @@ class Reader:
         self.names: dict[str, str] = {}
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.open: list[Open] = []
-        self._texts = 0
+        self._matched = 0
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "INTERLOCK_"))}
         self._environment = {
             **kept,
@@ -212,8 +212,7 @@ class Reader:
         if before:
             code, told = self._run(before.rstrip("& "))
             assert code == 0, f"{place}: {told}"
-        self._texts += 1
-        file = self.home / f".terminal-{self._texts}"
+        file = self.home / f".terminal-{len(self.open)}"
         address = self.folder / ".interlock" / "process.json"
         starts = re.search(r"interlock .*(dev|run)\b", last) is not None
         if starts:
@@ -363,8 +362,8 @@ def shown(step: Step, lines: list[str] | None) -> str:
     return typed + "".join(f"{line.rstrip()}\n" for line in (step.lines if lines is None else lines))
 
 
-def until(is_true: object) -> bool:
-    assert callable(is_true)
+def until(is_true: Callable[[], object]) -> bool:
+    """Wait for something; whether it came before the end of patience."""
     end = time.monotonic() + PATIENCE_SECONDS
     while not is_true():
         if time.monotonic() > end:
