@@ -30,6 +30,7 @@ NAV = {
         "how-to/call-a-system-that-limits-you.md",
         "how-to/poll-an-api.md",
         "how-to/run-on-a-schedule.md",
+        "how-to/deliver-later.md",
         "how-to/route-and-fan-out.md",
         "how-to/test-with-lab.md",
         "how-to/dead-letters.md",
