@@ -25,6 +25,17 @@ def test_what_a_page_says_can_be_done_and_comes_as_it_says(page: Path, tmp_path:
     assert other == [], f"python -m tests.e2e.reader {page.relative_to(ROOT)}"
 
 
+def test_the_reader_finds_every_block_of_commands() -> None:
+    every = [page for part in ("docs", "examples", "src") for page in (ROOT / part).rglob("*.md")]
+    texts = {page: page.read_text() for page in [ROOT / "README.md", *every]}
+    shown = {page: text.count("```console") for page, text in texts.items()}
+    found = {
+        page: sum(text[: block.span[0]].endswith("```console\n") for block in blocks(text))
+        for page, text in texts.items()
+    }
+    assert shown == found
+
+
 def page(folder: Path, text: str) -> Path:
     written = folder / "page.md"
     written.write_text(text)
