@@ -31,9 +31,11 @@ async def doctor(reading: Reading, _: shapes.Nothing) -> shapes.Doctor:
         _waiting(lines),
     ]
     if reading.live is not None:
+        checks += _disk(reading.live)
         checks += [
             shapes.Check(f"process.{name}", state == "ok", state, "" if state == "ok" else "see the log of the process")
             for name, state in reading.live.parts().items()
+            if name != "disk"
         ]
     rows = [cursor_row(line, reading.journal) for line in lines]
     return shapes.Doctor(all(check.ok for check in checks), checks, rows)
@@ -81,6 +83,25 @@ def _waiting(lines: Sequence[CursorLine]) -> shapes.Check:
     dead = sum(line.rows.get("dead", 0) for line in lines)
     says = f"{dead} dead letters, {held} held events, {sum(line.behind for line in lines)} waiting behind blocked keys"
     return shapes.Check("stragglers", True, says, "see `interlock dead ls`" if held or dead else "")
+
+
+def _disk(live: Live) -> list[shapes.Check]:
+    found = live.disk()
+    if found is None:
+        return []
+    room, level = found
+    says = f"{_size(room.free_bytes)} of {_size(room.total_bytes)} are free"
+    if level == "full":
+        says += ": intake is refused (507), delivery goes on"
+    remedy = "" if level == "ok" else "free space on the disk of the store; it goes on by itself"
+    return [shapes.Check("disk", level != "full", says, remedy)]
+
+
+def _size(count: int) -> str:
+    for unit, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1024:.0f} KiB"
 
 
 async def _audit_chain(reading: Reading) -> shapes.Check:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from interlock.core.event import Shard
+from interlock.core.ports import DiskLevel, Room
 
 BreakerState = Literal["closed", "open", "half-open", "ramping", "forced-open", "forced-closed"]
 
@@ -78,5 +79,9 @@ class Live(ActsOn, Protocol):
     def systems(self) -> Sequence[LiveSystem]: ...
     def lanes(self) -> Sequence[LiveLane]: ...
     def parts(self) -> Mapping[str, str]:
-        """Each part that readiness depends on (`engine`, `store`, `lease`): `ok`, or why not in a few words."""
+        """Each part that readiness depends on (`engine`, `store`, `lease`, `disk`): `ok`, or why not in a few words."""
+        ...
+
+    def disk(self) -> tuple[Room, DiskLevel] | None:
+        """The disk of the store; None where it is in memory."""
         ...

@@ -40,6 +40,10 @@ WRITER_GROUP_BYTES_MAX = 16 * 1024 * 1024
 """What one commit takes from the queue at most, so that no commit is long and none needs much memory."""
 STORE_RESERVE_BYTES = 64 * 1024 * 1024
 """Free space below which intake is refused, so that settlements, dead letters and commands still have room."""
+STORE_LOW_PERCENT = 5
+"""Free share of the disk, and twice the reserve, below which people are told: there is still time to make room."""
+DISK_LOOK_US = 10 * US_PER_SECOND
+"""How often the room of the store's disk is looked at where nobody asks."""
 READ_SCAN_OFFSETS_MAX = 10_000
 """Offsets that one `read` passes at most, so that a filter that matches nothing gives others their turn."""
 CELL_GRAVE_US = US_PER_DAY

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     # A user's module imports this file by way of the vocabulary, and needs neither: they are half of its time.
     import ssl
     from asyncio import BaseProtocol, Transport
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -97,6 +98,22 @@ class Wakeup(Protocol):
     def changed(self, cells: Iterable[str]) -> None:
         """The named cells have a new version."""
         ...
+
+
+class Room(NamedTuple):
+    """What a disk has free, and how large it is."""
+
+    free_bytes: int
+    total_bytes: int
+
+
+DiskLevel = Literal["ok", "low", "full"]
+
+
+class Disk(Protocol):
+    """Asks for the room of the disk that a folder is on."""
+
+    def __call__(self, folder: Path, /) -> Room: ...
 
 
 class Emit(Protocol):

@@ -17,24 +17,26 @@ from interlock.control.ports import BreakerState, LiveLane, LiveSystem, Reloads
 from interlock.control.queries import Reading
 from interlock.control.table import Admin
 from interlock.control.tail import Recent
+from interlock.core.ports import DiskLevel, Room
 from interlock.journal.views import Views
 from interlock.runtime.compose import Engine
 
 
 class Parts(NamedTuple):
-    """What the admin API shows and does besides the engine; `page` gives the metrics."""
+    """What the admin API shows and does besides the engine; `page` gives the metrics, `disk` looks at the disk."""
 
     views: Views
     recent: Recent
     page: Callable[[str], tuple[bytes, str]]
     hosts: Collection[str]
     reload: Reloads
+    disk: Callable[[], tuple[Room, DiskLevel] | None]
 
 
 def admin_app(engine: Engine, parts: Parts) -> ASGIApp:
     """The application of the control port."""
     world, store = engine.world, engine.store
-    live = EngineLive(engine)
+    live = EngineLive(engine, parts.disk)
     reading = Reading(parts.views, store, store, live, engine.plan, version("interlock"))
     commands = Commands(store, store, live, world.clock, world.random, world.emit)
     admin = Admin(reading, commands, parts.recent, world.clock, parts.reload)
@@ -70,8 +72,9 @@ class AdminServer(uvicorn.Server):
 class EngineLive:
     """What control sees of the engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, disk: Callable[[], tuple[Room, DiskLevel] | None]) -> None:
         self._engine = engine
+        self._disk = disk
 
     def systems(self) -> Sequence[LiveSystem]:
         """Every System as this process sees it."""
@@ -94,12 +97,18 @@ class EngineLive:
     def parts(self) -> Mapping[str, str]:
         """What readiness depends on."""
         lease = self._engine.fleet.lease_until > self._engine.world.clock.monotonic()
+        found = self._disk()
         closed = sum(not state.open for state in self._engine.fleet.states())
         return {
             "engine": "ok" if not closed else f"{closed} lanes are not open",
             "store": "ok" if self._engine.app.level != "full" else "the queue before the store is full",
             "lease": "ok" if lease else "the lease has ended",
+            "disk": "ok" if found is None or found[1] != "full" else "only the reserve is free; intake is refused",
         }
+
+    def disk(self) -> tuple[Room, DiskLevel] | None:
+        """The room of the store's disk, and what it means."""
+        return self._disk()
 
     def acted_on(self, cell: str) -> int:
         """The version of a control cell that this process acts on."""

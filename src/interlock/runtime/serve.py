@@ -23,10 +23,11 @@ from interlock.control.address import Address, announce, withdraw
 from interlock.control.tail import Recent
 from interlock.core import limits
 from interlock.core.errors import InterlockError
-from interlock.core.ports import Clock, Emit, Wakeup
+from interlock.core.ports import Clock, Disk, Emit, Wakeup
 from interlock.edge.problem import rendered
 from interlock.journal.memory import MemoryStore
 from interlock.journal.ports import Retention, Store
+from interlock.journal.sqlite.room import disk_room
 from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
 from interlock.journal.views import Views
 from interlock.runtime.admin import AdminServer, Parts, admin_app, admin_server
@@ -37,6 +38,7 @@ from interlock.runtime.listen import base_url, bound, tls_of
 from interlock.runtime.ports import LISTEN_BACKLOG, FunctionThreads, SystemNet, SystemRandom, ThreadOffload
 from interlock.runtime.reload import Parts as ReloadParts
 from interlock.runtime.reload import Reload
+from interlock.runtime.room import DiskWatch
 from interlock.runtime.secrets import SourcedSecrets
 from interlock.runtime.settings import ListenSettings, Settings, Setup
 from interlock.runtime.watchdog import Watchdog
@@ -77,11 +79,12 @@ def write_stderr(lines: bytes) -> None:
 
 
 class Outside(NamedTuple):
-    """What a process takes from outside: its time, where the lines of its log go, who else hears its telemetry."""
+    """What a process takes from outside: its time, where its log goes, who else hears, its disk's room."""
 
     clock: Clock = SystemClock()
     write_log: Callable[[bytes], None] = write_stderr
     sinks: Sequence[Sink] = ()
+    disk: Disk = disk_room
 
 
 Until = Callable[[], Awaitable[None]]
@@ -131,6 +134,8 @@ class Process:
         self._emit: Emit = Fan([JsonLog(self._lines, self._clock.now), self._metrics, self._recent, *outside.sinks])
         self._access = bearers(lambda: (self._token,))
         self._views: Views | None = None
+        self._disk = outside.disk
+        self._disk_watch = DiskWatch(self._folder, self._disk, self._emit) if settings.store_file() else None
         self._secrets = SourcedSecrets(settings, setup.environment)
         world = World(
             self._clock, self._random, self._net, self._threads["functions"], self._emit, self._secrets, self._access
@@ -188,6 +193,8 @@ class Process:
         ui = admin_server(self._serve_admin, control_tls and control_tls.context)
         serving = asyncio.create_task(ui.serve(sockets=[control_socket]))
         duties = [asyncio.create_task(self._retire()), asyncio.create_task(self._reload_on(hang_up))]
+        if self._disk_watch is not None:
+            duties.append(asyncio.create_task(self._disk_watch.run(self._clock)))
         ready = self._ready(data_socket, control_socket)
         announce(self._folder, Address(ready.control, ready.data, os.getpid()))
         self._emit("process.ready", data=ready.data, control=ready.control, plan=self._plan.digest)
@@ -240,7 +247,7 @@ class Process:
             self._views = memory.views()
             return memory
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        options = SqliteOptions(reads=self._threads["read"])
+        options = SqliteOptions(reads=self._threads["read"], disk=self._disk)
         store = await SqliteStore.open_file(path, self._clock, wakeup, self._threads["store"], self._emit, options)
         self._views = store.views()
         return store
@@ -269,11 +276,15 @@ class Process:
 
     def _control_app(self) -> ASGIApp:
         assert self._views is not None, "the store has been opened"
-        parts = Parts(self._views, self._recent, self._metrics.page, _hosts(self._settings.control), self._reload)
+        look = self._disk_watch.look if self._disk_watch else lambda: None
+        hosts = _hosts(self._settings.control)
+        parts = Parts(self._views, self._recent, self._metrics.page, hosts, self._reload, look)
         return admin_app(self.engine, parts)
 
     def _readings(self) -> Iterable[Gauge]:
         yield from readings(self.engine)
+        if self._disk_watch is not None:
+            yield Gauge("interlock_store_disk_free_bytes", (), self._disk_watch.look()[0].free_bytes)
         yield Gauge("interlock_log_lines_dropped", (), self._lines.dropped)
 
 

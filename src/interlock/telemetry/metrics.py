@@ -213,6 +213,7 @@ GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "interlock_system_paused": ("1 while a person has paused it.", ("system",)),
     "interlock_system_running": ("Calls under way.", ("system",)),
     "interlock_system_waiting": ("Calls that wait for the limiter.", ("system",)),
+    "interlock_store_disk_free_bytes": ("What the disk of the store has free.", ()),
     "interlock_log_lines_dropped": ("Log lines that a slow reader made us drop since the start.", ()),
 }
 """Gauge -> help and label names. Whoever has the values hands them in as `Reading`s."""

@@ -79,6 +79,19 @@ _ALL: Final[tuple[Record, ...]] = (
     ),
     Record("control.refused", "info", "The control port refused a request.", ("code", "status", "peer")),
     Record("control.request", "debug", "The control port answered.", ("method", "route", "status", "duration_us")),
+    Record(
+        "disk.full",
+        "error",
+        "The store's disk has only the reserve left: intake answers 507, delivery goes on.",
+        ("free_bytes", "total_bytes"),
+    ),
+    Record(
+        "disk.low",
+        "warning",
+        "The store's disk has little room left; nothing is refused yet.",
+        ("free_bytes", "total_bytes"),
+    ),
+    Record("disk.ok", "info", "The store's disk has room again.", ("free_bytes", "total_bytes")),
     Record("engine.failed", "error", "A duty of the engine raised what it must not.", ("error",)),
     Record(
         "events.accepted",

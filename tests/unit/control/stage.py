@@ -18,6 +18,7 @@ from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Row, Succes
 from interlock.core.event import Draft, Event, Shard
 from interlock.core.ids import shard_of
 from interlock.core.limits import LEASE_TTL_US, US_PER_MINUTE
+from interlock.core.ports import DiskLevel, Room
 from interlock.core.requests import Answer, decode_request, encode_request
 from interlock.journal.memory import MemoryStore
 from interlock.journal.memory_views import MemoryViews
@@ -81,6 +82,7 @@ class Process:
         self.deaf = False
         self.answer: Answer = "retried"
         self.versions: dict[str, int] = {}
+        self.room: tuple[Room, DiskLevel] | None = None
         self.store: MemoryStore | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -92,6 +94,9 @@ class Process:
 
     def parts(self) -> Mapping[str, str]:
         return self.state
+
+    def disk(self) -> tuple[Room, DiskLevel] | None:
+        return self.room
 
     def acted_on(self, cell: str) -> int:
         return self.versions.get(cell, 0)

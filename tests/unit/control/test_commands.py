@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from interlock.core.cursor import CursorId
 from interlock.core.errors import InterlockError
 from interlock.core.event import Shard
 from interlock.core.limits import LEASE_TTL_US, REQUEST_OFFSETS_MAX, US_PER_DAY, US_PER_HOUR
+from interlock.core.ports import Room
 from interlock.core.requests import decode_request, request_key, request_prefix
 from interlock.journal.ports import Assign, CellWrite, Lease, Settlement
 from interlock.spec.schedule import Place
@@ -192,6 +194,25 @@ def test_doctor_names_a_subscription_that_only_the_store_knows_and_a_part_that_i
         assert "payments.old" in failed["plan"]["says"]
         assert "rename" in failed["plan"]["remedy"]
         assert failed["process.lease"]["says"] == "ended"
+
+    staged(scenario)
+
+
+def test_doctor_hints_at_a_disk_that_fills_and_fails_where_intake_is_refused() -> None:
+    async def scenario(stage: Stage) -> None:
+        async def disk() -> dict[str, Any]:
+            checks = (await stage.get("/api/v1/doctor")).json()["checks"]
+            return next(check for check in checks if check["name"] == "disk")
+
+        stage.process.room = Room(40 * 2**30, 100 * 2**30), "ok"
+        assert await disk() == {"name": "disk", "ok": True, "says": "40.0 GiB of 100.0 GiB are free", "remedy": ""}
+        stage.process.room = Room(4 * 2**30, 100 * 2**30), "low"
+        found = await disk()
+        assert (found["ok"], found["remedy"]) == (True, "free space on the disk of the store; it goes on by itself")
+        stage.process.room = Room(40 * 2**20, 100 * 2**30), "full"
+        found = await disk()
+        assert found["ok"] is False
+        assert found["says"] == "40.0 MiB of 100.0 GiB are free: intake is refused (507), delivery goes on"
 
     staged(scenario)
 

@@ -6,7 +6,6 @@ until the file has been opened and read again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from interlock.core.cursor import CursorId, Row
 from interlock.core.errors import StoreError, StoreFull
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.limits import DEDUPE_WINDOW_EVENTS, SEGMENT_EVENTS, STORE_RESERVE_BYTES
-from interlock.core.ports import Clock, Offload
+from interlock.core.ports import Clock, Disk, Offload
 from interlock.journal.ports import (
     AppendRefused,
     Assign,
@@ -53,6 +52,7 @@ from interlock.journal.sqlite.connection import (
 from interlock.journal.sqlite.ledger import Ledger, LedgerTx, read_rows
 from interlock.journal.sqlite.log import Log, LogTx
 from interlock.journal.sqlite.reads import fetch_events, kept_events, read_events
+from interlock.journal.sqlite.room import disk_level, disk_room
 from interlock.journal.store import News, Solo, Tx, run_each, store_full
 from interlock.journal.writer import in_doubt
 
@@ -85,6 +85,7 @@ class SqliteOptions(NamedTuple):
         window_events: identities kept in memory.
         segment_events: events after which a segment is full.
         reserve_bytes: free space of the disk that intake does not get.
+        disk: asked for the free space.
     """
 
     reads: Offload | None = None
@@ -92,6 +93,7 @@ class SqliteOptions(NamedTuple):
     window_events: int = DEDUPE_WINDOW_EVENTS
     segment_events: int = SEGMENT_EVENTS
     reserve_bytes: int = STORE_RESERVE_BYTES
+    disk: Disk = disk_room
 
 
 class Tables(NamedTuple):
@@ -227,7 +229,7 @@ class SqliteBackend:
         """Open the file, migrate it, check it after a crash, read its state; the names of migrations that ran.
 
         Raises:
-            StoreError: `store.unusable`, `store.corrupt`, `store.not-wal`,
+            StoreError: `store.unusable`, `store.corrupt`, `store.not-wal`, `store.foreign`,
                 `store.schema-newer`, `store.schema-changed`.
         """
         try:
@@ -277,8 +279,8 @@ class SqliteBackend:
             raise StoreError("store.closed", "the store is closed; nothing was written", "open it again")
         if self._connection is None:
             self._reopen()
-        disk = os.statvfs(self._path.parent)
-        self._tables.log.short = disk.f_bavail * disk.f_frsize < self._options.reserve_bytes
+        room = self._options.disk(self._path.parent)
+        self._tables.log.short = disk_level(room, self._options.reserve_bytes) == "full"
         answers: list[Any] = []
         shared: list[Callable[[Any], Any]] = []
         for run in runs:
@@ -460,6 +462,9 @@ class SqliteBackend:
                 self._connection.execute("UPDATE facts SET value = 1 WHERE name = 'closed'")
                 self._connection.close()
                 self._connection = None
+        except apsw.FullError:
+            # Nothing is missing but the note that it was closed: the next opening looks at the file once more.
+            self._give_up()
         except apsw.Error as error:
             self._give_up()
             raise in_doubt(error) from error
