@@ -43,6 +43,10 @@ class Gates(Protocol):
         """The work for the event has ended."""
         ...
 
+    def is_down(self, name: str, /) -> bool:
+        """Whether what fails there now says something about the System rather than about the event."""
+        ...
+
 
 class LaneState(NamedTuple):
     """What an operator sees of a lane."""
@@ -99,6 +103,7 @@ class Fleet:
             plan=plan.digest,
             available=gates.available,
             release=gates.release,
+            is_down=gates.is_down,
             dirty=self._settle,
             lost=self._lost,
             lease_until=lambda: self._lease_until,

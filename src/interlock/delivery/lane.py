@@ -59,6 +59,7 @@ class Crew:
     plan: str
     available: Callable[[str, str], int | None]
     release: Callable[[str, str], None]
+    is_down: Callable[[str], bool]
     dirty: Callable[[Lane], None]
     lost: Callable[[Lane, str], None]
     lease_until: Callable[[], int]
@@ -440,7 +441,9 @@ class Lane:
             turn.postpone(start, now + (outcome.after_us or 0), now)
         else:
             record = run.record(ended, start.started_at, now, crew.plan)
-            row = turn.failed(start, Failed(outcome, record, ended.memo), now, crew.ports.random.uniform(0.0, 1.0))
+            down = record.system is not None and crew.is_down(record.system)
+            failed = Failed(outcome, record, ended.memo, down)
+            row = turn.failed(start, failed, now, crew.ports.random.uniform(0.0, 1.0))
             crew.ports.emit(
                 "attempt.failed",
                 subscription=self.id.subscription,

@@ -53,18 +53,9 @@ def after_failure(row: Row, failure: Failure, started_at: int, now: int, terms: 
     Rule 7: death is only ever the outcome of an attempt. The last due time is cut to the bound, so that an attempt
     which started at or after the bound is the last one.
     """
+    row = _noted(row, failure, started_at)
+    row = replace(row, attempts=row.attempts + 1)
     since = started_at if row.since is None else row.since
-    row = replace(
-        row,
-        since=since,
-        attempts=row.attempts + 1,
-        attempts_total=row.attempts_total + 1,
-        first_failed_at=started_at if row.first_failed_at is None else row.first_failed_at,
-        error=f"{failure.reason}: {failure.detail}" if failure.detail else failure.reason,
-        status=failure.status,
-        call=None,
-        due_at=None,
-    )
     match failure:
         case Later():
             attempts_max = min(terms.retry.attempts_max, failure.attempts_max or terms.retry.attempts_max)
@@ -79,6 +70,32 @@ def after_failure(row: Row, failure: Failure, started_at: int, now: int, terms: 
             return _needs_a_person(row, "ambiguous", now, terms.on_dead)
         case _:
             assert_never(failure)
+
+
+def after_outage(row: Row, failure: Failure, started_at: int, now: int, terms: Terms, chance: float) -> Row:
+    """The row after an attempt that failed while its System was down: a probe, or one of those that found it out.
+
+    What may pass says nothing about the event then. It is not counted, and ages do not end an event by it: the attempt
+    that decides is made when the System is open again (rule 7).
+    """
+    if not isinstance(failure, Later):
+        return after_failure(row, failure, started_at, now, terms, chance)
+    wait_us = max(backoff_us(terms.retry, max(row.attempts, 1), chance), failure.after_us or 0)
+    return replace(_noted(row, failure, started_at), state="due", due_at=now + wait_us)
+
+
+def _noted(row: Row, failure: Failure, started_at: int) -> Row:
+    """The row with what its last attempt, which was sent, has come to."""
+    return replace(
+        row,
+        since=started_at if row.since is None else row.since,
+        attempts_total=row.attempts_total + 1,
+        first_failed_at=started_at if row.first_failed_at is None else row.first_failed_at,
+        error=f"{failure.reason}: {failure.detail}" if failure.detail else failure.reason,
+        status=failure.status,
+        call=None,
+        due_at=None,
+    )
 
 
 def is_suspect(row: Row) -> bool:

@@ -32,8 +32,13 @@ class Start:
 
 
 class Failed(NamedTuple):
-    """An attempt that did not end well. `memo` are the results of its finished calls; b"" leaves what is stored."""
+    """An attempt that did not end well.
+
+    `memo` are the results of its finished calls; b"" leaves what is stored. `down`: the System that failed it is held
+    to be down.
+    """
 
     outcome: Later | Reject | Unavailable | Unknown
     attempt: Attempt | None
     memo: bytes = b""
+    down: bool = False

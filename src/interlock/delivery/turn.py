@@ -304,7 +304,8 @@ class Turn:
         else:
             if failed.attempt is not None:
                 row = replace(row, system=failed.attempt.system, fingerprint=failed.attempt.fingerprint)
-            row = schedule.after_failure(row, outcome, start.started_at, now, self.terms, chance)
+            after = schedule.after_outage if failed.down else schedule.after_failure
+            row = after(row, outcome, start.started_at, now, self.terms, chance)
         if failed.attempt is not None:
             self.changes.attempt(failed.attempt)
         self._leave(start, row, now)

@@ -94,6 +94,10 @@ class Systems:
         """The work for this event has ended: what `available` kept for it is free."""
         self._find(name).gate.release(event)
 
+    def is_down(self, name: str) -> bool:
+        """Whether the breaker is open, or half open until its probes have succeeded."""
+        return self._find(name).gate.breaker.state in ("open", "half_open", "forced_open")
+
     def watch(self, callback: Callable[[str], None]) -> None:
         """Call back with the name of a System for which work may have become possible. It may only take note."""
         self._watchers.append(callback)

@@ -96,6 +96,9 @@ class Bench:
         if self.live:
             self.fleet.changed(cells)
 
+    def is_down(self, name: str, /) -> bool:
+        return False
+
     def available(self, name: str, event: str, /) -> int | None:
         return self.wait_us
 

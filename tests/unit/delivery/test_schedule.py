@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from interlock.core.cursor import Row
 from interlock.core.limits import US_PER_HOUR, US_PER_SECOND
 from interlock.core.outcome import Later, Reject, Unknown
-from interlock.delivery.schedule import Terms, after_crash, after_failure, backoff_us, bound_at, put_back
+from interlock.delivery.schedule import Terms, after_crash, after_failure, after_outage, backoff_us, bound_at, put_back
 from interlock.spec.plan import OnDead, RetryPolicy
 
 SECOND = US_PER_SECOND
@@ -79,6 +79,18 @@ def test_an_outage_kills_nothing_before_an_attempt_was_made_after_it() -> None:
     row = after_failure(FRESH, Later("http 503"), 100, 200, terms, 0.5)
     before = after_failure(row, Later("http 503"), 99 + US_PER_HOUR, 50 * US_PER_HOUR, terms, 0.5)
     assert before.state == "due", "an attempt that started before the bound is not the last one"
+
+
+def test_what_fails_while_its_system_is_down_is_not_counted_and_dies_of_no_age() -> None:
+    terms = Terms(RetryPolicy(attempts_max=3), BLOCK)
+    row, now = FRESH, 0
+    for _ in range(200):
+        row = after_outage(row, Later("http 503", after_us=600 * SECOND), now, now, terms, 0.5)
+        assert (row.state, row.attempts, row.due_at) == ("due", 0, now + 600 * SECOND)
+        now += 600 * SECOND
+    assert (row.attempts_total, row.since, row.first_failed_at, row.error) == (200, 0, 0, "http 503")
+    last = after_failure(row, Later("http 503"), now, now, terms, 0.5)
+    assert (last.state, last.reason) == ("dead", "exhausted"), "the attempt after the outage decides"
 
 
 def test_retry_after_extends_the_backoff_and_never_shortens_it() -> None:

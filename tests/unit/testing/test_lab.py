@@ -222,3 +222,27 @@ async def test_a_bug_in_accept_keeps_the_request_as_a_dead_letter():
         await lab.settle()
         (dead,) = lab.subscription("payments.accept.inbox").dead
         assert dead.reason == "poison_decode"
+
+
+shop = Integration("shop", owner="shop-team", purpose="Orders reach the warehouse within five minutes")
+warehouse = shop.http("warehouse", honours_keys=True)
+ordered = shop.event("order.paid", Settled, version=1, key=lambda it: it.account)
+
+
+@shop.subscribe(ordered, freshness=timedelta(minutes=5))
+async def pick(event: Event[Settled], context: Context) -> None:
+    await context.use(warehouse).post("/picks", json={"account": event.payload.account})
+
+
+@runs
+async def test_an_outage_that_is_longer_than_every_age_kills_nothing() -> None:
+    async with Lab(shop) as lab:
+        began = lab.now
+        lab.system(warehouse).answers(*[503] * 180)
+        for number in range(6):
+            await lab.send(ordered, Settled(f"a-{number}", number, "EUR"))
+        await lab.settle()
+        # Each of them has been a probe after the hour of `block_then_skip` and after the day of every retry.
+        assert lab.now - began > timedelta(hours=26)
+        assert len(lab.system(warehouse).accepted) == 6
+        assert lab.subscription("shop.pick").dead == []
