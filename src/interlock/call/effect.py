@@ -71,7 +71,7 @@ class Scope:
 
     Args:
         identity: stream, source and id of the event: what idempotency keys are made of.
-        subscription: who makes the attempt.
+        subscription: who makes the attempt, by its first name: keys do not change with a new one.
         event_id: `evt_...`, or "".
         attempt_id: `att_...`, or "".
         deadline: monotonic µs by which the attempt must have ended.

@@ -24,7 +24,7 @@ from interlock.journal.sqlite.store import SqliteStore
 from interlock.runtime.clock import SystemClock
 from interlock.runtime.ports import SystemRandom, ThreadOffload
 from interlock.runtime.settings import Settings
-from interlock.spec.deploy import KNOWN_CELL
+from interlock.spec.deploy import KNOWN_CELL, renamed
 from interlock.spec.findings import Known
 
 
@@ -109,8 +109,7 @@ def _names(cell: Cell | None) -> frozenset[str]:
 
 def _known(cell: Cell | None, asked: Renaming) -> Change:
     known = msgspec.json.decode(cell.value, type=Known) if cell else Known()
-    names = (known.subscriptions - {asked.name}) | ({asked.new} if asked.new else frozenset[str]())
-    value = msgspec.json.encode(msgspec.structs.replace(known, subscriptions=names))
+    value = msgspec.json.encode(renamed(known, asked.name, asked.new), order="deterministic")
     write = CellWrite(KNOWN_CELL, value, expected=cell.version if cell else 0)
     return Change(_json({"name": asked.name}), _json({"name": asked.new}), [write])
 

@@ -58,18 +58,22 @@ class Ports:
 
 @dataclass(frozen=True)
 class Program:
-    """A subscription's function, ready to run: how its types are decoded, and whether it is `async def`."""
+    """A subscription's function, ready to run: how its types are decoded, and whether it is `async def`.
+
+    `first_name`: what it was called first; keys and derived ids are made of that, so that a new name changes none.
+    """
 
     spec: SubscriptionSpec
     ports: Ports
     decoders: Mapping[str, Callable[[bytes], Any]]
     is_async: bool
+    first_name: str
 
     @classmethod
-    def of(cls, spec: SubscriptionSpec, ports: Ports) -> Program:
+    def of(cls, spec: SubscriptionSpec, ports: Ports, first_name: str) -> Program:
         """Prepare a subscription's function."""
         decoders = {type.id: type.decode for type in spec.types}
-        return cls(spec, ports, decoders, inspect.iscoroutinefunction(inspect.unwrap(spec.function)))
+        return cls(spec, ports, decoders, inspect.iscoroutinefunction(inspect.unwrap(spec.function)), first_name)
 
 
 _DONE: Final = Done()
@@ -129,7 +133,7 @@ class Run:
             draft = event.draft
             self._scope = Scope(
                 identity=(draft.stream, draft.source, draft.id),
-                subscription=self._spec.name,
+                subscription=self._program.first_name,
                 event_id=event.id,
                 attempt_id=minted_id("att_", self._ports.clock.now(), self._ports.random.bytes(9)),
                 deadline=self.work.deadline,
@@ -203,7 +207,7 @@ class Run:
                 stream=into.stream,
                 type=into.id,
                 source=draft.source,
-                id=derived_id(draft.stream, draft.source, draft.id, spec.name, 0),
+                id=derived_id(draft.stream, draft.source, draft.id, self._program.first_name, 0),
                 data=into.encode(payload),
                 key=None if into.key is None else into.key(payload),
                 time=draft.time,

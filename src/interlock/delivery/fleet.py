@@ -6,7 +6,8 @@ Deciding who works where is left to whoever calls `start`: on one process, it wo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from interlock.core import limits
@@ -30,6 +31,7 @@ REOPEN_PAUSE_US: Final = 500 * limits.US_PER_MS
 END_PATIENCE_US: Final = limits.US_PER_SECOND
 """What a cancelled attempt has to end, when the process does."""
 NEVER: Final = 1 << 62
+NOT_RENAMED: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Gates(Protocol):
@@ -71,9 +73,12 @@ class Fleet:
         store: journal, ledger and cells.
         ports: what attempts need of the world.
         gates: whether work for a System may start.
+        first_names: under which name the calls of renamed subscriptions are keyed.
     """
 
-    def __init__(self, plan: Plan, store: Store, ports: Ports, gates: Gates) -> None:
+    def __init__(
+        self, plan: Plan, store: Store, ports: Ports, gates: Gates, first_names: Mapping[str, str] = NOT_RENAMED
+    ) -> None:
         self._store = store
         self._ports = ports
         self._clock = ports.clock
@@ -101,6 +106,7 @@ class Fleet:
             ports=ports,
             tails=self._tails,
             plan=plan.digest,
+            first_names=first_names,
             available=gates.available,
             release=gates.release,
             is_down=gates.is_down,

@@ -8,7 +8,7 @@ goes wrong with the store loses the lane: it drops its memory, waits until its a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,7 @@ class Crew:
     ports: Ports
     tails: Tails
     plan: str
+    first_names: Mapping[str, str]
     available: Callable[[str, str], int | None]
     release: Callable[[str, str], None]
     is_down: Callable[[str], bool]
@@ -79,7 +80,7 @@ class Lane:
         self.requests: dict[str, LaneRequest] = {}
         self.systems: dict[str, None] = dict.fromkeys(spec.systems)
         self.paused = False
-        self.program = Program.of(spec, crew.ports)
+        self.program = Program.of(spec, crew.ports, crew.first_names.get(spec.name, spec.name))
         self._terms = Terms(spec.retry, spec.on_dead)
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._pumping = False

@@ -27,7 +27,7 @@ from interlock.edge.source import SourcePorts
 from interlock.journal.ports import CellConflict, CellWrite, Store
 from interlock.runtime.cells import SystemCells
 from interlock.security.signatures import verifier
-from interlock.spec.deploy import KNOWN_CELL, changes, known_of
+from interlock.spec.deploy import KNOWN_CELL, changes, remembered
 from interlock.spec.findings import Known
 from interlock.spec.plan import Plan
 from interlock.systems.registry import Systems, Transport
@@ -106,13 +106,13 @@ class Engine:
         """
         world = self.world
         self._store = await self._open_store(self)
-        await self._remember()
+        known = await self._remember()
         for stream in self.plan.streams:
             await self.store.make_stream(stream.name, stream.shards)
         await self.store.make_stream(AUDIT_STREAM, 1)
         self._systems = Systems(self.plan, world, self._transport)
         self._ports = Ports(world.clock, world.random, world.offload, world.emit, self._systems.client)
-        self._fleet = Fleet(self.plan, self.store, self._ports, self._systems)
+        self._fleet = Fleet(self.plan, self.store, self._ports, self._systems, known.first_names)
         self._systems.watch(self._fleet.system_changed)
         ports = (world.clock, world.random, world.emit)
         self._cells = SystemCells(list(self.plan.systems), self._systems, self.store, ports, self._spawn)
@@ -233,7 +233,7 @@ class Engine:
 
     # What the store remembers of former plans.
 
-    async def _remember(self) -> None:
+    async def _remember(self) -> Known:
         """Refuse a plan that forgets what the store knows; else let the store know this plan's names and shapes."""
         cell = (await self.store.get([KNOWN_CELL])).get(KNOWN_CELL)
         known = msgspec.json.decode(cell.value, type=Known) if cell else Known()
@@ -244,17 +244,10 @@ class Engine:
                 "the store knows what this plan lacks: " + ", ".join(blocking),
                 "; ".join(blocking.values()),
             )
-        now = known_of(self.plan)
-        value = msgspec.json.encode(
-            Known(
-                now.subscriptions | known.subscriptions,
-                now.streams | known.streams,
-                now.systems | known.systems,
-                {**known.types, **now.types},
-            ),
-            order="deterministic",
-        )
+        now = remembered(known, self.plan)
+        value = msgspec.json.encode(now, order="deterministic")
         if cell is None or cell.value != value:
             (written,) = await self.store.put([CellWrite(KNOWN_CELL, value, expected=cell.version if cell else 0)])
             if isinstance(written, CellConflict):
-                await self._remember()
+                return await self._remember()
+        return now

@@ -6,7 +6,10 @@ The engine refuses a plan with a change that blocks; `interlock plan` tells of a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Final, Literal, NamedTuple
+
+import msgspec
 
 from interlock.spec.findings import Known
 from interlock.spec.plan import Plan
@@ -35,6 +38,42 @@ def known_of(plan: Plan) -> Known:
         frozenset(plan.systems),
         {type.id: type.schema_digest for type in plan.types.values()},
     )
+
+
+def remembered(known: Known, plan: Plan) -> Known:
+    """What a store remembers once it runs a plan that forgets nothing."""
+    now = known_of(plan)
+    return Known(
+        now.subscriptions | known.subscriptions,
+        now.streams | known.streams,
+        now.systems | known.systems,
+        {**known.types, **now.types},
+        _first_names(known, now),
+    )
+
+
+def _first_names(known: Known, now: Known) -> dict[str, str]:
+    """A new subscription under a name that a renamed one had is given another for its keys: they are its calls."""
+    names = dict(known.first_names)
+    for name in sorted(now.subscriptions - known.subscriptions):
+        if name in names.values():
+            taken = {*names.values(), *now.subscriptions}
+            names[name] = next(each for number in count(2) if (each := f"{name}#{number}") not in taken)
+    return names
+
+
+def renamed(known: Known, old: str, new: str | None) -> Known:
+    """What a store remembers once a subscription has a new name, or, without one, is forgotten.
+
+    The idempotency keys of its calls hold its first name for ever: an event that was under way when it was renamed has
+    the same key after it.
+    """
+    names = dict(known.first_names)
+    first = names.pop(old, old)
+    if new is not None and first != new:
+        names[new] = first
+    subscriptions = (known.subscriptions - {old}) | ({new} if new else frozenset[str]())
+    return msgspec.structs.replace(known, subscriptions=subscriptions, first_names=names)
 
 
 def changes(known: Known, plan: Plan) -> Sequence[Change]:

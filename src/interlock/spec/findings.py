@@ -38,12 +38,16 @@ class Finding(NamedTuple):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What a store remembers of the plans that it ran: names, and the digest of each event type's shape by its id."""
+    """What a store remembers of the plans that it ran: names, and the digest of each event type's shape by its id.
+
+    `first_names`: of subscriptions whose calls are keyed under another name than theirs, because they were renamed.
+    """
 
     subscriptions: frozenset[str] = frozenset()
     streams: frozenset[str] = frozenset()
     systems: frozenset[str] = frozenset()
     types: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+    first_names: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 class Material(msgspec.Struct, frozen=True):

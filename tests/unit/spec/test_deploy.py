@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from interlock.spec.bindings import Bindings
 from interlock.spec.check import planned
 from interlock.spec.declare import Integration
-from interlock.spec.deploy import Change, changes, known_of
+from interlock.spec.deploy import Change, changes, known_of, remembered, renamed
 from interlock.spec.plan import Plan
 
 
@@ -68,3 +68,23 @@ def test_systems_come_and_go_without_a_decision():
         ("new", "orders.ledger", None),
         ("gone", "orders.books", None),
     ]
+
+
+def test_a_renamed_subscription_keys_its_calls_under_its_first_name_for_ever():
+    known = renamed(known_of(plan("book")), "orders.book", "orders.post")
+    assert (known.subscriptions, known.first_names) == ({"orders.post"}, {"orders.post": "orders.book"})
+    known = renamed(remembered(known, plan("post")), "orders.post", "orders.file")
+    assert known.first_names == {"orders.file": "orders.book"}
+    assert renamed(known, "orders.file", "orders.book").first_names == {}
+
+
+def test_a_new_subscription_under_a_name_that_was_given_up_never_shares_keys_with_the_renamed_one():
+    known = renamed(known_of(plan("book")), "orders.book", "orders.post")
+    known = remembered(known, plan("post", "book"))
+    assert known.first_names == {"orders.post": "orders.book", "orders.book": "orders.book#2"}
+    assert remembered(known, plan("post", "book")) == known, "it is decided once"
+
+
+def test_a_retired_subscription_is_forgotten_with_its_first_name():
+    known = renamed(renamed(known_of(plan("book")), "orders.book", "orders.post"), "orders.post", None)
+    assert (known.subscriptions, known.first_names) == (frozenset(), {})
