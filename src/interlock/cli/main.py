@@ -41,6 +41,7 @@ VERBS: Final = {
     "schedules": Verb("schedules", "List schedules with their next and last run."),
     "config": Verb("config", "Show the settings and where each is set, or have them read again."),
     "secrets": Verb("secrets", "List secrets by name, write one, check that none is missing."),
+    "db": Verb("db", "The store's file: what it holds, back it up, restore a backup."),
     "demo": Verb("demo", "See it at work: a shop and three systems in trouble, in two minutes."),
     "doctor": Verb("doctor", "Check that the books balance and the process is well."),
     "completion": Verb("completion", "Print the script that completes verbs in bash, zsh or fish."),

@@ -24,6 +24,8 @@ BUSY_TIMEOUT_MS = 5_000
 STATEMENTS_CACHED = 256
 READER_CACHE_KIB = 4_096
 WRITER_CACHE_KIB = 16_384
+APPLICATION_ID = 0x494C4B01
+"""In the header of every store (`ILK` and 1): a file of another program is told by it before anything is written."""
 
 
 class Connection(Protocol):
@@ -34,6 +36,7 @@ class Connection(Protocol):
     def execute(self, statements: str, bindings: Sequence[Any] | None = None) -> Iterator[tuple[Any, ...]]: ...
     def pragma(self, name: str, value: Any = None) -> Any: ...
     def config(self, op: int, *args: int) -> int: ...
+    def set_progress_handler(self, callable: Callable[[], bool] | None, nsteps: int = 100) -> None: ...  # noqa: A002  (apsw's)
     def set_busy_timeout(self, milliseconds: int) -> None: ...
     def set_wal_hook(self, callable: Callable[[Any, str, int], int] | None) -> None: ...  # noqa: A002  (apsw's)
     def wal_checkpoint(self, dbname: str | None = None, mode: int = ...) -> tuple[int, int]: ...
@@ -72,9 +75,16 @@ def connect_writer(path: Path, vfs: str | None) -> Connection:
     """The one connection that writes: WAL, a sync with every commit, no checkpoints of its own.
 
     Raises:
-        StoreError: `store.not-wal` where the file system cannot do WAL.
+        StoreError: `store.not-wal` where the file system cannot do WAL; `store.foreign` for another program's database.
     """
     connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
+    if not _is_empty(connection) and not is_store(connection):
+        connection.close()
+        raise StoreError(
+            "store.foreign",
+            f"{path} is a database of another program; nothing was written to it",
+            "set `[store] url` to a file of its own, or to one that is not there yet",
+        )
     connection.pragma("page_size", PAGE_BYTES)
     mode = connection.pragma("journal_mode", "wal")
     if mode != "wal":
@@ -89,6 +99,8 @@ def connect_writer(path: Path, vfs: str | None) -> Connection:
     connection.pragma("cache_size", -WRITER_CACHE_KIB)
     # On macOS fsync only reaches the drive's cache.
     connection.pragma("fullfsync", 1)
+    if connection.pragma("application_id") != APPLICATION_ID:
+        connection.pragma("application_id", APPLICATION_ID)
     return connection
 
 
@@ -151,14 +163,29 @@ def migrations() -> tuple[Migration, ...]:
     return tuple(parse_migrations({entry.name: entry.read_text() for entry in folder.iterdir()}))
 
 
+def is_store(connection: Connection) -> bool:
+    """Whether a database is a store of ours. Those made before stores had the id are told by their tables."""
+    tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('migrations', 'streams', 'facts')"
+    application: int = connection.pragma("application_id")
+    return application == APPLICATION_ID or (application == 0 and next(iter(connection.execute(tables))) == (3,))
+
+
+def _is_empty(connection: Connection) -> bool:
+    return next(iter(connection.execute("SELECT count(*) FROM sqlite_schema"))) == (0,)
+
+
+def applied_migrations(connection: Connection) -> dict[int, str]:
+    """The checksums of the migrations that a store has had, by number."""
+    return dict(connection.execute("SELECT number, checksum FROM migrations"))
+
+
 def migrate(connection: Connection, known: tuple[Migration, ...], now: int) -> list[int]:
     """Bring the file to this version's schema; the numbers of what was applied."""
     connection.execute(
         "CREATE TABLE IF NOT EXISTS migrations"
         " (number INTEGER PRIMARY KEY, name TEXT, checksum TEXT, applied_at INTEGER)"
     )
-    applied = dict(connection.execute("SELECT number, checksum FROM migrations"))
-    steps = pending(known, applied)
+    steps = pending(known, applied_migrations(connection))
     for step in steps:
         with connection:
             for _ in connection.execute(step.sql):

@@ -35,8 +35,8 @@ class SqliteStore(GroupStore):
         """Open the file or make it. `offload` must run one call after the other.
 
         Raises:
-            StoreError: `store.in-use`, `store.unusable`, `store.not-wal`, `store.corrupt`, `store.schema-newer`,
-                `store.schema-changed`.
+            StoreError: `store.in-use`, `store.unusable`, `store.not-wal`, `store.corrupt`, `store.foreign`,
+                `store.schema-newer`, `store.schema-changed`.
         """
         backend = await offload.run(lambda: SqliteBackend(path, clock, options))
         try:

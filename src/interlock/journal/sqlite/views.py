@@ -92,7 +92,7 @@ class SqliteViews:
         return await self._ask(_streams)
 
     async def conservation(self, cursor: CursorId) -> Conservation | None:
-        return await self._ask(partial(_conservation, cursor))
+        return await self._ask(partial(conservation_of, cursor))
 
     async def _ask(self, ask: Callable[[Snapshot], T]) -> T:
         def reading() -> T:
@@ -353,7 +353,8 @@ def _streams(snapshot: Snapshot) -> Sequence[StreamLine]:
     return lines
 
 
-def _conservation(id: CursorId, snapshot: Snapshot) -> Conservation | None:
+def conservation_of(id: CursorId, snapshot: Snapshot) -> Conservation | None:
+    """As `Views.conservation`, on any connection that reads."""
     stream = snapshot.log.streams.get(id.shard.stream)
     if stream is None:
         return None
