@@ -238,7 +238,7 @@ class Project:
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE_SECONDS)
         token = self.token if token is None else token
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        connection.request(method, parts.path, body, headers)
+        connection.request(method, f"{parts.path}?{parts.query}" if parts.query else parts.path, body, headers)
         response = connection.getresponse()
         answered = Answered(
             response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()

@@ -27,10 +27,12 @@ class Receiver:
         effects: the contents that took effect.
         calls: how often it was called.
         decide: what it answers; may be replaced at any time.
+        loses_answers: while true, what takes effect is answered 504, as by a proxy that has lost the answer.
     """
 
     def __init__(self, decide: Decide = lambda _: 201) -> None:
         self.decide = decide
+        self.loses_answers = False
         self.effects: list[dict[str, Any]] = []
         self.calls = 0
         self._seen: set[str] = set()
@@ -48,13 +50,11 @@ class Receiver:
     def _receive(self, key: str, content: dict[str, Any]) -> int:
         with self._lock:
             self.calls += 1
-            if key in self._seen:
-                return 200
-            status = self.decide(content)
-            if status < 300:
+            status = 200 if key in self._seen else self.decide(content)
+            if status < 300 and key not in self._seen:
                 self._seen.add(key)
                 self.effects.append(content)
-            return status
+            return 504 if self.loses_answers and status < 300 else status
 
 
 class _Side(BaseHTTPRequestHandler):
