@@ -85,6 +85,7 @@ class Fleet:
         self._tails = Tails()
         self._worker = ""
         self._lease_until = 0
+        self._leasing = asyncio.Lock()
         self._lanes: dict[CursorId, Lane] = {}
         self._by_shard: dict[Shard, list[Lane]] = {}
         self._plan = plan
@@ -273,6 +274,17 @@ class Fleet:
             )
         self._lease_until = sent + limits.LEASE_TTL_US
 
+    async def _have_lease(self) -> None:
+        """Take a new lease if the present one has ended: one for all lanes that find that out.
+
+        A lane that has not found it out holds its cursor for the former worker, and could settle nothing any more.
+        """
+        async with self._leasing:
+            if self._lease_until <= self._clock.monotonic():
+                await self._take_lease()
+                for lane in self._lanes.values():
+                    lane.lose("the lease has ended")
+
     async def _renewing(self) -> None:
         while not self._stopping:
             await self._clock.sleep_until(self._clock.monotonic() + limits.LEASE_RENEWAL_US)
@@ -306,12 +318,19 @@ class Fleet:
         """Open cursors under the present lease."""
         specs = {lane.id: lane.spec for lane in lanes}
         assigns = [Assign(id, spec.start, spec.type_ids) for id, spec in specs.items()]
-        lease = await self._store.renew(self._worker, limits.LEASE_TTL_US)
+        worker = self._worker
+        lease = await self._store.renew(worker, limits.LEASE_TTL_US)
         opened = lease if isinstance(lease, LeaseLost) else await self._store.open(lease, assigns)
         if isinstance(opened, LeaseLost):
-            await self._take_lease()
+            if worker == self._worker:
+                self._lease_until = 0
+            await self._have_lease()
             for lane in lanes:
                 self._lost(lane, opened.why)
+            return
+        if worker != self._worker:
+            for lane in lanes:
+                self._lost(lane, "the lease has ended")
             return
         for lane, cursor in zip(lanes, opened, strict=True):
             first = lane.id not in self._known
@@ -334,8 +353,7 @@ class Fleet:
         while not self._stopping:
             await self._clock.sleep_until(self._clock.monotonic() + pause_us)
             try:
-                if self._lease_until <= self._clock.monotonic():
-                    await self._take_lease()
+                await self._have_lease()
                 await self._open([lane])
                 # What was applied and not committed went with the memory; its cell still asks.
                 for cell in await self._store.list(request_prefix(lane.id)):

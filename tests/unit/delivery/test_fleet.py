@@ -408,3 +408,30 @@ def test_a_lane_that_is_opened_anew_waits_for_what_it_cut_off_unless_repeating_i
         assert bench.calls[2:] == [("a", 0)]
 
     run(story())
+
+
+def test_after_a_store_that_took_nothing_for_longer_than_a_lease_every_lane_is_back_at_once() -> None:
+    """One lane finds out by its settlement and takes a new lease; the idle ones still held the old one."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.shards = 8
+        await bench.start()
+        await bench.put(*((f"k{number}", 0) for number in range(40)))
+        await bench.advance(1)
+        bench.refuse_renewals, bench.refuse_commits = True, 1
+        await bench.put(("k0", 1))
+        await bench.advance(LEASE_TTL_US / US_PER_SECOND + 25)
+        bench.refuse_renewals = False
+        await bench.advance(1)
+        await bench.put(*((f"k{number}", 2) for number in range(40)))
+        await bench.advance(3)
+        assert {key for key, number in bench.calls if number == 2} == {f"k{number}" for number in range(40)}
+        assert all(state.open for state in bench.fleet.states())
+        lost = [fields["why"] for record, fields in bench.records if record == "lane.lost"]
+        assert "the cursor is assigned to another worker or epoch" not in lost
+        await bench.advance(1)
+        settled = sum(lane.turn.floor for lane in bench.fleet.lanes() if lane.turn is not None)
+        assert settled == 81
+
+    run(story())
