@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -150,6 +151,14 @@ class Shop(Project):
         """What the admin API says."""
         return self.ask(f"{self.control}/api/v1/{path}").json
 
+    def well(self) -> None:
+        """Until the process is ready."""
+        try:
+            self.until(lambda: self.ask(f"{self.control}/readyz").status == 200)
+        except AssertionError as error:
+            wrong = [check for check in self.api("doctor")["checks"] if not check["ok"]]
+            raise AssertionError(f"{wrong}\n{self.log.read_text()[-5000:]}") from error
+
     def settled(self, subscription: str) -> bool:
         """Whether a subscription has nothing left to do."""
         [row] = [row for row in self.api("subscriptions")["subscriptions"] if row["name"] == subscription]
@@ -167,7 +176,9 @@ class Shop(Project):
         """The same process as `running`; `tell` moves its clock and fills its disk."""
         (self.folder / ".interlock" / "process.json").unlink(missing_ok=True)
         command = [sys.executable, "-m", "tests.e2e.launcher", str(self.ahead)]
-        environment = {**self.environment, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+        # Whichever package is tested, and the launcher, which is none of it.
+        path = os.pathsep.join(filter(None, (self.environment.get("PYTHONPATH"), str(ROOT))))
+        environment = {**self.environment, "PYTHONPATH": path}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen[bytes](
                 command,
@@ -352,7 +363,7 @@ def runs_out_of_disk(shop: Shop) -> None:
         shop.until(lambda: shop.deliver("d-after", {"order": "o-0", "cents": shop.sent, **shop.extra}).status == 202)
         shop.accepted["d-after"] = {}
         shop.wait()
-        shop.until(lambda: shop.ask(f"{shop.control}/readyz").status == 200)
+        shop.well()
         shop.advance(60)
         shop.check()
         told = [name for name in shop.names() if name.startswith("disk.")]
