@@ -117,8 +117,7 @@ class Lane:
         """Drop everything: the ledger is the truth again."""
         if self.turn is None:
             return
-        if self.turn.announced and self.turn.running:
-            # Cut off here, a call that is not harmless to repeat may still be under way (rule 8).
+        if self.turn.in_doubt:
             self._under_way_until = self.crew.ports.clock.now() + self.spec.deadline_us
         self.turn = None
         self._drop_timer()

@@ -421,11 +421,20 @@ class Turn:
         if number is None:
             number = self.announced[effect] = self.number + 1
             self.changes.effect(effect)
-        return number if number > self.number or number == self.in_flight else None
+        return None if self._is_durable(number) else number
+
+    def _is_durable(self, number: int) -> bool:
+        """Whether a settlement has been committed, and it is known to have been."""
+        return number <= self.number and number != self.in_flight
+
+    @property
+    def in_doubt(self) -> bool:
+        """Calls may be under way that are not harmless to repeat: none leaves before its effect is durable (rule 8)."""
+        return bool(self.running) and any(map(self._is_durable, self.announced.values()))
 
     def cut_off(self) -> None:
         """What runs is ended. What it has sent may still be under way, so the cursor is not given back (rule 8)."""
-        self.cut |= bool(self.running and self.announced)
+        self.cut |= self.in_doubt
 
     # The full window, and marks.
 
