@@ -108,3 +108,8 @@ def test_what_one_system_could_not_take_is_dead_for_the_shop() -> None:
     assert account(found, "warehouse") == Account(1, 0, 1, 0, 0)
     assert total(found) == Account(2, 1, 1, 0, 0)
     assert list(broken(found)) == []
+
+
+def test_webhooks_that_are_refused_to_the_end_are_no_success() -> None:
+    found = seen(PAID, REFUNDED)._replace(refused=2)
+    assert "every signed webhook is accepted in the end (2 never were)" in list(broken(found))

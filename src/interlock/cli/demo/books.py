@@ -28,12 +28,17 @@ class Told(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Everything that is compared. `balances` is what `interlock doctor` says of the conservation equation."""
+    """Everything that is compared.
+
+    `balances` is what `interlock doctor` says of the conservation equation; `refused` counts the facts that the shop
+    sent again and again in vain.
+    """
 
     accepted: Sequence[Fact]
     taken: Mapping[str, Sequence[Entry]]
     told: Mapping[str, Told]
     balances: bool
+    refused: int = 0
 
 
 class Account(NamedTuple):
@@ -82,6 +87,8 @@ def total(seen: Seen) -> Account:
 
 def broken(seen: Seen) -> Iterator[str]:
     """The promises that did not hold."""
+    if seen.refused:
+        yield f"every signed webhook is accepted in the end ({seen.refused} never were)"
     if not seen.balances:
         yield "doctor finds that the books balance"
     for system in SYSTEMS:

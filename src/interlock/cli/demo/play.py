@@ -138,10 +138,13 @@ class Stage:
 
     async def _until_the_end(self, process: Process, selling: asyncio.Task[None], leave: asyncio.Event) -> bool:
         """Tell what happens, second by second; whether the story was played to its end."""
+        patience_ends = self._story.began + ENDS_US + PATIENCE_US
         while not selling.done():
             self._story.tick(_retrying(process))
             if leave.is_set():
                 return False
+            if self._show.has_end and self._clock.monotonic() > patience_ends:
+                self._shop.close()
             await self._next_second()
         return True
 
@@ -161,7 +164,8 @@ class Stage:
         groups, dead = await self._dead()
         told = {name: Told(row.delivered, _unsettled(row), dead[row.name]) for name, row in rows.items()}
         taken = {name: system.taken for name, system in self._systems.items()}
-        seen = Seen(list(self._shop.accepted.values()), taken, told, balance.ok)
+        refused = self._shop.refused if is_whole else 0
+        seen = Seen(list(self._shop.accepted.values()), taken, told, balance.ok, refused)
         figures = Figures(
             self._shop.duplicates,
             self._story.was_open,

@@ -84,11 +84,13 @@ class Shop:
     Attributes:
         accepted: the facts that were answered 202, by id, in the order of their acceptance.
         duplicates: how many were accepted again.
+        refused: how many were sent until the shop closed, and never accepted.
     """
 
     def __init__(self, seed: int, secret: str, clock: Clock, threads: Offload) -> None:
         self.accepted: dict[str, Fact] = {}
         self.duplicates = 0
+        self.refused = 0
         self._seed = seed
         self._key = b64decode(secret.removeprefix("whsec_"))
         self._clock = clock
@@ -125,6 +127,7 @@ class Shop:
         """Send until it is accepted, as shops do; false if the shop closes before."""
         while not await self._threads.run(lambda: self._is_accepted(connection, fact)):
             if not self._is_open:
+                self.refused += 1
                 return False
             await self._clock.sleep_until(self._clock.monotonic() + AGAIN_AFTER_US)
         return True
