@@ -23,8 +23,8 @@ from interlock.core.outcome import Answer, Done, Later, Outcome, Reject, Unknown
 from interlock.core.ports import Clock, Random
 from interlock.core.redact import excerpt, redacted_text
 
-REPLAY_FIELD: Final = ("interlock-replay", "?1")
-"""A structured-field boolean (RFC 9651): a person has this event delivered again."""
+REPLAY_FIELD: Final = "interlock-replay"
+"""A structured-field token (RFC 9651): the request by which a person has this event delivered again."""
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -80,7 +80,7 @@ class Scope:
         announce: commits what a take-over must know before the named call is sent, if its effect is not `keyed` (rule
             8); False says that the lease is gone. None where nobody takes over what is under way.
         traceparent: of the request that brought the event, or "".
-        replay: a person has it delivered again; each call says so.
+        replay: the request (`job_...`) by which a person has it delivered again, which each call names, or "".
         again: an earlier attempt may have got as far as sending, and left no memo (a crash).
 
     Attributes:
@@ -100,7 +100,7 @@ class Scope:
     memo: bytes = b""
     announce: Announce | None = None
     traceparent: str = ""
-    replay: bool = False
+    replay: str = ""
     again: bool = False
 
     systems: set[str] = field(default_factory=set, init=False)
@@ -284,7 +284,7 @@ class Scope:
             system=outlet.system,
             method=request.method,
             target=request.target,
-            headers=(REPLAY_FIELD, *request.headers) if self.replay else request.headers,
+            headers=((REPLAY_FIELD, self.replay), *request.headers) if self.replay else request.headers,
             body=request.body,
             effect=(request.effect or "keyed") if key else "natural",
             key=key,

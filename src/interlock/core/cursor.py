@@ -28,6 +28,9 @@ DeadReason = Literal[
     "upstream_deleted",
 ]
 
+Trigger = Literal["auto", "retry", "replay"]
+"""What an attempt is made for: by itself, or because a person put a straggler back, or a settled event."""
+
 
 class CursorId(NamedTuple):
     """A subscription (or poll) and a shard."""
@@ -69,6 +72,10 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         replays: how often a person put it back.
         memo: results of the calls that finished in attempts that did not (opaque to the store); b"" for none.
         type: the event's type, for lists.
+        trigger: how it came back last; a `replay` stays one over later retries, until it is settled.
+        job: the request (`job_...`) that put it back last.
+        actor: who asked for that.
+        why: in their words.
     """
 
     offset: int
@@ -91,6 +98,10 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     replays: int = 0
     memo: bytes = b""
     type: str = ""
+    trigger: Trigger = "auto"
+    job: str | None = None
+    actor: str | None = None
+    why: str | None = None
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
@@ -103,18 +114,23 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
 
 
 class Success(NamedTuple):
-    """One successful attempt, as the compact array of a settlement keeps it. Duration in µs; status 0 for none."""
+    """One successful attempt, as the compact array of a settlement keeps it. Duration in µs; status 0 for none.
+
+    `filtered`: the function had nothing to say to the event.
+    """
 
     offset: int
     started_at: int
     duration_us: int
     status: int
+    filtered: bool = False
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
     """The whole record of an attempt that failed, or of a straggler's success.
 
-    `trigger` is `auto`, `retry` (a person's) or `replay`; excerpts are redacted and cut to 16 KiB.
+    Excerpts are redacted and cut to 16 KiB. `job`, `actor` and `why` are those of the person's request that put the
+    event back before it, if one did. `filtered`: the function had nothing to say to the event.
     """
 
     id: str
@@ -130,10 +146,40 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     fingerprint: str | None = None
     request: str = ""
     response: str = ""
-    trigger: Literal["auto", "retry", "replay"] = "auto"
+    trigger: Trigger = "auto"
     actor: str | None = None
     trace: str | None = None
     plan: str = ""
+    job: str | None = None
+    why: str | None = None
+    filtered: bool = False
+
+
+class Past(NamedTuple):
+    """What the records of an event's attempts say of it.
+
+    Attributes:
+        attempts: how many there were.
+        filtered: the last one that succeeded had nothing to say to it.
+        done_at: when that one started; 0 if none did.
+        jobs: the requests of persons that led to attempts.
+    """
+
+    attempts: int = 0
+    filtered: bool = False
+    done_at: int = 0
+    jobs: frozenset[str] = frozenset()
+
+    def then(self, record: Success | Attempt) -> Past:
+        """With one more record; they need not come in the order of time."""
+        done = isinstance(record, Success) or record.outcome == "done"
+        latest = done and record.started_at >= self.done_at
+        return Past(
+            self.attempts + 1,
+            record.filtered if latest else self.filtered,
+            record.started_at if latest else self.done_at,
+            self.jobs if isinstance(record, Success) or record.job is None else self.jobs | {record.job},
+        )
 
 
 class TypesFrom(NamedTuple):

@@ -160,6 +160,10 @@ CONTROL_GRACE_US = 5 * US_PER_SECOND
 """What the control port is answering may end when a process stops; a client that stalls must not keep it alive."""
 REQUEST_OFFSETS_MAX = 1_000
 """Events in one request to a lane: it is applied in one settlement, and one commit must stay short."""
+REQUEST_STEP_US = 1 * US_PER_SECOND
+"""A request that is spread over time goes on at most so often: each step is a commit that carries all of its answers."""
+REQUESTS_READ_MAX = 100_000
+"""Requests of a day that a start reads to find those that wait for an answer: far more than persons make."""
 REQUEST_ASKED_US = 1 * US_PER_DAY
 """A request that no lane took within this is dropped: what a person meant yesterday may be wrong today."""
 BALANCE_EVERY_US = 1 * US_PER_MINUTE

@@ -1,4 +1,4 @@
-"""What a person asks of a lane, as a cell: retry, skip, discard, restore (rule 6).
+"""What a person asks of a lane, as a cell: retry, skip, discard, restore, replay (rule 6).
 
 Control writes the cell, the lane applies it in its own settlement and rewrites it with one answer for each offset.
 Both sides read and write it with this codec, so neither needs the other.
@@ -13,8 +13,8 @@ import msgspec
 from interlock.core.cursor import CursorId
 from interlock.core.errors import InterlockError
 
-Verb = Literal["retry", "skip", "discard", "restore"]
-Answer = Literal["retried", "skipped", "discarded", "restored", "settled", "not-found", "refused"]
+Verb = Literal["retry", "skip", "discard", "restore", "replay"]
+Answer = Literal["retried", "skipped", "discarded", "restored", "replayed", "settled", "not-found", "refused"]
 """`settled`: the event was settled before the request was applied; `refused`: its state does not allow the verb."""
 
 
@@ -23,12 +23,13 @@ class LaneRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         verb: `retry` starts a new budget; `skip` makes a live straggler dead; `discard` settles it; `restore`
-            takes a discard back.
+            takes a discard back; `replay` puts a settled event back.
         offsets: the frozen set that it is about, ascending.
         actor: who asked.
         reason: why; shown in the audit and on the event's timeline.
         at: when it was asked (µs since the epoch).
         keep_memo: whether results of finished calls stay (`retry` only).
+        pace_us: the n-th offset, counted from 0, is put back n times this after `at` (`replay` only).
         state: `asked` until the lane has answered every offset.
         results: an answer for each offset that is done with.
     """
@@ -39,6 +40,7 @@ class LaneRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str
     at: int
     keep_memo: bool = True
+    pace_us: int = 0
     state: Literal["asked", "applied"] = "asked"
     results: dict[int, Answer] = msgspec.field(default_factory=dict[int, Answer])
 
@@ -54,6 +56,11 @@ def request_prefix(cursor: CursorId) -> str:
 def request_key(cursor: CursorId, job: str) -> str:
     """The key of the cell that holds the part of `job` (`job_...`) which is for this cursor."""
     return request_prefix(cursor) + job
+
+
+def job_of(key: str) -> str:
+    """The job (`job_...`) that a request's cell is a part of."""
+    return key.rpartition("/")[2].partition(".")[0]
 
 
 def encode_request(request: LaneRequest) -> bytes:

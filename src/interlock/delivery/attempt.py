@@ -141,7 +141,7 @@ class Run:
                 memo=b"" if row is None else row.memo,
                 announce=self.work.announce,
                 traceparent=draft.traceparent or "",
-                replay=row is not None and row.replays > 0,
+                replay="" if row is None else row.job or "",
                 again=self.work.again,
             )
         return self._scope
@@ -196,7 +196,12 @@ class Run:
                 return self._bring_on()
 
     def _translate(self) -> Outcome:
-        """Raw to canonical: a derived id, so that translating again after a crash gives the same event."""
+        """Raw to canonical: a derived id, so that translating again after a crash gives the same event.
+
+        What a person has replayed is derived anew, so its id is another one: the log must not take it for known.
+        """
+        row = self.work.row
+        again = () if row is None or row.trigger != "replay" else (row.job or "",)
         spec, draft, into = self._spec, self.work.event.draft, self._spec.into
         assert into is not None, "a translation says what it translates into"
         payload = spec.function(self._program.decoders[draft.type](draft.data))
@@ -207,7 +212,7 @@ class Run:
                 stream=into.stream,
                 type=into.id,
                 source=draft.source,
-                id=derived_id(draft.stream, draft.source, draft.id, self._program.first_name, 0),
+                id=derived_id(draft.stream, draft.source, draft.id, self._program.first_name, 0, *again),
                 data=into.encode(payload),
                 key=None if into.key is None else into.key(payload),
                 time=draft.time,
@@ -249,6 +254,7 @@ class Run:
         reason = _reason(outcome)
         system = call.system if call else getattr(outcome, "system", None)
         status = getattr(outcome, "status", None) or ended.status
+        row = self.work.row
         scope_id = self._scope.attempt_id if self._scope is not None else ""
         return Attempt(
             id=scope_id or minted_id("att_", started_at, self._ports.random.bytes(9)),
@@ -264,9 +270,13 @@ class Run:
             fingerprint=None if isinstance(outcome, Done) else self._fingerprint(system, reason, status),
             request=call.request if call else "",
             response=call.response if call else "",
-            trigger="retry" if self.work.row is not None and self.work.row.replays else "auto",
+            trigger="auto" if row is None else row.trigger,
+            actor=None if row is None else row.actor,
             trace=self.work.event.draft.traceparent,
             plan=plan,
+            job=None if row is None else row.job,
+            why=None if row is None else row.why,
+            filtered=isinstance(outcome, Done) and outcome.filtered,
         )
 
     def _fingerprint(self, system: str | None, reason: str, status: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 from msgspec.structs import replace
@@ -27,13 +27,17 @@ class Changed(TypedDict):
 
 
 class Changes:
-    """Collected until `take`.
+    """Collected until `take`, and remembered as sent until `committed`.
 
     `any`: there is something to commit. `urgent`: something waits for the commit. `ages_us`: how long ago each event
     that was delivered had been accepted; told, not stored.
     """
 
     def __init__(self) -> None:
+        self._sent_puts: dict[int, Row] = {}
+        self._sent_clears: dict[int, None] = {}
+        self._sent_successes: Sequence[Success] = ()
+        self._sent_attempts: Sequence[Attempt] = ()
         self._begin()
 
     def _begin(self) -> None:
@@ -59,12 +63,20 @@ class Changes:
         self.any = True
 
     def pending(self, offset: int) -> Row | None:
-        """The row as it is about to be written, or None."""
-        return self._puts.get(offset)
+        """The row as it is about to be written or as it is being written, or None."""
+        return self._puts.get(offset) or (None if offset in self._clears else self._sent_puts.get(offset))
 
     def clears(self, offset: int) -> bool:
-        """The row is about to be taken away."""
-        return offset in self._clears
+        """The row is about to be taken away, or is being so, and is not written anew."""
+        gone = offset in self._clears or offset in self._sent_clears
+        return gone and self.pending(offset) is None
+
+    def records(self) -> Iterator[Success | Attempt]:
+        """Records of attempts that the ledger may not have yet."""
+        yield from self._sent_successes
+        yield from self._sent_attempts
+        yield from self.successes
+        yield from self._attempts
 
     def clear(self, offset: int) -> None:
         """Take a row away."""
@@ -109,5 +121,12 @@ class Changes:
             cells=self._cells,
             effects=self._effects,
         )
+        self._sent_puts, self._sent_clears = self._puts, self._clears
+        self._sent_successes, self._sent_attempts = self.successes, self._attempts
         self._begin()
         return taken
+
+    def committed(self) -> None:
+        """What was taken last is durable."""
+        self._sent_puts, self._sent_clears = {}, {}
+        self._sent_successes, self._sent_attempts = (), ()

@@ -5,6 +5,8 @@ Requests are cells; only the lane applies them, in its own settlement, when no a
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from msgspec.structs import replace
 
 from interlock.core.cursor import Row
@@ -16,8 +18,17 @@ FORGOTTEN = b"\x90"
 """A memo without entries (an empty MessagePack array): what `retry` without keeping the memo writes."""
 
 
-def apply(turn: Turn, request: LaneRequest, offset: int, stored: Row | None, now: int) -> Answer:
+class Ask(NamedTuple):
+    """A request as it is applied to each of its events: whose job it is a part of, and when that happens."""
+
+    request: LaneRequest
+    job: str
+    now: int
+
+
+def apply(turn: Turn, ask: Ask, offset: int, stored: Row | None) -> Answer:
     """Apply a request to one event, whose row is `stored` as far as the ledger knows; gives what the person is told."""
+    request, job, now = ask
     row = latest(turn, offset, stored)
     if row is None:
         return _without_row(turn, offset)
@@ -27,7 +38,15 @@ def apply(turn: Turn, request: LaneRequest, offset: int, stored: Row | None, now
     match request.verb, row.state:
         case "retry", "dead" | "held" | "due":
             answer, memo = "retried", b"" if request.keep_memo else FORGOTTEN
-            row = replace(schedule.put_back(row, now), memo=memo, epoch=turn.epoch)
+            row = replace(
+                schedule.put_back(row, now),
+                memo=memo,
+                epoch=turn.epoch,
+                trigger="replay" if row.trigger == "replay" else "retry",
+                job=job,
+                actor=request.actor,
+                why=request.reason,
+            )
         case "skip", "held" | "due":
             answer, row = "skipped", schedule.dead(row, "skipped_by_operator", now)
         case "discard", "dead" | "held" | "due":
@@ -53,20 +72,14 @@ def latest(turn: Turn, offset: int, stored: Row | None) -> Row | None:
         return turn.rows[offset]
     if turn.changes.clears(offset):
         return None
-    row = turn.changes.pending(offset)
-    if row is None and offset not in turn.sent_clears:
-        row = turn.sent.get(offset) or stored
+    row = turn.changes.pending(offset) or stored
     return row if row is not None and row.state in ("dead", "discarded") else None
 
 
 def pending_memo(turn: Turn, offset: int) -> bytes:
     """The memo of a row whose write is not durable yet; b"" if there is none."""
-    row = _pending(turn, offset)
+    row = turn.changes.pending(offset)
     return row.memo if row is not None else b""
-
-
-def _pending(turn: Turn, offset: int) -> Row | None:
-    return turn.changes.pending(offset) or turn.sent.get(offset)
 
 
 def _without_row(turn: Turn, offset: int) -> Answer:

@@ -259,7 +259,7 @@ class Fleet:
     async def _read_controls(self) -> None:
         for cell in await self._store.list(SUBSCRIPTION_CONTROL_PREFIX):
             await self._take_cell(cell.key)
-        for cell in await self._store.list(REQUEST_PREFIX):
+        for cell in await self._store.list(REQUEST_PREFIX, limits.REQUESTS_READ_MAX):
             self._take_request(cell.key, cell.value)
 
     # The lease.

@@ -20,9 +20,10 @@ from interlock.core.event import Event
 from interlock.core.handler import Effect
 from interlock.core.outcome import Done, Unavailable
 from interlock.core.ports import Timer
-from interlock.core.requests import Answer, LaneRequest, encode_request
+from interlock.core.requests import LaneRequest
 from interlock.delivery import deadletter
 from interlock.delivery.attempt import Ports, Program, Run
+from interlock.delivery.requests import Requests
 from interlock.delivery.schedule import Terms, is_suspect
 from interlock.delivery.start import Failed, Start
 from interlock.delivery.tail import Tails
@@ -30,7 +31,6 @@ from interlock.delivery.turn import Turn
 from interlock.delivery.work import Ended, Work
 from interlock.journal.ports import (
     Batch,
-    CellWrite,
     Journal,
     LeaseLost,
     Ledger,
@@ -77,7 +77,7 @@ class Lane:
         self.spec = spec
         self.crew = crew
         self.turn: Turn | None = None
-        self.requests: dict[str, LaneRequest] = {}
+        self.requests = Requests(id, crew.journal, crew.ledger, crew.ports)
         self.systems: dict[str, None] = dict.fromkeys(spec.systems)
         self.paused = False
         self.program = Program.of(spec, crew.ports, crew.first_names.get(spec.name, spec.name))
@@ -90,7 +90,6 @@ class Lane:
         self._timer: Timer | None = None
         self._timer_at = 0
         self._durable: list[tuple[int, asyncio.Future[bool]]] = []
-        self._answers: dict[str, dict[int, Answer]] = {}
 
     # Life.
 
@@ -125,7 +124,7 @@ class Lane:
             if not waiter.done():
                 waiter.set_result(False)
         self._durable = []
-        self._answers = {}
+        self.requests.forget()
         current = asyncio.current_task()
         for task in self._tasks:
             if task is not current:
@@ -368,7 +367,7 @@ class Lane:
         """Whether a look at everything would find something to do now."""
         behind = turn.read_to < self.crew.journal.bounds(self.id.shard)[1] and turn.room() > 0
         startable = turn.ready_now(self.crew.ports.clock.now()) and self._lease_lasts(self.crew.ports.clock.monotonic())
-        return behind or startable or bool(turn.marks.claims or self.requests)
+        return behind or startable or bool(turn.marks.claims) or self.requests.wait(self.crew.ports.clock.now())
 
     def _lease_lasts(self, now: int) -> bool:
         """Rule 2: no attempt starts that could outlive the lease. `now` is monotonic."""
@@ -504,30 +503,11 @@ class Lane:
     def ask(self, key: str, request: LaneRequest) -> None:
         """Take a request from its cell; it is answered in a settlement (rule 6)."""
         if request.state == "asked":
-            self.requests[key] = request
+            self.requests.take(key, request)
             self.wake()
 
     async def _answer(self, turn: Turn) -> None:
-        for key, request in list(self.requests.items()):
-            answers = self._answers.setdefault(key, {})
-            asked = [offset for offset in request.offsets if offset not in answers and offset not in turn.running]
-            stored = {row.offset: row for row in await self.crew.ledger.rows(self.id, asked)}
-            if self.turn is not turn:
-                return
-            now = self.crew.ports.clock.now()
-            for offset in asked:
-                if offset not in turn.running:
-                    answers[offset] = deadletter.apply(turn, request, offset, stored.get(offset), now)
-            if len(answers) == len(frozenset(request.offsets)):
-                del self.requests[key], self._answers[key]
-                done = replace(request, state="applied", results=answers)
-                turn.changes.cell(CellWrite(key, encode_request(done), expires_at=now + limits.US_PER_DAY))
-                self.crew.ports.emit(
-                    "lane.request-applied",
-                    subscription=self.id.subscription,
-                    verb=request.verb,
-                    actor=request.actor,
-                )
+        await self.requests.answer(turn, lambda: self.turn is turn)
 
     # Settlements.
 
@@ -568,7 +548,7 @@ class Lane:
     def _arm(self, turn: Turn) -> None:
         """One timer for whatever comes next by itself."""
         clock = self.crew.ports.clock
-        at = turn.next_timer()
+        at = min((at for at in (turn.next_timer(), self.requests.next_at(clock.now())) if at is not None), default=None)
         if at is None:
             self._drop_timer()
         elif self._timer is None or self._timer_at != at:

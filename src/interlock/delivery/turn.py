@@ -80,8 +80,6 @@ class Turn:
         self.ages_us: list[int] = []
         self.walls: deque[tuple[int, Line]] = deque()
         self.in_flight: int | None = None
-        self.sent: dict[int, Row] = {}
-        self.sent_clears: frozenset[int] = frozenset()
         self.filtered_at: int | None = None
         self._enter_stragglers(opened, now, crashed)
 
@@ -282,12 +280,13 @@ class Turn:
             self.filtered += 1
         else:
             self.delivered += 1
-            if start.event is not None:
+            # A replay says nothing of how fresh events arrive.
+            if start.event is not None and (start.row is None or start.row.trigger != "replay"):
                 self.changes.ages_us.append(now - start.event.accepted_at)
         if attempt is not None:
             self.changes.attempt(attempt)
         else:
-            self.changes.successes.append(Success(offset, start.started_at, now - start.started_at, status))
+            self.changes.successes.append(Success(offset, start.started_at, now - start.started_at, status, filtered))
             self.changes.any = True
         self.look_again(line)
 
@@ -567,15 +566,13 @@ class Turn:
             **self.changes.take(),
         )
         self.unclean = 0 if clean else self.unclean
-        self.sent = {row.offset: row for row in settlement.put}
-        self.sent_clears = frozenset(settlement.clear)
         self.filtered_at = None
         return settlement
 
     def committed(self, number: int) -> None:
         """The settlement is durable: what waited for it may start."""
         self.in_flight = None
-        self.sent, self.sent_clears = {}, frozenset()
+        self.changes.committed()
         while self.walls and self.walls[0][0] <= number:
             line = self.walls.popleft()[1]
             if line.wall <= number:

@@ -5,11 +5,11 @@ It owns the rules of the ledger that do not depend on how anything is stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from interlock.core.cursor import Cursor, TypesFrom
+from interlock.core.cursor import Attempt, Cursor, Past, Success, TypesFrom
 from interlock.core.event import Appended, Draft, Event
 from interlock.core.limits import CELL_GRAVE_US, DEDUPE_WINDOW_US, US_PER_DAY
 from interlock.journal.ports import (
@@ -64,6 +64,19 @@ def refusal(settlement: Settlement, held: Held | None, lease: WorkerLease | None
     if settlement.floor < held.cursor.floor:
         return LeaseLost(f"the floor would go back from {held.cursor.floor} to {settlement.floor}")
     return None
+
+
+def event_gone(offset: int) -> LeaseLost:
+    """Why a row is not to be written whose event was retired and is not in `kept`: nobody could deliver it any more."""
+    return LeaseLost(f"the event at {offset} was retired before its row was put")
+
+
+def pasts(records: Iterable[Success | Attempt]) -> dict[int, Past]:
+    """What records of attempts say, by offset."""
+    found: dict[int, Past] = {}
+    for record in records:
+        found[record.offset] = found.get(record.offset, Past()).then(record)
+    return found
 
 
 def settled(held: Held, settlement: Settlement) -> Held:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from interlock.core.cursor import CursorId, Row
+from interlock.core.cursor import CursorId, Past, Row
 from interlock.core.event import Event, Shard
 from interlock.core.limits import READ_SCAN_OFFSETS_MAX
 from interlock.core.ports import Clock, Emit, Offload, Wakeup
@@ -119,6 +119,11 @@ class MemoryBackend:
     def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]:
         ledger = self.disk.ledgers.get(cursor)
         return [] if ledger is None else [ledger.rows[offset] for offset in offsets if offset in ledger.rows]
+
+    def past(self, cursor: CursorId, offsets: Sequence[int]) -> Mapping[int, Past]:
+        ledger, wanted = self.disk.ledgers.get(cursor), frozenset(offsets)
+        records = () if ledger is None else ledger.records()
+        return decide.pasts(record for record in records if record.offset in wanted)
 
     def get(self, keys: Sequence[str]) -> Mapping[str, Cell]:
         now = self._clock.now()

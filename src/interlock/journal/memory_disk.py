@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -90,6 +90,12 @@ class MemoryLedger:
     marks: dict[str, Mark] = field(default_factory=dict[str, Mark])
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     settled: list[Settled] = field(default_factory=list[Settled])
+
+    def records(self) -> Iterator[Success | Attempt]:
+        """What is known of all attempts."""
+        yield from self.attempts
+        for settled in self.settled:
+            yield from settled.successes
 
 
 class Attached(Protocol):
@@ -195,6 +201,10 @@ class MemoryTx:
         lost = decide.refusal(settlement, held, self.disk.leases.get(settlement.worker), self.now)
         if ledger is None or lost is not None:
             return lost or LeaseLost("the cursor is not known")
+        log = self.disk.shard(settlement.cursor.shard)
+        for row in settlement.put:
+            if row.offset <= log.gone and row.offset not in log.kept:
+                return decide.event_gone(row.offset)
         written = self._cells(settlement.cells)
         if isinstance(written, CellConflict):
             return CellsConflict(written)

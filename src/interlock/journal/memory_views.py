@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -19,6 +19,7 @@ from interlock.journal.views import (
     DeadGroup,
     EventsQuery,
     Passage,
+    PassageState,
     RowLine,
     RowsQuery,
     Seen,
@@ -50,7 +51,7 @@ class MemoryViews:
             and (after is None or key > after)
         ]
         found.sort(key=lambda entry: entry[0])
-        chosen = found[: query.limit] if after is not None else found[max(0, len(found) - query.limit) :]
+        chosen = found[: query.limit] if query.from_oldest else found[max(0, len(found) - query.limit) :]
         return [event for _, event in reversed(chosen)]
 
     async def events_by_prefix(self, prefix: str, limit: int = 10) -> Sequence[Event]:
@@ -77,6 +78,21 @@ class MemoryViews:
                     )
                 )
         return passages
+
+    async def standing(self, events: Sequence[Event]) -> Sequence[Mapping[str, PassageState]]:
+        return [
+            {
+                id.subscription: passage_state(
+                    ledger.held.cursor,
+                    event,
+                    ledger.rows.get(event.offset),
+                    None if event.draft.key is None else ledger.marks.get(event.draft.key),
+                )
+                for id, ledger in sorted(self._disk.ledgers.items())
+                if id.shard == event.shard
+            }
+            for event in events
+        ]
 
     async def seen(self, event: Event) -> Seen:
         return self._disk.shard(event.shard).seen.get(event.offset, Seen())

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from interlock.core.cursor import Attempt, Counters, Cursor, CursorId, Mark, Row, Success, TypesFrom
+from interlock.core.cursor import Attempt, Counters, Cursor, CursorId, Mark, Past, Row, Success, TypesFrom
 from interlock.core.event import Appended, Draft, Event, Shard
 
 
@@ -117,7 +117,8 @@ class Settlement(msgspec.Struct, frozen=True):
         cursor, worker, epoch: refused with `LeaseLost` unless it is assigned so and the worker's lease is valid.
         number: the previous settlement's number + 1; a number that was committed before is refused likewise.
         floor, above, counters: the cursor after this settlement.
-        put: rows to write, whole, except that `memo` b"" leaves the stored memo as it is.
+        put: rows to write, whole, except that `memo` b"" leaves the stored memo as it is. Their events must be there: a
+            row about one that was retired and is not in `kept` refuses the settlement with `LeaseLost` (rule 4).
         clear: offsets whose rows go.
         marks: marks to write; one with `count` 0 goes.
         successes: the happy path's attempts, one compact record.
@@ -157,7 +158,10 @@ class Committed(NamedTuple):
 
 
 class LeaseLost(NamedTuple):
-    """Refused: the lease has ended, the cursor moved, or the number is not the next. Nothing was written."""
+    """Refused: the lease has ended, the cursor moved, the number is not the next, or an event is gone.
+
+    Nothing was written; the lane opens anew.
+    """
 
     why: str
 
@@ -295,6 +299,13 @@ class Ledger(Protocol):
 
     async def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]:
         """Rows at these offsets in any state, memo included; those that do not exist are left out."""
+        ...
+
+    async def past(self, cursor: CursorId, offsets: Sequence[int]) -> Mapping[int, Past]:
+        """What the records of attempts say of the events at these offsets; those without any are left out.
+
+        Records are kept for as long as their event is in the log.
+        """
         ...
 
     async def release(self, worker: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from interlock.core.cursor import CursorId, Row
+from interlock.core.cursor import CursorId, Past, Row
 from interlock.core.errors import InterlockError, StoreError, StoreFull
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.limits import US_PER_SECOND
@@ -84,6 +84,7 @@ class Backend(Protocol):
     def kept(self, shard: Shard, after: int, limit: int) -> Batch: ...
     def fetch(self, shard: Shard, offsets: Sequence[int]) -> Sequence[Event]: ...
     def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]: ...
+    def past(self, cursor: CursorId, offsets: Sequence[int]) -> Mapping[int, Past]: ...
     def get(self, keys: Sequence[str]) -> Mapping[str, Cell]: ...
     def list(self, prefix: str, limit: int) -> Sequence[Cell]: ...
     def upkeep(self) -> Callable[[], None] | None:
@@ -213,6 +214,9 @@ class GroupStore:
 
     async def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]:
         return await self._reads.run(partial(self._backend.rows, cursor, offsets))
+
+    async def past(self, cursor: CursorId, offsets: Sequence[int]) -> Mapping[int, Past]:
+        return await self._reads.run(partial(self._backend.past, cursor, offsets))
 
     async def release(self, worker: str) -> None:
         await self._writer.call(lambda tx: tx.release(worker))

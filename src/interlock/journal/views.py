@@ -23,6 +23,7 @@ class EventsQuery(msgspec.Struct, frozen=True):
         since: accepted at or after this instant (µs).
         before: only events older than the one with this id: the next page.
         after: only events newer than the one with this id, the oldest of them if there are more than `limit`.
+        oldest: the oldest of those that fit, also without `after`.
     """
 
     stream: str | None = None
@@ -32,6 +33,12 @@ class EventsQuery(msgspec.Struct, frozen=True):
     before: str | None = None
     after: str | None = None
     limit: int = 50
+    oldest: bool = False
+
+    @property
+    def from_oldest(self) -> bool:
+        """Whether those that are beyond the limit are newer ones."""
+        return self.oldest or self.after is not None
 
 
 class RowsQuery(msgspec.Struct, frozen=True):
@@ -161,6 +168,11 @@ class Views(Protocol):
         """What each subscription to the event's stream has made of it, by name."""
         ...
 
+    async def standing(self, events: Sequence[Event]) -> Sequence[Mapping[str, PassageState]]:
+        """Where each of these events stands, by subscription, in the order asked: a timeline's states without records.
+        """
+        ...
+
     async def seen(self, event: Event) -> Seen:
         """How often it came again, while it is in the log; what a refused whole append brought does not count."""
         ...
@@ -205,9 +217,9 @@ def passage_state(cursor: Cursor, event: Event, row: Row | None, mark: Mark | No
         return row.state
     if not reads(cursor, event):
         return "not-read"
-    if mark is not None and mark.first <= event.offset <= mark.last and event.offset <= cursor.floor:
-        return "behind"
-    return "settled" if accounted(cursor, event.offset) else "waiting"
+    if not accounted(cursor, event.offset):
+        return "waiting"
+    return "behind" if mark is not None and mark.first <= event.offset <= mark.last else "settled"
 
 
 def conserved(accounts: Accounts) -> Conservation:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import apsw
 
-from interlock.core.cursor import CursorId, Row
+from interlock.core.cursor import CursorId, Past, Row
 from interlock.core.errors import StoreError, StoreFull
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.limits import DEDUPE_WINDOW_EVENTS, SEGMENT_EVENTS, STORE_RESERVE_BYTES
@@ -49,7 +49,7 @@ from interlock.journal.sqlite.connection import (
     migrate,
     migrations,
 )
-from interlock.journal.sqlite.ledger import Ledger, LedgerTx, read_rows
+from interlock.journal.sqlite.ledger import Ledger, LedgerTx, read_past, read_rows
 from interlock.journal.sqlite.log import Log, LogTx
 from interlock.journal.sqlite.reads import fetch_events, kept_events, read_events
 from interlock.journal.sqlite.room import disk_level, disk_room
@@ -442,6 +442,10 @@ class SqliteBackend:
         found = self.reading(lambda connection: list(read_rows(connection, known[0], where, offsets)))
         by_offset = {row.offset: row for row in found}
         return [by_offset[offset] for offset in offsets if offset in by_offset]
+
+    def past(self, cursor: CursorId, offsets: Sequence[int]) -> Mapping[int, Past]:
+        known = self._tables.ledger.cursors.get(cursor)
+        return {} if known is None else self.reading(lambda connection: read_past(connection, known[0], offsets))
 
     def get(self, keys: Sequence[str]) -> Mapping[str, Cell]:
         return self.reading(lambda connection: get_cells(connection, keys, self._clock.now()))

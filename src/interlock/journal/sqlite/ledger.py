@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from interlock.core.cursor import Attempt, Counters, Cursor, CursorId, Mark, Row, Success, TypesFrom
+from interlock.core.cursor import Attempt, Counters, Cursor, CursorId, Mark, Past, Row, Success, TypesFrom
+from interlock.core.limits import WINDOW_OFFSETS
 from interlock.journal import decide
 from interlock.journal.decide import Held, WorkerLease
 from interlock.journal.ports import Assign, Lease, LeaseLost, Opened, Settlement
 from interlock.journal.sqlite.connection import Connection
 from interlock.journal.sqlite.log import Log
-from interlock.journal.sqlite.statements import delete_rows, write_rows
+from interlock.journal.sqlite.stream import OFFSET_BITS
+from interlock.journal.sqlite.statements import ROWS_MAX, delete_rows, write_rows
 
 ROW_FIELDS: Final = Row.__struct_fields__
 ROW_UPSERT: Final = "ON CONFLICT (cursor, offset) DO UPDATE SET " + ", ".join(
@@ -88,7 +90,19 @@ class LedgerTx:
     def refusal(self, settlement: Settlement) -> LeaseLost | None:
         known = self.held(settlement.cursor)
         lease = self._lease(settlement.worker)
-        return decide.refusal(settlement, known[1] if known else None, lease, self._now)
+        lost = decide.refusal(settlement, known[1] if known else None, lease, self._now)
+        return lost or self._gone(settlement)
+
+    def _gone(self, settlement: Settlement) -> LeaseLost | None:
+        shard = settlement.cursor.shard
+        stream = self._log.shard(shard)
+        for row in settlement.put:
+            if row.offset <= stream.gone[shard.number]:
+                place = shard.number << OFFSET_BITS | row.offset
+                query = "SELECT 1 FROM kept WHERE stream = ? AND place = ?"
+                if not list(self._connection.execute(query, (stream.number, place))):
+                    return decide.event_gone(row.offset)
+        return None
 
     def settle(self, settlement: Settlement) -> None:
         """Note a settlement that is not refused."""
@@ -106,9 +120,9 @@ class LedgerTx:
             self._rows[number, row.offset] = row
         for mark in settlement.marks:
             self._marks[number, mark.key] = mark if mark.count else None
-        if settlement.successes:
-            last = max(success.offset for success in settlement.successes)
-            record = _encode(settlement.successes)
+        for successes in _near(settlement.successes):
+            last = max(success.offset for success in successes)
+            record = _encode(successes)
             self._successes += (number, last, settlement.epoch, settlement.number, self._now, record)
         for attempt in settlement.attempts:
             self._attempts += (number, attempt.offset, attempt.started_at, attempt.id, _encode(attempt))
@@ -274,6 +288,54 @@ def read_rows(
     columns = ", ".join(name if memo or name != "memo" else "x''" for name in ROW_FIELDS)
     query = f"SELECT {columns} FROM rows WHERE cursor = ? {where} ORDER BY offset"
     return (Row(*row) for row in connection.execute(query, (cursor, *values)))
+
+
+def read_past(connection: Connection, cursor: int, offsets: Sequence[int]) -> Mapping[int, Past]:
+    """As `Ledger.past`."""
+    wanted = sorted(frozenset(offsets))
+    found: list[Success | Attempt] = []
+    for first in range(0, len(wanted), ROWS_MAX):
+        some = wanted[first : first + ROWS_MAX]
+        query = f"SELECT record FROM attempts WHERE cursor = ? AND offset IN ({','.join('?' * len(some))})"
+        found += [decode_attempt(record) for (record,) in connection.execute(query, (cursor, *some))]
+    for low, high in _stretches(wanted):
+        found += read_successes(connection, cursor, low, high)
+    chosen = frozenset(wanted)
+    return decide.pasts(record for record in found if record.offset in chosen)
+
+
+def read_successes(connection: Connection, cursor: int, low: int, high: int) -> Iterator[Success]:
+    """The successes at offsets from `low` to `high`."""
+    # Those of one record lie within two windows.
+    query = "SELECT record FROM successes WHERE cursor = ? AND last BETWEEN ? AND ?"
+    for (record,) in connection.execute(query, (cursor, low, high + 2 * WINDOW_OFFSETS)):
+        yield from (success for success in decode_successes(record) if low <= success.offset <= high)
+
+
+def _stretches(offsets: Sequence[int]) -> list[tuple[int, int]]:
+    """First and last of ascending offsets that are near each other: read together."""
+    found: list[tuple[int, int]] = []
+    for offset in offsets:
+        if found and offset - found[-1][1] <= 2 * WINDOW_OFFSETS:
+            found[-1] = (found[-1][0], offset)
+        else:
+            found.append((offset, offset))
+    return found
+
+
+def _near(successes: Sequence[Success]) -> list[Sequence[Success]]:
+    """In parts that each lie within two windows; what a settlement has of a mark may be far behind all else."""
+    if not successes:
+        return []
+    last = max(success.offset for success in successes)
+    if last - min(success.offset for success in successes) <= 2 * WINDOW_OFFSETS:
+        return [successes]
+    parts: list[list[Success]] = []
+    for success in sorted(successes):
+        if not parts or success.offset - parts[-1][0].offset > 2 * WINDOW_OFFSETS:
+            parts.append([])
+        parts[-1].append(success)
+    return list(parts)
 
 
 def read_marks(connection: Connection, cursor: int) -> Iterable[Mark]:

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from interlock.core.cursor import CursorId, Row, RowState
-from interlock.core.event import Event
+from interlock.core.event import Event, Shard
 from interlock.core.ids import event_id_range, parse_event_id, stream_hash
-from interlock.core.limits import US_PER_MS, WINDOW_OFFSETS
+from interlock.core.limits import US_PER_MS
 from interlock.core.ports import Clock, Offload
 from interlock.journal.decide import Held, WorkerLease
 from interlock.journal.ports import StreamInfo
@@ -20,13 +20,14 @@ from interlock.journal.sqlite.ledger import (
     CURSOR_COLUMNS,
     ROW_FIELDS,
     decode_attempt,
-    decode_successes,
     held_from,
     read_marks,
     read_rows,
+    read_successes,
 )
 from interlock.journal.sqlite.log import Log
 from interlock.journal.sqlite.reads import find_event, read_counts
+from interlock.journal.sqlite.statements import ROWS_MAX
 from interlock.journal.sqlite.stream import COLUMNS, OFFSET_BITS, OFFSET_MASK, StreamState
 from interlock.journal.views import (
     Accounts,
@@ -35,6 +36,7 @@ from interlock.journal.views import (
     DeadGroup,
     EventsQuery,
     Passage,
+    PassageState,
     RowLine,
     RowsQuery,
     Seen,
@@ -75,6 +77,9 @@ class SqliteViews:
 
     async def timeline(self, event: Event) -> Sequence[Passage]:
         return await self._ask(partial(_timeline, event))
+
+    async def standing(self, events: Sequence[Event]) -> Sequence[Mapping[str, PassageState]]:
+        return await self._ask(partial(_standing, events))
 
     async def seen(self, event: Event) -> Seen:
         return await self._ask(partial(_seen, event))
@@ -125,12 +130,12 @@ def _events(query: EventsQuery, snapshot: Snapshot) -> Sequence[Event]:
             first = max(first, _first_above(snapshot.connection, stream, after))
         if before is not None:
             last = min(last, _first_above(snapshot.connection, stream, before, strictly=False) - 1)
-        newest_first = after is None
+        newest_first = not query.from_oldest
         for n, event in _filtered(snapshot.connection, stream, query, (first, last), newest_first=newest_first):
             found.append(((event.accepted_at, stream.made.name, n), event))
-    found.sort(key=lambda entry: entry[0], reverse=after is None)
+    found.sort(key=lambda entry: entry[0], reverse=not query.from_oldest)
     chosen = [event for _, event in found[: query.limit]]
-    return chosen if after is None else chosen[::-1]
+    return chosen[::-1] if query.from_oldest else chosen
 
 
 def _filtered(
@@ -223,13 +228,32 @@ def _timeline(event: Event, snapshot: Snapshot) -> Sequence[Passage]:
         marks = {mark.key: mark for mark in read_marks(connection, number)} if event.draft.key is not None else {}
         query = "SELECT record FROM attempts WHERE cursor = ? AND offset = ? ORDER BY started_at, id"
         attempts = [decode_attempt(record) for (record,) in connection.execute(query, (number, offset))]
-        # A settlement's successes lie within two windows: the one before it and the one after it.
-        query = "SELECT record FROM successes WHERE cursor = ? AND last BETWEEN ? AND ?"
-        records = connection.execute(query, (number, offset, offset + 2 * WINDOW_OFFSETS))
-        successes = [each for (record,) in records for each in decode_successes(record) if each.offset == offset]
+        successes = read_successes(connection, number, offset, offset)
         state = passage_state(held.cursor, event, row, marks.get(event.draft.key or ""))
         passages.append(Passage(held.cursor.id, state, row, attempts, sorted(successes)))
     return passages
+
+
+def _standing(events: Sequence[Event], snapshot: Snapshot) -> Sequence[Mapping[str, PassageState]]:
+    connection = snapshot.connection
+    found: dict[tuple[Shard, int], dict[str, PassageState]] = {}
+    for shard in sorted({event.shard for event in events}):
+        mine = [event for event in events if event.shard == shard]
+        stream = snapshot.log.shard(shard)
+        for number, held in _held(snapshot, "AND stream = ? AND shard = ?", (stream.number, shard.number)):
+            rows = {row.offset: row for row in _rows_at(connection, number, [event.offset for event in mine])}
+            marks = {mark.key: mark for mark in read_marks(connection, number)}
+            for event in mine:
+                row, mark = rows.get(event.offset), marks.get(event.draft.key or "")
+                state = passage_state(held.cursor, event, row, mark if event.draft.key is not None else None)
+                found.setdefault((shard, event.offset), {})[held.cursor.id.subscription] = state
+    return [found.get((event.shard, event.offset), {}) for event in events]
+
+
+def _rows_at(connection: Connection, cursor: int, offsets: Sequence[int]) -> Iterator[Row]:
+    for first in range(0, len(offsets), ROWS_MAX):
+        some = offsets[first : first + ROWS_MAX]
+        yield from read_rows(connection, cursor, f"AND offset IN ({','.join('?' * len(some))})", some, memo=False)
 
 
 def _seen(event: Event, snapshot: Snapshot) -> Seen:
