@@ -453,8 +453,8 @@ def test_every_call_of_an_attempt_belongs_to_the_trace_of_its_event():
 def test_a_replayed_call_says_so_and_keeps_its_key():
     async def body() -> None:
         outlet = Outlet()
-        await scope(replay=True).send(outlet, POST)
-        assert outlet.calls[0].headers == (("interlock-replay", "?1"),)
+        await scope(replay="job_1").send(outlet, POST)
+        assert outlet.calls[0].headers == (("interlock-replay", "job_1"),)
         assert outlet.calls[0].key == key("#1")
 
     run(body)

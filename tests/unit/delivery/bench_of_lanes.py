@@ -63,6 +63,7 @@ class Bench:
         self.refuse_commits = 0
         self.settlements: list[Settlement] = []
         self._asked = ""
+        self._jobs = 0
         self.records: list[tuple[str, dict[str, object]]] = []
         self.calls: list[tuple[str, int]] = []
         self.behaviour: Behaviour = succeed
@@ -145,11 +146,13 @@ class Bench:
         await self.advance(1)
         return await self.answers()
 
-    async def request(self, verb: Verb, *offsets: int) -> None:
-        """Write the cell of a request, and do not wait."""
-        key = self._asked = request_key(self.id, f"job_{len(self.records)}")
-        request = LaneRequest(verb, offsets, "ann", "a test", self.clock.now())
+    async def request(self, verb: Verb, *offsets: int, pace_us: int = 0) -> str:
+        """Write the cell of a request, and do not wait; gives its key."""
+        self._jobs += 1
+        key = self._asked = request_key(self.id, f"job_{self._jobs}")
+        request = LaneRequest(verb, offsets, "ann", "a test", self.clock.now(), pace_us=pace_us)
         await self.store.put([CellWrite(key, encode_request(request))])
+        return key
 
     async def answers(self) -> dict[int, str]:
         """What the lane has said to the last request so far."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
-from interlock.core.cursor import Attempt, Counters, Cursor, CursorId, Mark, Row, TypesFrom
+from interlock.core.cursor import Attempt, Counters, Cursor, CursorId, Mark, Past, Row, TypesFrom
 from interlock.core.event import Draft, Event, Shard
 from interlock.core.limits import US_PER_HOUR, US_PER_SECOND
 from interlock.core.outcome import Later, Reject, Unavailable
+from interlock.core.requests import LaneRequest
+from interlock.delivery import replay
+from interlock.delivery.deadletter import Ask
 from interlock.delivery.schedule import Terms
 from interlock.delivery.start import Failed, Start
 from interlock.delivery.turn import Turn
@@ -114,6 +117,10 @@ class Driver:
         self.delivered: set[int] = set()
         self.bad = 0.0
         self.slow: frozenset[str] = frozenset()
+        self.replays = 0.0
+        self.put_back: set[int] = set()
+        self.ever_put_back: set[int] = set()
+        self.jobs = 0
 
     def _open(self, *, crashed: bool) -> Turn:
         self.sent = None
@@ -125,6 +132,11 @@ class Driver:
             self.ledger.apply(self.sent)
         self.running = []
         self.turn = self._open(crashed=False)
+        # What was put back and not committed is settled as before; what was delivered again may be delivered once more.
+        live = {offset for offset, row in self.ledger.rows.items() if row.state in ("running", "due", "held")}
+        self.delivered |= {offset for offset in self.ever_put_back if offset not in self.ledger.rows}
+        self.put_back = {offset for offset in live if self.ledger.rows[offset].trigger == "replay"}
+        self.delivered -= self.put_back
 
     def read(self) -> None:
         room = self.turn.room()
@@ -148,6 +160,8 @@ class Driver:
         if not self.ordered or key is None:
             return
         assert all(other.event is None or other.event.draft.key != key for other in self.running), "one at a time"
+        back = [offset for offset in self.put_back if self.log.events[offset - 1].draft.key == key]
+        assert start.offset <= min(back, default=start.offset), f"{start.offset} overtakes {back}, which were put back"
         lower = self.log.before.get(start.offset)
         assert lower is None or self.is_settled(lower), f"{start.offset} overtakes {lower} of {key}"
 
@@ -166,9 +180,12 @@ class Driver:
             outcome = self.chance.choice(
                 [Later("http 503"), Reject("http 422"), Unavailable("limiter", US_PER_SECOND), Later("timeout")]
             )
-            self.turn.failed(start, Failed(outcome, attempt(start, self.now)), self.now, self.chance.random())
+            row = self.turn.failed(start, Failed(outcome, attempt(start, self.now)), self.now, self.chance.random())
+            if row is not None and row.state == "dead":
+                self.put_back.discard(start.offset)
         else:
             self.delivered.add(start.offset)
+            self.put_back.discard(start.offset)
             self.turn.done(start, self.now, 200, None)
 
     def settle(self) -> None:
@@ -193,12 +210,28 @@ class Driver:
             batch = self.log.read(at - 1, self.chance.randint(1, 500), TYPES)
             turn.marks.scanned(batch.events, at, batch.upto)
 
+    def replay(self) -> None:
+        """A person asks for something that may be settled. The records of a model's ledger are its memory."""
+        offset = self.chance.randint(1, max(1, self.turn.read_to))
+        self.jobs += 1
+        ask = Ask(LaneRequest("replay", (offset,), "ann", "a test", self.now), f"job_{self.jobs}", self.now)
+        found = self.log.events[offset - 1] if offset <= len(self.log.events) else None
+        if found is None or replay.answered(self.turn, ask, offset, found) is not None:
+            return
+        if replay.put_back(self.turn, ask, found, Past(1), self.ledger.rows.get(offset)) == "replayed":
+            assert offset in self.delivered, "only what was settled comes back"
+            self.delivered.discard(offset)
+            self.put_back.add(offset)
+            self.ever_put_back.add(offset)
+
     def step(self) -> None:
         self.now += self.chance.randint(0, US_PER_SECOND)
         action = self.chance.choice(
             [self.read, self.start, self.start, self.end, self.end, self.settle, self.answer, self.claim]
         )
         action()
+        if self.replays and self.chance.random() < self.replays:
+            self.replay()
         self.turn.fire(self.now)
         left, right = self.turn.equation()
         assert left == right

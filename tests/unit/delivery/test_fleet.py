@@ -13,6 +13,7 @@ from interlock.core.cursor import Cursor, Mark, Row
 from interlock.core.limits import LEASE_TTL_US, US_PER_HOUR, US_PER_SECOND
 from interlock.core.requests import LaneRequest
 from interlock.delivery import deadletter
+from interlock.delivery.deadletter import Ask
 from interlock.delivery.turn import Turn
 from interlock.journal.ports import Opened
 
@@ -356,10 +357,10 @@ def test_a_skip_finds_an_event_settled_while_the_settlement_that_put_its_row_is_
     turn.begin_durably(start, None, 100)
     assert turn.settlement("w", 100) is not None
     turn.done(start, 200, 200, None)
-    ask = LaneRequest("skip", (1,), "ann", "a test", 200)
-    assert deadletter.apply(turn, ask, 1, row, 200) == "settled"
+    ask = Ask(LaneRequest("skip", (1,), "ann", "a test", 200), "job_1", 200)
+    assert deadletter.apply(turn, ask, 1, row) == "settled"
     stale = Row(1, "k", "dead", died_at=1)
-    assert deadletter.apply(turn, ask, 1, stale, 200) == "settled", "what the ledger still shows is older"
+    assert deadletter.apply(turn, ask, 1, stale) == "settled", "what the ledger still shows is older"
     assert (turn.dead, turn.delivered) == (0, 1)
 
 

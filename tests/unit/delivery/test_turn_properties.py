@@ -34,6 +34,20 @@ def test_a_turn_keeps_order_and_conservation_through_failures_and_crashes(seed: 
     driver.drain()
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_what_a_person_has_replayed_goes_first_in_its_key_and_the_books_balance(seed: int) -> None:
+    chance = Random(seed)
+    log = log_of(seed, chance.choice([5, 60, 400]), chance.choice([1, 3, 40]), chance.choice([0.0, 0.3]))
+    driver = Driver(log, seed, OnDead("skip"), ordered=chance.random() < 0.8)
+    driver.bad, driver.replays = chance.choice([0.0, 0.1, 0.5]), chance.choice([0.1, 0.5])
+    for _ in range(600):
+        driver.step()
+        if chance.random() < 0.01:
+            driver.crash()
+    driver.drain()
+    assert not driver.put_back
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_slow_key_lets_the_window_move_on_and_its_followers_become_one_mark(seed: int) -> None:
     log = log_of(seed, 4_000, 12, 0.0)

@@ -127,7 +127,7 @@ class Called(Line, tag="called", frozen=True, kw_only=True):
 
 
 class Asked(Line, tag="asked", frozen=True, kw_only=True):
-    """A person asked something of an event: retry, skip, discard, restore."""
+    """A person asked something of an event: retry, skip, discard, restore, replay."""
 
     verb: str
     subscription: str

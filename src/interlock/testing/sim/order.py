@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from interlock.testing.sim.case import NEVER, Case, CursorName, Place, Violation, place_of, types_at
-from interlock.testing.sim.history import KILLED, Accounted, Asked, Called, Fault
+from interlock.testing.sim.history import KILLED, Accounted, Asked, Began, Called, Fault
 
 LATE_US = 200_000
 """A caller's deadline is told as what is left of it, and is at most so much older where it arrives."""
@@ -122,6 +122,68 @@ def _in_turn(line: Called, epoch: int, sent: Mapping[str, Sent], harmless: Set[s
             yield Violation("I4", line.t, f"{line.id} was sent by {line.sender} after {other}, which had taken over")
         if last.epoch < epoch and left_us > LATE_US and other not in harmless:
             yield Violation("I4", line.t, f"{line.id} was sent {left_us} µs before a call of {other} was over")
+
+
+class PutBack(NamedTuple):
+    """A settled or dead event that has a live row again: when that was asked for last, and since when it is durable.
+
+    In between it may have been delivered already: a Done need not be durable.
+    """
+
+    asked_at: int
+    since: int
+
+
+def put_back_goes_first(case: Case) -> Iterator[Violation]:
+    """I4: what a person has put back comes back because it was asked for, and is over before a later one of its key.
+
+    One that had begun by then may end. That later ones were delivered before it was asked for is what a replay is.
+    """
+    asked: dict[tuple[str, Place], int] = {}
+    succeeded: dict[tuple[str, Place], dict[str, int]] = defaultdict(dict)
+    before: dict[CursorName, Accounted] = {}
+    back: dict[CursorName, dict[int, PutBack]] = defaultdict(dict)
+    begun: dict[tuple[str, Place, str], int] = {}
+    for line in case.lines:
+        match line:
+            case Asked(verb="replay" | "retry"):
+                asked[line.subscription, (line.stream, line.shard, line.offset)] = line.t
+            case Accounted() if line.subscription in case.reads:
+                name = (line.subscription, line.stream, line.shard)
+                mine, last = back[name], before.get(name)
+                for offset in [offset for offset in mine if offset not in line.live]:
+                    del mine[offset]
+                for offset in () if last is None else _put_back(case, last, line):
+                    asked_at = asked.get((line.subscription, (line.stream, line.shard, offset)))
+                    mine[offset] = PutBack(asked_at or 0, line.t)
+                    if asked_at is None:
+                        yield Violation("I4", line.t, f"offset {offset} of {line.subscription} came back unasked")
+                before[name] = line
+            case Began():
+                begun[line.subscription, place_of(line), line.process] = line.t
+            case Called(key=str()) if _is_ordered(case, line.subscription):
+                if line.fresh or 200 <= line.status < 300:
+                    succeeded[line.subscription, place_of(line)][line.label] = line.t
+                began_at = begun.get((line.subscription, place_of(line), line.sender), 0)
+                for offset, one in back[line.subscription, line.stream, line.shard].items():
+                    place = (line.stream, line.shard, offset)
+                    if offset >= line.offset or case.logged[place].key != line.key or began_at <= one.since:
+                        continue
+                    done = succeeded[line.subscription, place]
+                    if any(done.get(label, 0) < one.asked_at for label in case.reads[line.subscription].labels):
+                        yield Violation("I4", line.t, f"{line.id} was sent before offset {offset}, which was put back")
+            case _:
+                pass
+
+
+def _put_back(case: Case, last: Accounted, line: Accounted) -> Iterator[int]:
+    """Offsets that were settled, dead or discarded by the commit before this one and are live by this one."""
+    for offset in set(line.live) - set(last.live):
+        above = offset - last.floor
+        accounted = above <= 0 or bool(last.above >> (above - 1) & 1)
+        key = case.logged[line.stream, line.shard, offset].key
+        if accounted and not any(name == key and first <= offset <= end for name, first, end, _ in last.marks):
+            yield offset
 
 
 def no_stale_effect(case: Case) -> Iterator[Violation]:

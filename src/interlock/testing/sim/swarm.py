@@ -38,7 +38,8 @@ class Swarm(msgspec.Struct, frozen=True):
     `outage`: how much longer than usual a System stays in a mood. `proofs`: the store knows of a killed process that it
     is dead. `cuts`: a process is killed while a slow call of it is under way. `slow_start`: the Systems are slow from
     the first call on. `freezes`: a process falls asleep beyond its lease when it has begun an attempt. `chimes`: what a
-    schedule does about the times that it misses; None for no schedule.
+    schedule does about the times that it misses; None for no schedule. `replays`: a person has settled events delivered
+    again.
     """
 
     schedule: Schedule
@@ -72,6 +73,7 @@ class Swarm(msgspec.Struct, frozen=True):
     slow_start: bool = False
     freezes: float = 0.0
     chimes: Missed | None = None
+    replays: float = 0.0
 
 
 def draw(seed: int) -> Swarm:
@@ -83,9 +85,10 @@ def draw(seed: int) -> Swarm:
     if kind < 0.15:
         swarm = msgspec.structs.replace(swarm, bombs=1)
     elif kind < 0.4:
-        return _timed(_calm(swarm, chance), random.Random(f"{seed}/swarm/4"))
-    taken_over = _taken_over(swarm, random.Random(f"{seed}/swarm/3"))
-    return _timed(taken_over, random.Random(f"{seed}/swarm/4"))
+        swarm = _calm(swarm, chance)
+        return _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
+    swarm = _taken_over(swarm, random.Random(f"{seed}/swarm/3"))
+    return _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -94,6 +97,13 @@ def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
     chimes: Missed | None = chance.choice(("run once", "skip", "catch up")) if chance.random() < 0.2 else None
     more += ("ring",) if chimes else ()
     return msgspec.structs.replace(swarm, subscriptions=tuple(sorted((*swarm.subscriptions, *more))), chimes=chimes)
+
+
+def _replayed(swarm: Swarm, chance: random.Random) -> Swarm:
+    """In a third of all runs persons have settled events delivered again, many of them in the larger part of those."""
+    if chance.random() >= 0.35:
+        return swarm
+    return msgspec.structs.replace(swarm, replays=chance.choice((2.0, 10.0, 30.0)))
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -75,6 +75,7 @@ class World:
         self.breaking = True
         self._context = contextvars.copy_context()
         self._commit_chance = loop.stream("commits")
+        self._replay_chance = loop.stream("replays")
         self._narrow = bool(swarm.deploys) and self.chance.random() < 0.5
         self._jobs = 0
         self._freezing = False
@@ -185,6 +186,7 @@ class World:
             (swarm.operators, self._operate),
             (swarm.retirement, self._retire),
             (swarm.deploys, self._deploy),
+            (swarm.replays, self._replay),
         ]
 
     def _again(self, rate: float, act: Callable[[], None], until: int) -> None:
@@ -296,7 +298,27 @@ class World:
                 if id.shard.stream != STREAM:
                     # What waits for its time is nobody's straggler; to be rid of it is not what is simulated.
                     verbs = ("retry",)
-                self._ask(id, row.offset, self.chance.choice(verbs))
+                self._ask(id, [row.offset], self.chance.choice(verbs))
+
+    def _replay(self) -> None:
+        """A person has a few events of one shard delivered again, settled or not: the lane has to tell them apart."""
+        chance = self._replay_chance
+        # Those of polls and schedules read another log.
+        ledgers = self.disk.ledgers.items()
+        cursors = sorted(id for id, one in ledgers if id.shard.stream == STREAM and one.held.cursor.types)
+        if cursors:
+            id = chance.choice(cursors)
+            log = self.disk.shard(id.shard)
+            keys = [event.draft.key for event in log.events]
+            if keys and chance.random() < 0.7:
+                # All of one key: this is where order may be broken.
+                key = chance.choice(keys)
+                offsets = [event.offset for event in log.events if event.draft.key == key]
+            else:
+                offsets = list(range(1, log.head + 1))
+            some = sorted(chance.sample(offsets, min(len(offsets), chance.choice((1, 2, 5, 20)))))
+            if some:
+                self._ask(id, some, "replay", chance.choice((0, 0, 300_000, 2 * US_PER_SECOND)))
 
     def _interfere(self, body: CallBody, took_us: int) -> None:
         """A call is at a slow System, and whatever happens to its event or its process happens at this moment."""
@@ -315,7 +337,7 @@ class World:
             id = CursorId(body.subscription, Shard(body.stream, body.shard))
             verbs: tuple[Verb, ...] = ("retry", "skip", "discard")
             verb = self.chance.choice(verbs)
-            self._later(took_us / 2 / US_PER_SECOND, lambda: self._ask(id, body.offset, verb))
+            self._later(took_us / 2 / US_PER_SECOND, lambda: self._ask(id, [body.offset], verb))
 
     def _pause(self, key: str) -> None:
         self._fault("operator", f"{key} is paused")
@@ -326,21 +348,22 @@ class World:
         value = encode_control(Control(paused=paused, by="operator"))
         self._write(lambda machine: machine.engine.store.put([CellWrite(key, value)]))
 
-    def _ask(self, id: CursorId, offset: int, verb: Verb) -> None:
-        self._fault("operator", f"{verb} of offset {offset} of {id.subscription}")
-        self.history.add(
-            Asked(
-                t=self.loop.now_us,
-                process="operator",
-                verb=verb,
-                subscription=id.subscription,
-                stream=id.shard.stream,
-                shard=id.shard.number,
-                offset=offset,
+    def _ask(self, id: CursorId, offsets: Sequence[int], verb: Verb, pace_us: int = 0) -> None:
+        for offset in offsets:
+            self._fault("operator", f"{verb} of offset {offset} of {id.subscription}")
+            self.history.add(
+                Asked(
+                    t=self.loop.now_us,
+                    process="operator",
+                    verb=verb,
+                    subscription=id.subscription,
+                    stream=id.shard.stream,
+                    shard=id.shard.number,
+                    offset=offset,
+                )
             )
-        )
         self._jobs += 1
-        request = LaneRequest(verb, (offset,), "operator", "simulated", self.clock.now())
+        request = LaneRequest(verb, tuple(offsets), "operator", "simulated", self.clock.now(), pace_us=pace_us)
         write = CellWrite(request_key(id, f"job_{self._jobs:04}"), encode_request(request))
         self._write(lambda machine: machine.engine.store.put([write]))
 
@@ -380,7 +403,7 @@ class World:
                     # What was asked of a process that died may be lost with it.
                     if row.state == "held" and self._asked.get((id, row.offset)) is not self.machine():
                         self._asked[id, row.offset] = self.machine()
-                        self._ask(id, row.offset, "discard" if row.reason == "crashed" else "retry")
+                        self._ask(id, [row.offset], "discard" if row.reason == "crashed" else "retry")
             await self.clock.sleep_until(self.loop.now_us + LOOK_US)
         pending = tuple(str(one) for one in owed(self.disk))
         self.history.add(Finished(t=self.loop.now_us, process="world", pending=pending))
