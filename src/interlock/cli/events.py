@@ -71,8 +71,7 @@ def show(session: Session, id: str, no_payload: bool, output: Format) -> None:
         return show_ids([detail.event.id])
     _head(detail)
     standing = [
-        (row.subscription, row.state, row.attempts, clock(row.due_at), " ".join(filter(None, (row.reason, row.error))))
-        for row in detail.subscriptions
+        (row.subscription, row.state, row.attempts, clock(row.due_at), _says(row)) for row in detail.subscriptions
     ]
     show_table(("subscription", "state", "attempts", "due (UTC)", "says"), standing, "nobody reads its stream")
     rows = [_moment(moment, detail.event.accepted_at) for moment in detail.timeline]
@@ -86,7 +85,14 @@ def show(session: Session, id: str, no_payload: bool, output: Format) -> None:
         hint(f"interlock dead retry --event {id} --dry-run, or dead skip --event {id}", quiet=session.quiet)
     elif "dead" in states:
         hint(f"interlock dead retry --event {detail.event.id} --dry-run", quiet=session.quiet)
+    elif "settled" in states:
+        hint(f"interlock replay {detail.event.id} --dry-run", quiet=session.quiet)
     return None
+
+
+def _says(row: shapes.PassageRow) -> str:
+    asked = f"{row.trigger} by {row.actor}" if row.actor else None
+    return " ".join(filter(None, (row.reason, row.error, asked)))
 
 
 def _head(detail: shapes.EventDetail) -> None:
@@ -107,8 +113,12 @@ def _head(detail: shapes.EventDetail) -> None:
 
 def _moment(moment: shapes.Moment, accepted_at: int) -> tuple[str, ...]:
     what = f"attempt {moment.number}" if moment.what == "attempt" and moment.number else moment.what
+    if moment.what == "attempt" and moment.trigger != "auto":
+        what += f" ({moment.trigger})"
     outcome = f"{moment.outcome} {moment.status}" if moment.status else moment.outcome
     says = " ".join(part for part in (moment.error, moment.detail, moment.fingerprint or "") if part)
+    if moment.what in ("retry", "replay"):
+        says = f"by {moment.actor}" + (f": {moment.why}" if moment.why else "") + f" ({moment.job})"
     took = span(moment.duration_us) if moment.duration_us else ""
     at = moment.at - accepted_at
     after = f"+{span(at)}" if at >= 0 else f"-{span(-at)}"

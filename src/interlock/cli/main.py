@@ -36,6 +36,7 @@ VERBS: Final = {
     "tail": Verb("tail", "Follow events and failures as they happen."),
     "events": Verb("events", "List events, or show one with its timeline."),
     "dead": Verb("dead", "Dead letters: list causes, show, retry, skip, discard, restore."),
+    "replay": Verb("replay", "Deliver settled events again, from the log."),
     "subscriptions": Verb("subscriptions", "List subscriptions, pause, resume, rename or retire one."),
     "systems": Verb("systems", "List systems, pause or resume one."),
     "schedules": Verb("schedules", "List schedules with their next and last run."),

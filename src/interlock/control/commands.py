@@ -1,7 +1,7 @@
 """Commands of people: each is one commit of cells and an audit event. What they mean is applied by lanes and layers.
 
-Control state (pause, resume) is a cell that everybody reads; requests (retry, skip, discard, restore) are cells that
-one lane answers.
+Control state (pause, resume) is a cell that everybody reads; requests (retry, skip, discard, restore, replay) are cells
+that one lane answers.
 """
 
 from __future__ import annotations
@@ -104,26 +104,40 @@ class Commands:
         who: Who,
         *,
         keep_memo: bool = True,
+        per_second: float | None = None,
         wait_us: int = APPLY_US,
     ) -> Asked:
         """Ask the lanes of these cursors, in one commit, and wait a bounded time for their answers.
 
-        The set is what it is now: events that come to the same group later are not touched.
+        The set is what it is now: events that come to the same group later are not touched. `per_second` spreads them
+        over time, all cursors together.
         """
         at = self._clock.now()
         job = minted_id("job_", at, self._random.bytes(9))
+        of = sum(len(offsets) for offsets in events.values())
+        lasts_us = 0 if per_second is None else of / per_second * limits.US_PER_SECOND
         cells = {
             request_key(cursor, job if part == 0 else f"{job}.{part}"): encode_request(
-                LaneRequest(verb, tuple(offsets), who.actor, who.reason, at, keep_memo)
+                LaneRequest(
+                    verb,
+                    tuple(offsets),
+                    who.actor,
+                    who.reason,
+                    at,
+                    keep_memo,
+                    # Each cursor at its share of the pace, so that all of them end together.
+                    int(lasts_us / len(all_offsets)),
+                )
             )
             for cursor, all_offsets in events.items()
             for part, offsets in enumerate(_parts(sorted(all_offsets)))
         }
-        of = sum(len(offsets) for offsets in events.values())
         after = msgspec.json.encode({"job": job, "events": _named(events)})
-        writes = [CellWrite(key, value, expires_at=at + limits.REQUEST_ASKED_US) for key, value in cells.items()]
-        await self._audit.commit(f"dead.{verb}", job, who, [], lambda _: Change(NO_STATE, after, writes))
-        self._emit("control.command", verb=f"dead.{verb}", subject=job, actor=who.actor, reason=who.reason, job=job)
+        expires_at = at + int(lasts_us) + limits.REQUEST_ASKED_US
+        writes = [CellWrite(key, value, expires_at=expires_at) for key, value in cells.items()]
+        action = "event.replay" if verb == "replay" else f"dead.{verb}"
+        await self._audit.commit(action, job, who, [], lambda _: Change(NO_STATE, after, writes))
+        self._emit("control.command", verb=action, subject=job, actor=who.actor, reason=who.reason, job=job)
         return Asked(job, of, await self._answers(list(cells), of, wait_us))
 
     async def record(self, action: str, subject: str, who: Who, before: object, after: object) -> None:

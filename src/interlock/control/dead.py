@@ -24,7 +24,6 @@ from interlock.journal.views import RowLine, RowsQuery, Views
 
 EVENTS_MAX: Final = 10 * limits.REQUEST_OFFSETS_MAX
 """Events that one command takes: what a person decides at once, and still one short commit."""
-WAIT_US_MAX: Final = 30 * limits.US_PER_SECOND
 SHOWN_MAX: Final = 100
 """Ids in the answer: enough to follow a few, not a list of everything."""
 FINGERPRINT_CHARS: Final = 15
@@ -81,7 +80,7 @@ async def command(
     more = len(rows) > EVENTS_MAX
     if asked.dry_run or not taken:
         return shapes.DeadAnswer(None, len(taken), 0, {}, shown, more)
-    wait_us = max(0, min(asked.wait_us, WAIT_US_MAX))
+    wait_us = max(0, min(asked.wait_us, limits.COMMAND_WAIT_US_MAX))
     done: Asked = await commands.ask(verb, chosen, who, keep_memo=asked.keep_memo, wait_us=wait_us)
     return shapes.DeadAnswer(done.job, done.of, done.applied, {**done.answers}, shown, more)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from interlock.control.ports import Live, LiveSystem
 from interlock.control.problem import Refused
 from interlock.core.controls import Control, decode_control, subscription_control_key, system_control_key
 from interlock.core.event import Event
+from interlock.core.ids import minted_at
 from interlock.core.redact import redacted_headers
 from interlock.journal.ports import Cells, Journal
 from interlock.journal.views import CursorLine, EventsQuery, Passage, Views
@@ -127,6 +128,12 @@ def subscription_unknown() -> Refused:
 def system_unknown() -> Refused:
     """The plan does not know it."""
     return Refused(404, "system.unknown", "there is no such System", "see `interlock systems ls`")
+
+
+async def paused_subscriptions(reading: Reading, names: Sequence[str]) -> Mapping[str, bool]:
+    """Which of these are paused."""
+    found = await _paused(reading.cells, [subscription_control_key(name) for name in names])
+    return {name: control.paused for name, control in zip(names, found, strict=True)}
 
 
 async def systems(reading: Reading, _: shapes.Nothing) -> shapes.Systems:
@@ -337,6 +344,10 @@ def _passage(passage: Passage) -> shapes.PassageRow:
         row.reason if row else None,
         row.error if row else None,
         row.fingerprint if row else None,
+        row.trigger if row else "auto",
+        row.job if row else None,
+        row.actor if row else None,
+        row.why if row else None,
     )
 
 
@@ -350,7 +361,14 @@ def _timeline(event: Event, passages: Sequence[Passage]) -> list[shapes.Moment]:
 def _moments(passage: Passage) -> list[shapes.Moment]:
     name = passage.cursor.subscription
     found = [
-        shapes.Moment(done.started_at, "attempt", name, "done", duration_us=done.duration_us, status=done.status)
+        shapes.Moment(
+            done.started_at,
+            "attempt",
+            name,
+            "filtered" if done.filtered else "done",
+            duration_us=done.duration_us,
+            status=done.status,
+        )
         for done in passage.successes
     ]
     found += [
@@ -358,7 +376,7 @@ def _moments(passage: Passage) -> list[shapes.Moment]:
             attempt.started_at,
             "attempt",
             name,
-            attempt.outcome,
+            "filtered" if attempt.filtered else attempt.outcome,
             attempt.number,
             attempt.id,
             attempt.duration_us,
@@ -372,13 +390,27 @@ def _moments(passage: Passage) -> list[shapes.Moment]:
             attempt.trigger,
             attempt.actor,
             attempt.trace,
+            attempt.job,
+            attempt.why,
         )
         for attempt in passage.attempts
     ]
+    found += _put_back(passage)
     if passage.row is not None and passage.row.died_at is not None:
         row = passage.row
         found.append(shapes.Moment(row.died_at or 0, "died", name, detail=row.reason or ""))
     return found
+
+
+def _put_back(passage: Passage) -> Iterator[shapes.Moment]:
+    """One moment for each time that a person put the event back, as far as attempts or the row tell of it."""
+    told = [*passage.attempts, *([passage.row] if passage.row else [])]
+    for job, one in {one.job: one for one in reversed(told) if one.job is not None}.items():
+        at = minted_at(job)
+        if at is not None:
+            yield shapes.Moment(
+                at, one.trigger, passage.cursor.subscription, actor=one.actor, job=job, why=one.why, trigger=one.trigger
+            )
 
 
 def bounded(limit: int) -> int:

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from interlock.control.ports import BreakerState
-from interlock.core.cursor import RowState
+from interlock.core.cursor import RowState, Trigger
 from interlock.journal.views import PassageState
 
 PAGE_MAX = 200
@@ -67,10 +67,10 @@ class EventAsked(msgspec.Struct, frozen=True):
 
 
 class Moment(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that happened to an event."""
+    """One thing that happened to an event: `retry` and `replay` are a person's, with `job`, `actor` and `why`."""
 
     at: int
-    what: Literal["accepted", "attempt", "died"]
+    what: Literal["accepted", "attempt", "died", "auto", "retry", "replay"]
     subscription: str = ""
     outcome: str = ""
     number: int = 0
@@ -86,10 +86,15 @@ class Moment(msgspec.Struct, frozen=True, omit_defaults=True):
     trigger: str = "auto"
     actor: str | None = None
     trace: str | None = None
+    job: str | None = None
+    why: str | None = None
 
 
 class PassageRow(msgspec.Struct, frozen=True):
-    """How an event stands with one subscription at this moment; `due_at` is when it is attempted next, if it waits."""
+    """How an event stands with one subscription at this moment; `due_at` is when it is attempted next, if it waits.
+
+    `trigger` is `retry` or `replay` if a person put it back; `job`, `actor` and `why` are of that request.
+    """
 
     subscription: str
     state: PassageState
@@ -98,6 +103,10 @@ class PassageRow(msgspec.Struct, frozen=True):
     reason: str | None
     error: str | None
     fingerprint: str | None
+    trigger: Trigger
+    job: str | None
+    actor: str | None
+    why: str | None
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -228,6 +237,79 @@ class DeadAnswer(msgspec.Struct, frozen=True):
     answers: Mapping[str, int]
     events: Sequence[str]
     more: bool = False
+
+
+class ReplayCommand(msgspec.Struct, frozen=True):
+    """Which settled events are delivered again: `events` (ids or unique prefixes), or all that fit the filter.
+
+    The filter is `stream`, `type`, `key`, `since_at` and `after` (an event's id); of those that fit, the oldest are
+    taken. `subscription` None: each that has settled one. `per_second` spreads them over time. With `dry_run` nothing
+    is asked of any lane.
+    """
+
+    events: Sequence[str] = ()
+    stream: str | None = None
+    type: str | None = None
+    key: str | None = None
+    since_at: int | None = None
+    after: str | None = None
+    subscription: Name | None = None
+    per_second: float | None = None
+    reason: str = ""
+    actor: str = ""
+    wait_us: int = 5_000_000
+    dry_run: bool = False
+
+
+class NewerOfKey(msgspec.Struct, frozen=True):
+    """So many newer events of a key have been delivered already."""
+
+    key: str
+    events: int
+
+
+class ReplayShare(msgspec.Struct, frozen=True):
+    """What one subscription is asked to deliver again.
+
+    `effects` are those of its calls that are not `keyed`: nothing but their receiver stops them from acting twice.
+    `newer` counts events of the same keys that it has delivered since, by key in `keys`.
+    """
+
+    subscription: Name
+    events: int
+    paused: bool
+    effects: Sequence[str]
+    newer: int
+    keys: Sequence[NewerOfKey]
+
+
+class PassedOver(msgspec.Struct, frozen=True):
+    """An event that is not replayed, why not, and what to do instead; `subscription` None: of none."""
+
+    event: str
+    subscription: Name | None
+    state: PassageState
+    says: str
+    instead: str
+
+
+class ReplayAnswer(msgspec.Struct, frozen=True):
+    """What came of it: `applied` of `of` deliveries have an answer; `answers` counts them by kind.
+
+    `newer_counted`: the shares' `newer` counts all there are, and is not a lower bound. `more`: others fit; give this
+    id as `after` for them. `takes_us`: over how long the deliveries are spread.
+    """
+
+    job: str | None
+    of: int
+    applied: int
+    answers: Mapping[str, int]
+    events: Sequence[str]
+    shares: Sequence[ReplayShare]
+    newer_counted: bool
+    passed_over: Sequence[PassedOver]
+    more: str | None
+    takes_us: int
 
 
 class ControlCommand(msgspec.Struct, frozen=True):

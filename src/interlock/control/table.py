@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from interlock.control import dead, health, queries, shapes
+from interlock.control import dead, health, queries, replay, shapes
 from interlock.control.audit import Who
 from interlock.control.commands import Applied, Commands
 from interlock.control.endpoint import Caller, Endpoint
@@ -51,6 +51,10 @@ async def _tail(admin: Admin, _: Caller, taken: shapes.TailAsked) -> shapes.Tail
 
 async def _dead(verb: Verb, admin: Admin, caller: Caller, taken: shapes.DeadCommand) -> shapes.DeadAnswer:
     return await dead.command(admin.reading, _commands(admin), verb, _who(caller, taken), taken)
+
+
+async def _replay(admin: Admin, caller: Caller, taken: shapes.ReplayCommand) -> shapes.ReplayAnswer:
+    return await replay.command(admin.reading, _commands(admin), _who(caller, taken), taken)
 
 
 async def _pause_system(
@@ -110,7 +114,9 @@ def _read_only() -> Refused:
     return Refused(503, "control.read-only", "no process runs that could carry this out", "start `interlock run`")
 
 
-def _who(caller: Caller, taken: shapes.DeadCommand | shapes.ControlCommand | shapes.ReloadCommand) -> Who:
+def _who(
+    caller: Caller, taken: shapes.DeadCommand | shapes.ReplayCommand | shapes.ControlCommand | shapes.ReloadCommand
+) -> Who:
     """The token proves the caller; the name that it gives for itself stands beside it, as what it is: a claim."""
     if len(taken.reason) > shapes.REASON_CHARS_MAX or len(taken.actor) > _ACTOR_CHARS_MAX:
         raise Refused(400, "request.invalid", "the reason or the actor is too long", "say it in fewer words")
@@ -181,6 +187,16 @@ DEAD_VERBS: Final[Mapping[Verb, Endpoint[Admin]]] = {
     "discard": _dead_post("discard", "Settle dead or held ones without delivery; restore takes it back."),
     "restore": _dead_post("restore", "Take discarded ones back as dead letters."),
 }
+REPLAY: Final[Endpoint[Admin]] = Endpoint(
+    "POST",
+    ROOT + "/replay",
+    "replay",
+    "Deliver settled events again, from the log.",
+    shapes.ReplayCommand,
+    shapes.ReplayAnswer,
+    _replay,
+    "events",
+)
 SUBSCRIPTIONS: Final = _get(
     "/subscriptions",
     "subscriptions_list",
@@ -249,6 +265,7 @@ ENDPOINTS: Final[tuple[Endpoint[Admin], ...]] = (
     DEAD,
     DEAD_SHOW,
     *DEAD_VERBS.values(),
+    REPLAY,
     SUBSCRIPTIONS,
     SUBSCRIPTION,
     SUBSCRIPTION_PAUSE,

@@ -114,6 +114,15 @@ def minted_id(prefix: str, now: int, random: bytes) -> str:
     return prefix + "".join([_PAIRS[packed >> shift & 1023] for shift in _SHIFTS_15_BYTES])
 
 
+def minted_at(id: str) -> int | None:
+    """When an id that `minted_id` made was minted (µs, to the millisecond); None for any other text."""
+    try:
+        packed = b32hexdecode(id.rpartition("_")[2].upper())
+    except ValueError:
+        return None
+    return (int.from_bytes(packed, "big") >> 72) * 1000 if len(packed) == 15 else None
+
+
 def derived_id(*parts: str | int) -> str:
     """A stable id made of what it derives from, so that deriving it again after a crash gives the same event."""
     # Each part with its length, so that no choice of parts can read as another.

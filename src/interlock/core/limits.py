@@ -160,8 +160,10 @@ CONTROL_GRACE_US = 5 * US_PER_SECOND
 """What the control port is answering may end when a process stops; a client that stalls must not keep it alive."""
 REQUEST_OFFSETS_MAX = 1_000
 """Events in one request to a lane: it is applied in one settlement, and one commit must stay short."""
+COMMAND_WAIT_US_MAX = 30 * US_PER_SECOND
+"""How long a command may be made to wait for the answers of lanes: shorter than any client's patience."""
 REQUEST_STEP_US = 1 * US_PER_SECOND
-"""A request that is spread over time goes on at most so often: each step is a commit that carries all of its answers."""
+"""A request that is spread over time goes on at most so often: each step is a commit with all of its answers."""
 REQUESTS_READ_MAX = 100_000
 """Requests of a day that a start reads to find those that wait for an answer: far more than persons make."""
 REQUEST_ASKED_US = 1 * US_PER_DAY

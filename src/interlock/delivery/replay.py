@@ -88,7 +88,7 @@ def _step_us(request: LaneRequest) -> int:
 
 
 def _is_over(turn: Turn, event: Event) -> bool:
-    """Whether it is accounted for and not known to wait. Dead and discarded ones, too: what they are, their row says."""
+    """Whether it is accounted for and not known to wait. Dead and discarded ones are over, too: their row says it."""
     offset = event.offset
     accounted = offset <= turn.floor or bool(turn.above >> (offset - turn.floor - 1) & 1)
     if not accounted:
