@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pytest
 from msgspec.structs import replace
 
-from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Row, Success, TypesFrom
+from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Past, Row, Success, TypesFrom
 from interlock.core.errors import StoreBusy, StoreError, StoreFull
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.ids import shard_of
@@ -829,6 +829,51 @@ class StoreContract:
         assert (await store.rows(lane.cursor.id, [1]))[0].memo == b""
 
     @on_loop
+    async def test_the_past_of_an_event_is_told_by_the_records_of_all_its_attempts(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 9)
+        lane = await Lane.open(store)
+        failed = Attempt("att_1", 2, 1, 5, 1, "later")
+        again = Attempt(
+            "att_2", 2, 2, 30, 1, "done", trigger="replay", actor="ann", job="job_1", why="x", filtered=True
+        )
+        refused = Attempt("att_3", 3, 1, 40, 1, "reject", job="job_2")
+        await lane.settle(floor=4, successes=[Success(1, 10, 1, 200), Success(2, 10, 1, 200)], attempts=[failed])
+        # A later attempt may be written before an earlier one is read: what counts is when they started.
+        await lane.settle(attempts=[again, refused], successes=[Success(3, 9, 1, 0, filtered=True)])
+        past = await store.past(lane.cursor.id, [3, 1, 2, 4, 99])
+        assert past == {
+            1: Past(1, filtered=False, done_at=10),
+            2: Past(3, filtered=True, done_at=30, jobs=frozenset({"job_1"})),
+            3: Past(2, filtered=True, done_at=9, jobs=frozenset({"job_2"})),
+        }
+        assert await store.past(lane.cursor.id, []) == {}
+        assert await store.past(CursorId("unknown", ONE), [1]) == {}
+
+    @on_loop
+    async def test_successes_that_lie_far_apart_are_each_found(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        for first in range(1, 5_001, 1_000):
+            await store.append([draft(str(number), data=b"1") for number in range(first, first + 1_000)])
+        lane = await Lane.open(store)
+        await lane.settle(floor=5_000, successes=[Success(offset, 1, 1, 200) for offset in (4_999, 3, 2_900, 5_000)])
+        assert sorted(await store.past(lane.cursor.id, [5_000, 3, 2_900, 4])) == [3, 2_900, 5_000]
+        (event,) = await store.fetch(ONE, [3])
+        (passage,) = await store.views().timeline(event)
+        assert [success.offset for success in passage.successes] == [3]
+
+    @on_loop
+    async def test_how_a_row_was_put_back_is_kept_with_it(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 9)
+        lane = await Lane.open(store)
+        row = Row(1, "a", "due", replays=1, trigger="replay", job="job_1", actor="ann", why="lost")
+        await lane.settle(floor=1, put=[row])
+        assert await store.rows(lane.cursor.id, [1]) == [row]
+        assert (await Lane.open(store, "w2")).opened.rows == [row]
+
+    @on_loop
     async def test_a_mark_is_moved_and_goes_at_zero(self, world: World) -> None:
         store = await world.open()
         await stream_of(store, 9)
@@ -1022,6 +1067,22 @@ class StoreContract:
         with pytest.raises(Retired):
             await store.fetch(ONE, [2])
         assert len(await store.fetch(ONE, [3, 5])) == 2
+
+    @on_loop
+    async def test_a_row_about_an_event_that_is_gone_refuses_its_settlement(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        await store.append([draft(str(number), "ab"[number % 2]) for number in range(1, 8)])
+        lane = await Lane.open(store)
+        await lane.settle(floor=7, put=[Row(2, "a", "dead")])
+        world.clock.jump(2 * US_PER_DAY)
+        assert await store.retire("s", A_DAY) == 7
+        lane = await Lane.open(store, "w2")
+        refused = await lane.settle(put=[Row(3, "b", "due")], cells=[CellWrite("c", b"1")])
+        assert isinstance(refused, LeaseLost)
+        assert "retired" in refused.why
+        assert (await store.rows(lane.cursor.id, [3]), dict(await store.get(["c"]))) == ([], {})
+        assert isinstance(await lane.settle(put=[Row(2, "a", "due")]), Committed), "that one was kept"
 
     @on_loop
     async def test_a_stream_at_its_bound_refuses_intake_but_not_what_is_emitted(self, world: World) -> None:

@@ -59,6 +59,10 @@ class ViewsContract:
         while page := await views.events(EventsQuery(limit=7, before=seen[-1] if seen else None)):
             seen += [event.id for event in page]
         assert seen == ids[::-1]
+        assert [event.id for event in await views.events(EventsQuery(limit=3, oldest=True))] == ids[2::-1]
+        since = (await views.events(ALL))[20].accepted_at
+        oldest = await views.events(EventsQuery(limit=1_000, since=since))
+        assert await views.events(EventsQuery(limit=2, since=since, oldest=True)) == oldest[-2:]
         seen = [ids[0]]
         while page := await views.events(EventsQuery(limit=7, after=seen[-1])):
             seen += [event.id for event in reversed(page)]
@@ -132,6 +136,21 @@ class ViewsContract:
         assert timelines[6]["sub"].successes == [Success(6, 6, 7, 201)]
         assert {timelines[2][name].state for name in ("late", "other types")} == {"not-read"}
         assert list(timelines[1]) == ["late", "other types", "sub"]
+        found = await views.standing(await store.fetch(ONE, [6, 2, 4]))
+        assert [each["sub"] for each in found] == ["settled", "dead", "behind"]
+        assert [dict(each) for each in found][1] == {"late": "not-read", "other types": "not-read", "sub": "dead"}
+        assert await views.standing([]) == []
+
+    @on_loop
+    async def test_what_waits_behind_a_mark_above_the_floor_is_not_settled(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 6)
+        lane = await Lane.open(store)
+        held = Row(1, "a", "held", attempts=1)
+        await lane.settle(floor=1, above=0b110, put=[held], marks=[Mark("a", 3, 4, 2)])
+        events = await store.fetch(ONE, range(1, 7))
+        states = [each["sub"] for each in await store.views().standing(events)]
+        assert states == ["held", "waiting", "behind", "behind", "waiting", "waiting"]
 
     @on_loop
     async def test_an_event_tells_how_often_it_came_again_and_how_often_with_another_payload(

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 
 Decide = Callable[[dict[str, Any]], int]
 """The status for a content that was not seen before; 2xx lets it take effect."""
+
+
+class Heard(NamedTuple):
+    """A call: its header fields, names in lower case, and its content."""
+
+    headers: Mapping[str, str]
+    content: dict[str, Any]
 
 
 class Quiet(ThreadingHTTPServer):
@@ -26,6 +33,7 @@ class Receiver:
     Attributes:
         effects: the contents that took effect.
         calls: how often it was called.
+        heard: the calls themselves.
         decide: what it answers; may be replaced at any time.
         loses_answers: while true, what takes effect is answered 504, as by a proxy that has lost the answer.
     """
@@ -35,6 +43,7 @@ class Receiver:
         self.loses_answers = False
         self.effects: list[dict[str, Any]] = []
         self.calls = 0
+        self.heard: list[Heard] = []
         self._seen: set[str] = set()
         self._lock = threading.Lock()
         handler = type("Side", (_Side,), {"receive": staticmethod(self._receive)})
@@ -47,9 +56,11 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
 
-    def _receive(self, key: str, content: dict[str, Any]) -> int:
+    def _receive(self, headers: Mapping[str, str], content: dict[str, Any]) -> int:
+        key = headers["idempotency-key"]
         with self._lock:
             self.calls += 1
+            self.heard.append(Heard(headers, content))
             status = 200 if key in self._seen else self.decide(content)
             if status < 300 and key not in self._seen:
                 self._seen.add(key)
@@ -59,11 +70,12 @@ class Receiver:
 
 class _Side(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    receive: Callable[[str, dict[str, Any]], int]
+    receive: Callable[[Mapping[str, str], dict[str, Any]], int]
 
     def do_POST(self) -> None:
         content = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.send_response(self.receive(self.headers["idempotency-key"], content))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.send_response(self.receive(headers, content))
         self.send_header("content-length", "0")
         self.end_headers()
 

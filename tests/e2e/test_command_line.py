@@ -9,6 +9,9 @@ import time
 from typing import Any
 
 from tests.e2e.project import CODE, Project
+from tests.e2e.receivers import Heard, Receiver
+
+BOOKS_ATTEMPT = ("attempt", "orders.to_books")
 
 
 def settled(shop: Project) -> bool:
@@ -26,6 +29,11 @@ def send(shop: Project, order: str, cents: int = 100, *options: str) -> str:
     """Send one paid order, and give its id."""
     told = shop.cli("send", "order.paid@1", json.dumps({"order": order, "cents": cents}), "-o", "id", *options)
     return told.out.strip()
+
+
+def heard(receiver: Receiver, order: str) -> list[Heard]:
+    """The calls that one receiver got for an order."""
+    return [call for call in receiver.heard if call.content["order"] == order]
 
 
 def test_what_is_sent_arrives_at_both_systems_and_is_shown_with_its_timeline(shop: Project) -> None:
@@ -192,6 +200,92 @@ def test_a_held_event_is_skipped_and_its_key_goes_on_behind_it(project: Project)
         assert project.json("events", "show", second)["subscriptions"][1]["state"] == "settled"
         assert project.json("dead", "skip", "--event", first, "--yes")["of"] == 0
         project.cli("doctor")
+
+
+def test_a_settled_event_is_replayed_with_its_key_and_says_so_to_system_timeline_and_audit(shop: Project) -> None:
+    first, *_ = [send(shop, "o-replay", cents) for cents in (1, 2, 3)]
+    shop.until(lambda: settled(shop))
+    calls = len(heard(shop.books, "o-replay"))
+    meant = shop.cli("replay", first, "--dry-run")
+    assert "would be delivered again: 1 event to orders.to_books and 1 event to orders.to_shelf" in meant.out
+    assert "2 newer events of key o-replay were delivered already" in meant.err
+    assert "interlock subscriptions pause orders.to_books" in meant.err
+    assert "Nobody can be asked" in shop.cli("replay", first, code=2).err
+    assert len(heard(shop.books, "o-replay")) == calls
+
+    arguments = ("replay", first, "--subscription", "orders.to_books", "--reason", "lost in a restore", "--yes")
+    done = shop.json(*arguments)
+    assert (done["of"], done["answers"]) == (1, {"replayed": 1})
+    shop.until(lambda: len(heard(shop.books, "o-replay")) == calls + 1)
+    before, again = [call for call in heard(shop.books, "o-replay") if call.content["cents"] == 1]
+    assert again.headers["interlock-replay"] == done["job"]
+    assert again.headers["idempotency-key"] == before.headers["idempotency-key"]
+    assert "interlock-replay" not in before.headers
+    shop.until(lambda: settled(shop))
+
+    shown = shop.json("events", "show", first)
+    asked = [moment for moment in shown["timeline"] if moment["what"] == "replay"]
+    assert [(moment["job"], moment["why"]) for moment in asked] == [(done["job"], "lost in a restore")]
+    assert asked[0]["actor"].startswith("token[0]")
+    attempts = [each for each in shown["timeline"] if (each["what"], each.get("subscription")) == BOOKS_ATTEMPT]
+    assert [each.get("trigger", "auto") for each in attempts] == ["auto", "replay"]
+    table = shop.cli("events", "show", first).out
+    assert "lost in a restore" in table
+    assert "attempt 2 (replay)" in table
+    (entry,) = [entry for entry in audit(shop) if entry["subject"] == done["job"]]
+    assert (entry["action"], entry["reason"]) == ("event.replay", "lost in a restore")
+    shop.cli("doctor")
+
+    rate = shop.cli("replay", "--filter", "key=o-replay", "--since", "1h", "--rate", "10/s", "--yes")
+    assert "the others follow over" in rate.err
+    shop.until(lambda: len(heard(shop.shelf, "o-replay")) == 6)
+    shop.until(lambda: settled(shop))
+
+
+def audit(shop: Project) -> list[dict[str, Any]]:
+    """What people have done, oldest first."""
+    rows = shop.json("events", "ls", "--stream", "_audit")["events"]
+    return [json.loads(shop.json("events", "show", row["id"])["payload"]) for row in reversed(rows)]
+
+
+def test_what_cannot_be_replayed_is_told_with_what_to_do_instead(shop: Project) -> None:
+    shop.shelf.decide = lambda content: 422 if content["order"] == "o-not" else 201
+    id = send(shop, "o-not")
+    shop.until(
+        lambda: [row["state"] for row in shop.json("events", "show", id)["subscriptions"]] == ["settled", "dead"]
+    )
+    told = shop.cli("replay", id, "--subscription", "orders.to_shelf", "--yes", code=1).err
+    assert "error[replay.nothing]" in told
+    assert f"fix: `interlock dead retry --event {id}`" in told
+    done = shop.json("replay", id, "--yes")
+    assert [(one["subscription"], one["state"]) for one in done["passed_over"]] == [("orders.to_shelf", "dead")]
+    assert [share["subscription"] for share in done["shares"]] == ["orders.to_books"]
+    shop.cli("dead", "discard", "--event", id, "--yes")
+    told = shop.cli("replay", id, "--subscription", "orders.to_shelf", "--yes", code=1).err
+    assert f"`interlock dead restore --event {id}`" in told
+    assert "subscription.unknown" in shop.cli("replay", id, "--subscription", "orders.nope", code=1).err
+    assert "Say which events" in shop.cli("replay", code=2).err
+    assert "is no rate" in shop.cli("replay", id, "--rate", "soon", code=2).err
+    assert "is no filter" in shop.cli("replay", "--filter", "colour=red", code=2).err
+    shop.shelf.decide = lambda _: 201
+
+
+def test_a_replay_to_a_paused_subscription_waits_and_goes_first_in_its_key(shop: Project) -> None:
+    first = send(shop, "o-first", 1)
+    shop.until(lambda: settled(shop))
+    shop.cli("subscriptions", "pause", "orders.to_books", "--yes")
+    send(shop, "o-first", 2)
+    told = shop.cli("replay", first, "--subscription", "orders.to_books", "--reason", "again", "--yes")
+    assert "which is paused" in told.err
+    assert "applied 1 of 1: 1 replayed" in told.out
+    rows = {row["subscription"]: row for row in shop.json("events", "show", first)["subscriptions"]}
+    books = rows["orders.to_books"]
+    assert (books["state"], books["trigger"], books["why"]) == ("due", "replay", "again")
+    assert "dead retry" in shop.cli("replay", first, "--subscription", "orders.to_books", "--yes", code=1).err
+    shop.cli("subscriptions", "resume", "orders.to_books")
+    shop.until(lambda: settled(shop))
+    assert [call.content["cents"] for call in heard(shop.books, "o-first")] == [1, 1, 2]
+    shop.cli("doctor")
 
 
 def test_subscriptions_are_listed_and_neither_renamed_nor_retired_while_the_process_runs(shop: Project) -> None:

@@ -71,6 +71,8 @@ def command(
 
     Each is delivered once more, with the Idempotency-Key that it had. What is dead or held is for `interlock dead`.
     """
+    if bool(ids) == bool(fits or given["since"] is not None or given["after"]):
+        raise click.UsageError("Say which events are meant: by their ids, or by --filter, --since and --after.")
     asked = shapes.ReplayCommand(
         events=ids,
         stream=fits.get("stream"),
@@ -88,8 +90,9 @@ def command(
     if dry_run or not meant.of:
         _show(meant, output, session)
         return
-    for line in _told(meant):
-        say(line)
+    if not (yes and session.quiet):
+        for line in _told(meant):
+            say(line)
     ask(_question(meant), yes=yes, no_input=session.no_input)
     done: shapes.ReplayAnswer = session.ask(table.REPLAY, msgspec.structs.replace(asked, dry_run=False))
     _show(done, output, session)
@@ -98,11 +101,14 @@ def command(
 
 
 def _question(meant: shapes.ReplayAnswer) -> str:
-    to = " and ".join(plain(share.subscription) for share in meant.shares)
-    if len(meant.shares) > 2:
-        to = f"{len(meant.shares)} subscriptions"
-    over = f", over {span(meant.takes_us)}" if meant.takes_us else ""
-    return f"Deliver {_count(meant.of, 'time')} again to {to}{over}?"
+    return f"Deliver again {_what(meant)}?"
+
+
+def _what(meant: shapes.ReplayAnswer) -> str:
+    """`3 events to orders.to_books and 3 events to orders.to_shelf, over 5 min`."""
+    parts = [f"{_count(share.events, 'event')} to {plain(share.subscription)}" for share in meant.shares]
+    told = " and ".join(parts) if len(parts) < 3 else f"{meant.of} times, to {len(parts)} subscriptions"
+    return told + (f", over {span(meant.takes_us)}" if meant.takes_us else "")
 
 
 def _told(meant: shapes.ReplayAnswer) -> list[str]:
@@ -159,9 +165,8 @@ def _show(answer: shapes.ReplayAnswer, output: Format, session: Session) -> None
     if answer.job is None:
         for line in _told(answer):
             say(line)
-        over = f", over {span(answer.takes_us)}" if answer.takes_us else ""
-        click.echo(f"{_count(answer.of, 'delivery', 'deliveries')} would be asked for{over}")
-        return show_ids(answer.events)
+        click.echo(f"would be delivered again: {_what(answer)}" if answer.of else "nothing that fits has been settled")
+        return show_ids(answer.events if answer.of else [])
     told = ", ".join(f"{count} {plain(kind)}" for kind, count in sorted(answer.answers.items()))
     click.echo(f"applied {answer.applied} of {answer.of}" + (f": {told}" if told else "") + f"  job {answer.job}")
     if answer.takes_us:
@@ -172,5 +177,5 @@ def _show(answer: shapes.ReplayAnswer, output: Format, session: Session) -> None
     return None
 
 
-def _count(count: int, one: str, many: str = "") -> str:
-    return f"{count} {one if count == 1 else many or one + 's'}"
+def _count(count: int, one: str) -> str:
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"

@@ -46,6 +46,7 @@ _STANDS: Final[Mapping[PassageState, tuple[str, str]]] = {
     "not-read": ("never covered it: it is of another type, or from before its start", "name another subscription"),
 }
 """By state: what is said of a subscription that an event is not settled in, and what to use instead."""
+_UNCOVERED: Final = ("no subscription ever covered it", "see `interlock subscriptions ls` for what each one reads")
 
 
 class Chosen(NamedTuple):
@@ -119,13 +120,12 @@ async def _chosen(reading: Reading, asked: shapes.ReplayCommand) -> Chosen:
         for name in settled:
             by_cursor.setdefault(CursorId(name, event.shard), []).append(event)
         for name, state in states.items():
-            # Without a name only those are meant that had to do with it.
-            if state != "settled" and (state != "not-read" or asked.subscription is not None):
+            # Who names event and subscription means this one; else only those are meant that had to do with it.
+            is_meant = state != "not-read" or (bool(asked.events) and asked.subscription is not None)
+            if state != "settled" and is_meant:
                 passed_over.append(_passed_over(event, name, state))
-        if not settled and all(state == "not-read" for state in states.values()) and asked.subscription is None:
-            passed_over.append(
-                shapes.PassedOver(event.id, None, "not-read", "no subscription ever covered it", "see its type")
-            )
+        if asked.events and asked.subscription is None and all(state == "not-read" for state in states.values()):
+            passed_over.append(shapes.PassedOver(event.id, None, "not-read", *_UNCOVERED))
     return Chosen(events, by_cursor, passed_over, more)
 
 
@@ -166,7 +166,10 @@ async def _meant(reading: Reading, asked: shapes.ReplayCommand) -> tuple[Sequenc
         found = {(event.shard, event.offset): event for event in named}
         return sorted(found.values(), key=lambda event: (event.accepted_at, event.shard, event.offset)), None
     page = (await reading.views.events(query))[::-1]
-    return page[:EVENTS_MAX], page[EVENTS_MAX - 1].id if len(page) > EVENTS_MAX else None
+    taken = page[:EVENTS_MAX]
+    more = taken[-1].id if len(page) > EVENTS_MAX else None
+    # Our own streams have no subscriptions.
+    return [event for event in taken if not event.shard.stream.startswith("_")], more
 
 
 async def _one(reading: Reading, id: str) -> Event:

@@ -169,7 +169,7 @@ class Views(Protocol):
         ...
 
     async def standing(self, events: Sequence[Event]) -> Sequence[Mapping[str, PassageState]]:
-        """Where each of these events stands, by subscription, in the order asked: a timeline's states without records."""
+        """Where each of these events stands, by subscription, in the order asked: as a timeline, without records."""
         ...
 
     async def seen(self, event: Event) -> Seen:

@@ -78,6 +78,10 @@ def asked(t: int, offset: int) -> Asked:
     return Asked(t=t, verb="retry", subscription="s", stream="log", shard=0, offset=offset)
 
 
+def replayed(t: int, offset: int) -> Asked:
+    return Asked(t=t, verb="replay", subscription="s", stream="log", shard=0, offset=offset)
+
+
 def killed(t: int, process: str) -> Fault:
     return Fault(t=t, process=process, scope="process", what=KILLED)
 
@@ -151,6 +155,27 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
          taken_over(10, "p2", 2), called(11, 1, sender="p2")],
         NATURAL,
     ),
+    "a later event before one that was put back": (
+        "I4",
+        [*two_events(), called(7, 1), called(8, 2), cursor(9, 2, 2), replayed(10, 1),
+         publish(11, "invoke", "e3"), logged(12, 3), cursor(13, 2, 1, number=2, live=(1,)), began(14, 3),
+         called(15, 3, sender="p1")],
+        READS,
+    ),
+    "a settled event that comes back unasked": (
+        "I4",
+        [*two_events(), called(7, 1), called(8, 2), cursor(9, 2, 2), cursor(10, 2, 1, number=2, live=(1,))],
+        READS,
+    ),
+    "a replay that derives two events": (
+        "I3",
+        [logged(1, 1, "e1"), logged(2, 2, "x1", via="s", origin="e1"), replayed(3, 1),
+         logged(4, 3, "x2", via="s", origin="e1"), logged(5, 4, "x3", via="s", origin="e1")],
+        READS,
+    ),
+    "a replayed once call that is sent twice": (
+        "I3", [*two_events(), called(8, 1), replayed(9, 1), called(10, 1), called(11, 1)], ONCE,
+    ),
     "a gap in the log": ("I5", [publish(1, "invoke", "e2"), logged(2, 2)], READS),
     "one identity twice": ("I5", [publish(1, "invoke"), logged(2, 1), logged(3, 2, "e1")], READS),
     "a reader that is told too much": (
@@ -216,6 +241,18 @@ def test_a_good_history_passes() -> None:
 def test_a_bad_history_is_refused_by_its_invariant(name: str) -> None:
     invariant, lines, reads = BAD[name]
     assert invariant in {violation.invariant for violation in check(lines, [reads], {"bell": True})}
+
+
+def test_a_replay_is_no_fault_in_itself() -> None:
+    replay: list[AnyLine] = [
+        *two_events(),
+        began(7, 1), called(8, 1), cursor(9, 1, 1), began(10, 2), called(11, 2), cursor(12, 2, 2, number=2),
+        publish(13, "invoke", "e3"), logged(14, 3), began(15, 3), replayed(16, 1),
+        cursor(17, 2, 1, number=3, live=(1,)), called(18, 3, sender="p1"),
+        began(19, 1), called(20, 1, fresh=False, sender="p1"),
+        cursor(21, 3, 3, number=4), Quiet(t=22), Finished(t=23),
+    ]  # fmt: skip
+    assert check(replay, [READS]) == [], "the one that ran goes on, and what was newer had been delivered before"
 
 
 def test_every_invariant_has_a_bad_history() -> None:

@@ -14,8 +14,8 @@ from interlock.journal.decide import Held, WorkerLease
 from interlock.journal.ports import Assign, Lease, LeaseLost, Opened, Settlement
 from interlock.journal.sqlite.connection import Connection
 from interlock.journal.sqlite.log import Log
-from interlock.journal.sqlite.stream import OFFSET_BITS
 from interlock.journal.sqlite.statements import ROWS_MAX, delete_rows, write_rows
+from interlock.journal.sqlite.stream import OFFSET_BITS
 
 ROW_FIELDS: Final = Row.__struct_fields__
 ROW_UPSERT: Final = "ON CONFLICT (cursor, offset) DO UPDATE SET " + ", ".join(
