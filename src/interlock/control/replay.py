@@ -46,6 +46,7 @@ _STANDS: Final[Mapping[PassageState, tuple[str, str]]] = {
     "not-read": ("never covered it: it is of another type, or from before its start", "name another subscription"),
 }
 """By state: what is said of a subscription that an event is not settled in, and what to use instead."""
+_NONE: Final = frozenset[str]()
 _UNCOVERED: Final = ("no subscription ever covered it", "see `interlock subscriptions ls` for what each one reads")
 
 
@@ -107,7 +108,8 @@ def _takes_us(of: int, per_second: float | None) -> int:
 async def _chosen(reading: Reading, asked: shapes.ReplayCommand) -> Chosen:
     """The events that are meant, and by which subscriptions they are settled."""
     plan = reading.plan
-    planned = frozenset(plan.subscriptions) if plan else frozenset[str]()
+    # What waited for its time has been brought on, as an event of its own: that one is to be replayed.
+    planned = frozenset(name for name, spec in plan.subscriptions.items() if spec.kind != "delay") if plan else _NONE
     if asked.subscription is not None and asked.subscription not in planned:
         raise subscription_unknown()
     meant = planned if asked.subscription is None else frozenset({asked.subscription})
