@@ -8,9 +8,10 @@ import msgspec
 import pytest
 from tests.unit.control.stage import BOOK, CURSOR, STREAM, Stage, staged
 
-from interlock.control import replay
+from interlock.control import replay, shapes
 from interlock.control.audit import STREAM as AUDIT
-from interlock.control.audit import AuditEntry
+from interlock.control.audit import AuditEntry, Who
+from interlock.control.problem import Refused
 from interlock.core.controls import Control, encode_control, subscription_control_key
 from interlock.core.cursor import Attempt, Counters, CursorId, Row, Success
 from interlock.core.event import Draft, Shard
@@ -98,6 +99,21 @@ def test_a_discarded_event_is_to_be_restored_and_one_that_was_never_covered_is_t
             told = await stage.post("/api/v1/replay", members)
             assert (told.status, "covered it" in told.json()["detail"]) == (409, True)
         assert (await ask(stage, type="other@1"))["of"] == 0, "a filter means what was settled of what fits"
+
+    staged(scenario)
+
+
+def test_a_subscription_that_brings_delayed_events_on_replays_nothing() -> None:
+    async def scenario(stage: Stage) -> None:
+        plan = stage.admin.reading.plan
+        assert plan is not None
+        delay = msgspec.structs.replace(plan.subscriptions[BOOK], kind="delay")
+        reading = stage.admin.reading._replace(plan=msgspec.structs.replace(plan, subscriptions={BOOK: delay}))
+        with pytest.raises(Refused) as refused:
+            await replay.command(
+                reading, stage.commands, Who("ann", ""), shapes.ReplayCommand(events=(await ids(stage))[:1])
+            )
+        assert refused.value.code == "replay.nothing"
 
     staged(scenario)
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.delivery.bench_of_lanes import Bench, Order, run
+from tests.unit.delivery.bench_of_lanes import Bench, Chance, Order, no_client, run
 
-from interlock import Done, Draft, Later, Outcome, Reject
-from interlock.core.cursor import Counters, Past
+from interlock import Done, Draft, Integration, Later, Outcome, Reject
+from interlock.core.cursor import Counters, Past, Row
+from interlock.core.event import Event, Shard
 from interlock.core.limits import US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND
 from interlock.core.requests import LaneRequest, encode_request
 from interlock.delivery import replay
+from interlock.delivery.attempt import Ports, Program, Run
+from interlock.delivery.work import Work
+from interlock.journal.memory import Inline
 from interlock.journal.ports import CellWrite, Retention
+from interlock.spec.bindings import Bindings
+from interlock.spec.check import planned
+from interlock.testing.clock import FakeClock
 
 
 def counters(bench: Bench) -> Counters:
@@ -297,3 +304,34 @@ def test_a_pace_is_kept_in_steps_of_a_second_or_of_itself(pace_us: int, after_us
     if at is not None:
         assert at > 1_000 + after_us
         assert replay.due(request, at) > due
+
+
+def test_what_a_translation_derives_again_has_an_id_of_the_job_and_of_nothing_else() -> None:
+    async def story() -> None:
+        shop = Integration("shop", owner="shop-team", purpose="tests")
+        raw, clean = shop.event("raw", Order, key=lambda it: it.key), shop.event("clean", Order, key=lambda it: it.key)
+        shop.translate(raw, into=clean, on_dead="skip")(lambda it: it)
+        (spec,) = planned([shop], Bindings()).subscriptions.values()
+        ports = Ports(FakeClock(), Chance(), Inline(), lambda record, /, **fields: None, no_client)
+        event = Event(Shard("shop", 0), 1, 1, raw.draft(Order("a", 0), id="r-1"))
+
+        async def derived(row: Row | None) -> str:
+            work = Work(event, row, 1 << 62, lambda: True, lambda effect, call: never())
+            (draft,) = (await Run(Program.of(spec, ports), work).run()).emits
+            return draft.id
+
+        def row(trigger: str, job: str) -> Row:
+            return Row(1, "a", "due", trigger=trigger, job=job)  # type: ignore[arg-type]
+
+        first = await derived(None)
+        assert await derived(row("retry", "job_1")) == first, "nothing was derived by what is retried"
+        again = await derived(row("replay", "job_1"))
+        assert again != first, "the log would take it for known"
+        assert await derived(row("replay", "job_1")) == again, "a crash between attempt and commit derives nothing new"
+        assert await derived(row("replay", "job_2")) not in (first, again)
+
+    run(story())
+
+
+async def never() -> bool:
+    raise AssertionError("a translation calls nothing")
