@@ -137,6 +137,10 @@ class Fleet:
         await self._take_lease()
         await self._read_controls()
         await self._open(list(self._lanes.values()))
+        for cell in await self._store.list(REQUEST_PREFIX, limits.REQUESTS_READ_MAX):
+            self._take_request(cell.key, cell.value)
+        for lane in self._lanes.values():
+            lane.all_asked()
         self._spawn(self._renewing())
 
     def _shards_of(self, stream: str) -> int:
@@ -259,8 +263,6 @@ class Fleet:
     async def _read_controls(self) -> None:
         for cell in await self._store.list(SUBSCRIPTION_CONTROL_PREFIX):
             await self._take_cell(cell.key)
-        for cell in await self._store.list(REQUEST_PREFIX, limits.REQUESTS_READ_MAX):
-            self._take_request(cell.key, cell.value)
 
     # The lease.
 
@@ -358,6 +360,7 @@ class Fleet:
                 # What was applied and not committed went with the memory; its cell still asks.
                 for cell in await self._store.list(request_prefix(lane.id)):
                     self._take_request(cell.key, cell.value)
+                lane.all_asked()
                 return
             except StoreError as error:
                 self._ports.emit("lane.reopening-failed", subscription=lane.id.subscription, code=error.code)

@@ -502,8 +502,14 @@ class Lane:
 
     def ask(self, key: str, request: LaneRequest) -> None:
         """Take a request from its cell; it is answered in a settlement (rule 6)."""
+        self.requests.take(key, request)
         if request.state == "asked":
-            self.requests.take(key, request)
+            self.wake()
+
+    def all_asked(self) -> None:
+        """Every request has been read since the cursor was opened."""
+        if self.turn is not None:
+            self.requests.all_read()
             self.wake()
 
     async def _answer(self, turn: Turn) -> None:

@@ -21,7 +21,11 @@ from interlock.journal.ports import CellWrite, Journal, Ledger, Retired
 
 
 class Requests:
-    """Of one lane. They outlive its memory; answers that are not durable go with it, and are found again."""
+    """Of one lane. With its memory they go, and are read from their cells again before anything is answered.
+
+    A cell says what has been answered: that is written in the settlement that makes it true. So what an older process,
+    or a settlement in doubt, has done of a request is not done again.
+    """
 
     def __init__(self, id: CursorId, journal: Journal, ledger: Ledger, ports: Ports) -> None:
         self._id = id
@@ -30,18 +34,28 @@ class Requests:
         self._ports = ports
         self._asked: dict[str, LaneRequest] = {}
         self._answers: dict[str, dict[int, Answer]] = {}
+        self._are_read = False
 
     def take(self, key: str, request: LaneRequest) -> None:
-        """A request from its cell."""
-        self._asked[key] = request
+        """A request from its cell, also one that has been applied."""
+        if request.state == "asked":
+            self._asked[key] = request
+            self._answers.setdefault(key, {**request.results})
+        else:
+            self._asked.pop(key, None)
+            self._answers.pop(key, None)
+
+    def all_read(self) -> None:
+        """All cells have been read since the cursor was opened: nobody else has anything of them under way."""
+        self._are_read = True
 
     def forget(self) -> None:
         """The lane has lost its memory: what was answered in it may not be durable."""
-        self._answers = {}
+        self._asked, self._answers, self._are_read = {}, {}, False
 
     def wait(self, now: int) -> bool:
         """Whether an event waits for its answer, and not for its time."""
-        return any(self._open(key, request, now) for key, request in self._asked.items())
+        return self._are_read and any(self._open(key, request, now) for key, request in self._asked.items())
 
     def next_at(self, now: int) -> int | None:
         """When the next part of a request that is spread over time is due."""
@@ -49,7 +63,7 @@ class Requests:
 
     async def answer(self, turn: Turn, is_current: Callable[[], bool]) -> None:
         """Apply what can be applied; what runs is asked again when it has ended."""
-        for key, request in list(self._asked.items()):
+        for key, request in list(self._asked.items() if self._are_read else ()):
             now = self._ports.clock.now()
             asked = [offset for offset in self._open(key, request, now) if offset not in turn.running]
             if not asked:
@@ -69,18 +83,19 @@ class Requests:
 
     def _note(self, turn: Turn, key: str, request: LaneRequest, new: Mapping[int, Answer]) -> None:
         """The answers ride in the settlement that makes them true."""
+        if not new:
+            return
         answers = self._answers.setdefault(key, {})
         answers |= new
         if len(answers) == len(frozenset(request.offsets)):
-            del self._asked[key], self._answers[key]
+            # It is forgotten when its cell says so: a reading that is under way may still bring what it said before.
             done = replace(request, state="applied", results=answers)
             expires_at = self._ports.clock.now() + limits.US_PER_DAY
             turn.changes.cell(CellWrite(key, encode_request(done), expires_at=expires_at))
             self._ports.emit(
                 "lane.request-applied", subscription=self._id.subscription, verb=request.verb, actor=request.actor
             )
-        elif new and request.pace_us:
-            # How far it is, for whoever asks: it may take hours.
+        else:
             expires_at = replay.ends_at(request) + limits.REQUEST_ASKED_US
             part = replace(request, results={**answers})
             turn.changes.cell(CellWrite(key, encode_request(part), expires_at=expires_at))

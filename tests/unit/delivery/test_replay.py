@@ -11,7 +11,7 @@ from interlock import Done, Draft, Integration, Later, Outcome, Reject
 from interlock.core.cursor import Counters, Past, Row
 from interlock.core.event import Event, Shard
 from interlock.core.limits import US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND
-from interlock.core.requests import LaneRequest, encode_request
+from interlock.core.requests import LaneRequest, decode_request, encode_request
 from interlock.delivery import replay
 from interlock.delivery.attempt import Ports, Program, Run
 from interlock.delivery.work import Work
@@ -232,6 +232,30 @@ def test_a_paced_replay_goes_on_over_a_restart_and_repeats_nothing() -> None:
         await bench.advance(8)
         assert await bench.answers() == dict.fromkeys(range(1, 11), "replayed")
         assert bench.calls[10:] == orders
+        bench.balance()
+
+    run(story())
+
+
+def test_a_restart_in_the_middle_of_a_request_repeats_nothing_of_it_whatever_became_of_its_rows() -> None:
+    async def story() -> None:
+        bench = Bench(proves_deaths=True)
+        await delivered(bench, ("a", 0), ("b", 1))
+        bench.fleet.lanes()[0].pause(True)
+        paced = await bench.request("replay", 1, 2, pace_us=US_PER_HOUR)
+        await bench.advance(1)
+        assert await bench.ask("retry", 1) == {1: "retried"}, "so the row names another job"
+        bench.fleet.lanes()[0].pause(False)
+        await bench.advance(1)
+        assert bench.calls[2:] == [("a", 0)]
+        await bench.kill()
+        await bench.start()
+        await bench.advance(5)
+        assert bench.calls[2:] == [("a", 0)], "the cell of the request has the answer"
+        await bench.advance(3600)
+        assert bench.calls[2:] == [("a", 0), ("b", 1)]
+        found = (await bench.store.get([paced]))[paced]
+        assert decode_request(found.value).results == {1: "replayed", 2: "replayed"}
         bench.balance()
 
     run(story())
