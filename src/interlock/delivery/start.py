@@ -30,6 +30,16 @@ class Start:
         self.row = row
         self.started_at = started_at
 
+    @property
+    def is_replay(self) -> bool:
+        """Whether the event had been settled before: its delivery says nothing of how fresh events arrive."""
+        return self.row is not None and self.row.trigger == "replay"
+
+    def fresh_row(self) -> Row:
+        """The row of an event that has none yet."""
+        draft = self.event.draft if self.event is not None else None
+        return Row(self.offset, draft.key if draft else self.line.key, "due", type=draft.type if draft else "")
+
 
 class Failed(NamedTuple):
     """An attempt that did not end well.

@@ -280,8 +280,7 @@ class Turn:
             self.filtered += 1
         else:
             self.delivered += 1
-            # A replay says nothing of how fresh events arrive.
-            if start.event is not None and (start.row is None or start.row.trigger != "replay"):
+            if start.event is not None and not start.is_replay:
                 self.changes.ages_us.append(now - start.event.accepted_at)
         if attempt is not None:
             self.changes.attempt(attempt)
@@ -352,11 +351,7 @@ class Turn:
             start.line.window.appendleft(start.offset)
 
     def _row_of(self, start: Start) -> Row:
-        row = self.rows.get(start.offset) or start.row
-        if row is not None:
-            return row
-        draft = start.event.draft if start.event is not None else None
-        return Row(start.offset, draft.key if draft else start.line.key, "due", type=draft.type if draft else "")
+        return self.rows.get(start.offset) or start.row or start.fresh_row()
 
     # Stragglers.
 
