@@ -341,7 +341,7 @@ def test_what_a_translation_derives_again_has_an_id_of_the_job_and_of_nothing_el
 
         async def derived(row: Row | None) -> str:
             work = Work(event, row, 1 << 62, lambda: True, lambda effect, call: never())
-            (draft,) = (await Run(Program.of(spec, ports), work).run()).emits
+            (draft,) = (await Run(Program.of(spec, ports, spec.name), work).run()).emits
             return draft.id
 
         def row(trigger: str, job: str) -> Row:
