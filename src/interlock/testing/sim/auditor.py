@@ -107,6 +107,7 @@ class Auditor:
             epoch=cursor.epoch,
             number=cursor.number,
             live=tuple(row.offset for row in live(ledger)),
+            running=tuple(row.offset for row in live(ledger) if row.state == "running"),
             dead_rows=tuple(row.offset for row in ledger.rows.values() if row.state == "dead"),
             exhausted=tuple(
                 row.offset for row in ledger.rows.values() if row.state == "dead" and row.reason == "exhausted"

@@ -70,6 +70,7 @@ class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
     """A commit changed a cursor: what the ledger then held. `marks` as (key, first, last, count).
 
     `process`: who committed. `epoch`: raised by each opening. `exhausted`: those of the dead that died of a budget.
+    `running`: those of the live whose attempt was started before this commit.
     """
 
     subscription: str
@@ -85,6 +86,7 @@ class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
     epoch: int
     number: int
     live: tuple[int, ...] = ()
+    running: tuple[int, ...] = ()
     dead_rows: tuple[int, ...] = ()
     exhausted: tuple[int, ...] = ()
     discarded_rows: tuple[int, ...] = ()

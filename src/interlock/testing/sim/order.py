@@ -127,11 +127,13 @@ def _in_turn(line: Called, epoch: int, sent: Mapping[str, Sent], harmless: Set[s
 class PutBack(NamedTuple):
     """A settled or dead event that has a live row again: when that was asked for last, and since when it is durable.
 
+    `under_way`: the events that had been started by then, if the durable rows tell.
     In between it may have been delivered already: a Done need not be durable.
     """
 
     asked_at: int
     since: int
+    under_way: tuple[int, ...] = ()
 
 
 def put_back_goes_first(case: Case) -> Iterator[Violation]:
@@ -155,7 +157,7 @@ def put_back_goes_first(case: Case) -> Iterator[Violation]:
                     del mine[offset]
                 for offset in () if last is None else _put_back(case, last, line):
                     asked_at = asked.get((line.subscription, (line.stream, line.shard, offset)))
-                    mine[offset] = PutBack(asked_at or 0, line.t)
+                    mine[offset] = PutBack(asked_at or 0, line.t, line.running)
                     if asked_at is None:
                         yield Violation("I4", line.t, f"offset {offset} of {line.subscription} came back unasked")
                 before[name] = line
@@ -168,6 +170,8 @@ def put_back_goes_first(case: Case) -> Iterator[Violation]:
                 for offset, one in back[line.subscription, line.stream, line.shard].items():
                     place = (line.stream, line.shard, offset)
                     if offset >= line.offset or case.logged[place].key != line.key or began_at <= one.since:
+                        continue
+                    if line.offset in one.under_way:
                         continue
                     done = succeeded[line.subscription, place]
                     if any(done.get(label, 0) < one.asked_at for label in case.reads[line.subscription].labels):
