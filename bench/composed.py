@@ -26,7 +26,7 @@ from interlock.security.access import bearers
 from interlock.spec.plan import Plan
 from interlock.systems.registry import Transport
 from interlock.telemetry.emit import Fan, Sink
-from interlock.telemetry.log import JsonLog, Lines
+from interlock.telemetry.log import Lines, Log
 from interlock.telemetry.metrics import Metrics
 from interlock.telemetry.records import QUIET
 from interlock.wire.server import Server
@@ -63,7 +63,7 @@ class Composed:
         self._log = Path(os.devnull).open("wb", buffering=0)  # noqa: SIM115  # closed with the threads
         self._lines = Lines(self._threads["log"], self._log.write)
         recent = Recent(self.clock, QUIET - {"settlement.committed"})
-        sinks: list[Sink] = [JsonLog(self._lines, self.clock.now), Metrics(tuple, "bench"), recent]
+        sinks: list[Sink] = [Log(self._lines, self.clock.now), Metrics(tuple, "bench"), recent]
         self.emit: Emit = Fan([*sinks, listener] if listener else sinks)
         world = World(
             self.clock,

@@ -27,7 +27,7 @@ BROAD_EXCEPT_ALLOWED = {
     "src/interlock/runtime/ports.py": "a thread of Offload: the error is handed to whoever awaits",
     "src/interlock/runtime/supervise.py": "the supervisor: a crashed duty is reported and started again",
     "src/interlock/cli/main.py": "the command line: what nobody expected is told without a traceback",
-    "src/interlock/cli/dev.py": "what a module raises while it is imported is told, and its next version waited for",
+    "src/interlock/runtime/load.py": "what a module raises while it is imported is a finding at its line",
     "src/interlock/wire/connection.py": "the connection shell: a bug in an application answers 500 and is reported",
     "src/interlock/edge/usercode.py": "the webhook's shell: whatever `accept` raises sends the request to its inbox",
     "src/interlock/testing/sim/ports.py": "a simulated thread of Offload, as the real one",

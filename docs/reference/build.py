@@ -1,6 +1,6 @@
-"""Writes the pages of the reference that the code knows best: limits, settings, telemetry and commands (`make docs`).
+"""Writes the pages of the reference that the code knows best: limits, settings, telemetry, commands, JSON.
 
-A test compares the pages with what this gives, so none of them can grow old.
+`make docs` runs it. A test compares the pages with what this gives, so none of them can grow old.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ import ast
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import click
 import msgspec
 
+from interlock.cli.answers import ANSWERS
+from interlock.cli.exits import MEANINGS
 from interlock.cli.main import root
 from interlock.core import limits
 from interlock.runtime import settings
@@ -179,6 +182,10 @@ def contexts(context: click.Context) -> Iterator[click.Context]:
 def commands_page() -> str:
     """A heading for each command: what it does, how it is called, its options."""
     lines = ["# Commands", "", "Standard output carries data, standard error everything that is said to people."]
+    lines += ["", "## Exit codes", "", "| code | meaning |", "|---|---|"]
+    lines += [f"| {code} | {meaning} |" for code, meaning in MEANINGS.items()]
+    lines += ["", "`run` and `dev` end with 0 when a signal or Ctrl-C told them to stop and they have drained."]
+    lines += ["", *OUTPUT.strip().splitlines()]
     for context in contexts(click.Context(root, info_name="interlock", **root.context_settings)):
         command, words = context.command, context.command_path
         usage = " ".join(command.collect_usage_pieces(context))
@@ -209,9 +216,77 @@ def decisions_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+OUTPUT = """
+## Output
+
+`-o table` is for people: it fits the terminal, and where that is too narrow each row becomes a paragraph. No word is
+cut. Text from outside is shown with its control characters escaped. `-o json` is one document of a stable shape, see
+[the JSON reference](json.md). `-o csv` has the members of each row under their JSON names, instants in ISO 8601; text
+that a spreadsheet would compute begins with an apostrophe. `-o id` is one id a line, for the next command. Ids and
+fingerprints may be shortened to a unique beginning. Times are `2h` (ago), `today 09:00` or ISO 8601, in UTC.
+
+Hints and colours are for terminals; `NO_COLOR` or `TERM=dumb` turns colours off, `--quiet` hints, banners and
+progress. A command that has to ask asks at a terminal only, and not where `CI` is set: there it wants `--yes`.
+"""
+
+
+def members(kind: type[msgspec.Struct]) -> list[str]:
+    """A table of the members of a struct."""
+    lines = ["| member | type |", "|---|---|"]
+    told = get_type_hints(kind)
+    return lines + [f"| `{it.encode_name}` | {json_type(told[it.name])} |" for it in msgspec.structs.fields(kind)]
+
+
+def json_type(kind: Any) -> str:
+    """A type as JSON has it, in words; structs are linked."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return f"[{kind.__name__}](#{kind.__name__.lower()})"
+    if origin in (Union, UnionType):
+        return " or ".join(json_type(each) for each in inner)
+    if origin is Literal:
+        return ", ".join(f"`{json.dumps(each)}`" for each in inner)
+    if origin is tuple:
+        return "array of " + ", ".join(dict.fromkeys(json_type(each) for each in inner if each is not ...))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return f"object of {json_type(inner[1])}"
+    if isinstance(origin, type) and issubclass(origin, Collection):
+        return f"array of {json_type(inner[0])}"
+    return {str: "string", int: "integer", bool: "boolean", float: "number", NoneType: "null"}.get(kind, "any")
+
+
+def structs_of(kind: Any) -> Iterator[type[msgspec.Struct]]:
+    """The structs of a type, outermost first."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        yield kind
+        for told in get_type_hints(kind).values():
+            yield from structs_of(told)
+    for each in get_args(kind):
+        yield from structs_of(each)
+
+
+def json_page() -> str:
+    """What each verb gives as JSON, and every struct in it."""
+    lines = ["# JSON", "", *JSON_INTRODUCTION.strip().splitlines(), "", "| command | gives |", "|---|---|"]
+    lines += [f"| `interlock {verb}` | {json_type(kind)} |" for verb, kind in ANSWERS.items()]
+    for struct in dict.fromkeys(each for kind in ANSWERS.values() for each in structs_of(kind)):
+        lines += ["", f"## {struct.__name__}", "", *inspect.cleandoc(struct.__doc__ or "").splitlines()]
+        if struct.__struct_config__.omit_defaults:
+            lines += ["", "A member that has nothing to say is left out."]
+        lines += ["", *members(struct)]
+    return "\n".join(lines) + "\n"
+
+
+JSON_INTRODUCTION = """
+What commands give with `-o json` (`check --format json`; `tail --json`, one object a line). The shapes are stable:
+members are added, never renamed, removed or given another type without a major version. Instants (`_at`) are integer
+microseconds since 1970 in UTC, durations (`_us`) integer microseconds. The admin API answers in the same shapes.
+"""
+
 PAGES = {
     "../decisions/README.md": decisions_page,
     "commands.md": commands_page,
+    "json.md": json_page,
     "limits.md": limits_page,
     "settings.md": settings_page,
     "telemetry.md": telemetry_page,

@@ -175,7 +175,10 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", ["limits.md", "settings.md", "telemetry.md", "commands.md", "../decisions/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["limits.md", "settings.md", "telemetry.md", "commands.md", "json.md", "../decisions/README.md"],
+)
 def test_a_page_of_the_reference_says_what_the_code_says(page: str):
     pages = runpy.run_path(str(ROOT / "docs" / "reference" / "build.py"))["PAGES"]
     written = (ROOT / "docs" / "reference" / page).read_text()

@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.e2e.receivers import Receiver
+from tests.terminal import Seen, at_terminal
 
 SECRET = b"e2e-only"
 PATIENCE_SECONDS = 30.0
@@ -225,6 +226,11 @@ class Project:
             patience.cancel()
             process.kill()
             process.communicate()
+
+    def terminal(self, *arguments: str, width: int = 120, keys: str = "", **environment: str) -> Seen:
+        """`interlock ...` at a terminal, which has colours unless they are forbidden."""
+        own = {name: value for name, value in self.environment.items() if name not in ("NO_COLOR", "CI")}
+        return at_terminal(self.folder, *arguments, environment=own | environment, width=width, keys=keys)
 
     def json(self, *arguments: str) -> Any:
         """`interlock ... -o json`."""

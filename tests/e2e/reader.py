@@ -34,6 +34,7 @@ IDS = re.compile(r"\b(?:evt|att|job|fp)_[0-9a-z]+")
 DIFFERING = (
     (IDS, None),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?"), r"[\dTZ:+. -]+"),
+    (re.compile(r"\bnow\b|\bin \d+ [smhd]\b|\b\d+ [smhd] ago\b"), r"(?:now|in \d+ [smhd]|\d+ [smhd] ago)"),
     (re.compile(r"\b\d\d?:\d\d(?::\d\d(?:\.\d+)?)?\b"), r"\d\d?:\d\d(?::\d\d(?:\.\d+)?)?"),
     (re.compile(r"\d+(?:\.\d+)? ?(?:µs|ms|s|min|h)\b"), r"\d+(?:\.\d+)? ?(?:µs|ms|s|min|h)"),
     (re.compile(r"\b(?=[a-z]*\d)[0-9a-z]{16}\b"), "[0-9a-z]{16}"),

@@ -168,7 +168,7 @@ def test_a_paused_subscription_starts_nothing_while_another_goes_on_and_then_cat
     listed = shop.cli("subscriptions", "ls")
     assert "paused by" in listed.out
     assert "migration" in listed.out
-    assert "hint: interlock subscriptions resume orders.to_books" in listed.err
+    assert "hint: interlock subscriptions resume orders.to_books" in shop.terminal("subscriptions", "ls").text
     assert shop.cli("subscriptions", "resume", "orders.to_books", "-o", "id").out == "orders.to_books\n"
     shop.until(lambda: arrived(shop.books.effects))
     shop.until(lambda: settled(shop))
@@ -183,9 +183,9 @@ def test_a_held_event_is_skipped_and_its_key_goes_on_behind_it(project: Project)
         project.until(lambda: bool(causes(project)))
         [group] = causes(project)
         assert (group["count"], group["held"]) == (1, 1)
-        shown = project.cli("dead", "show", group["fingerprint"])
-        assert f"hint: interlock dead retry --event {first}, or dead skip --event {first}" in shown.err
-        assert f"or dead skip --event {first}" in project.cli("events", "show", first).err
+        shown = project.terminal("dead", "show", group["fingerprint"])
+        assert f"hint: interlock dead retry --event {first}, or dead skip --event {first}" in shown.text
+        assert f"or dead skip --event {first}" in project.terminal("events", "show", first).text
         assert "Nobody can be asked" in project.cli("dead", "skip", "--event", first, code=2).err
         assert project.shelf.effects == []
         told = project.cli("dead", "skip", "--event", first, "--yes", "--reason", "known to be wrong")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TextIO
 
 import click
 
+from interlock.cli.answers import FindingRow
 from interlock.cli.exits import FINDINGS, Exit
-from interlock.cli.say import block, plain, say
+from interlock.cli.say import block, near, plain, say
 from interlock.cli.session import Session
-from interlock.cli.show import show_json
+from interlock.cli.show import hint, show_json
+from interlock.core.words import many
 from interlock.runtime.load import load
 from interlock.spec.findings import Finding
+from interlock.spec.plan import Plan
 
 _FORMATS: Final = ("text", "json", "github")
 
@@ -27,25 +31,41 @@ def command(session: Session, strict: bool, form: str) -> None:
     errors = [finding for finding in loaded.findings if finding.severity == "error"]
     warnings = len(loaded.findings) - len(errors)
     if form == "json":
-        show_json([_members(finding) for finding in loaded.findings])
+        show_json([_row(finding) for finding in loaded.findings])
     elif form == "github":
         for finding in loaded.findings:
             click.echo(_annotation(finding))
     else:
         for finding in loaded.findings:
-            click.echo(finding_text(finding) + "\n")
+            click.echo(finding_text(finding, sys.stdout) + "\n")
     if loaded.plan is not None:
-        plan = loaded.plan
-        say(f"{len(plan.subscriptions)} subscriptions  {len(plan.systems)} systems  {len(plan.webhooks)} webhooks")
-    say(f"check: {'ok' if not loaded.findings else f'{len(errors)} errors, {warnings} warnings'}")
+        say(contents(loaded.plan))
+    found = f"{many(len(errors), 'error')}, {many(warnings, 'warning')}" if loaded.findings else "ok"
+    say(f"check: {found}")
+    if not loaded.findings:
+        hint("interlock plan", quiet=session.quiet)
     if errors or (strict and warnings):
         raise Exit(FINDINGS)
 
 
-def finding_text(finding: Finding) -> str:
-    """A finding as a block for people."""
+def contents(plan: Plan) -> str:
+    """What is in a project, in a line."""
+    counted = {
+        "subscription": sum(spec.is_written for spec in plan.subscriptions.values()),
+        "system": len(plan.systems),
+        "webhook": len(plan.webhooks),
+        "poll": len(plan.polls),
+        "schedule": len(plan.schedules),
+    }
+    return "  ".join(
+        many(count, noun) for noun, count in counted.items() if count or noun in ("subscription", "system")
+    )
+
+
+def finding_text(finding: Finding, stream: TextIO) -> str:
+    """A finding as a block for people who read `stream`."""
     message = f"{finding.subject}: {finding.why}"
-    return block(finding.severity, finding.rule, message, finding.fix, str(finding.where))
+    return block(finding.severity, finding.rule, message, finding.fix, str(finding.where), stream)
 
 
 def refuse_findings(findings: Sequence[Finding]) -> None:
@@ -59,24 +79,17 @@ def refuse_findings(findings: Sequence[Finding]) -> None:
 
 def say_block(finding: Finding) -> None:
     """A finding on standard error."""
-    click.echo(finding_text(finding), err=True)
+    click.echo(finding_text(finding, sys.stderr), err=True)
 
 
-def _members(finding: Finding) -> dict[str, object]:
-    return {
-        "rule": finding.rule,
-        "severity": finding.severity,
-        "subject": finding.subject,
-        "file": finding.where.file,
-        "line": finding.where.line,
-        "why": finding.why,
-        "fix": finding.fix,
-    }
+def _row(finding: Finding) -> FindingRow:
+    where = finding.where
+    return FindingRow(finding.rule, finding.severity, finding.subject, where.file, where.line, finding.why, finding.fix)
 
 
 def _annotation(finding: Finding) -> str:
     """A workflow command of GitHub; what would end it early is escaped as its toolkit does."""
-    place = f"file={_property(finding.where.file)},line={finding.where.line},title={_property(finding.rule)}"
+    place = f"file={_property(near(finding.where.file))},line={finding.where.line},title={_property(finding.rule)}"
     return f"::{finding.severity} {place}::{_escaped(f'{finding.subject}: {finding.why} {finding.fix}')}"
 
 

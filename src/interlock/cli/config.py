@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import click
 
+from interlock.cli.answers import SettingRow
 from interlock.cli.check import refuse_findings
 from interlock.cli.ports import port_flags, port_options
 from interlock.cli.session import Session, actor
-from interlock.cli.show import Format, hint, output_option, show_ids, show_json, show_table
+from interlock.cli.show import Answer, Format, hint, output_option, show_answer, show_table
 from interlock.control import shapes, table
 from interlock.runtime.effective import effective
 from interlock.runtime.settings import read_settings
@@ -33,14 +34,14 @@ def show(session: Session, port: int | None, control_port: int | None, origin: b
     """
     read = read_settings(session.setup._replace(flags=port_flags(port, control_port)))
     rows = list(effective(read.settings))
-    if output == "json":
-        show_json([{"key": row.name, "value": row.value, "origin": row.origin} for row in rows])
-    elif output == "id":
-        show_ids([row.name for row in rows])
+    told = [SettingRow(row.name, row.value, row.origin) for row in rows]
+    if show_answer(output, Answer(told, SettingRow, told, [row.key for row in told])):
+        pass
     elif origin:
-        show_table(("KEY", "VALUE", "ORIGIN"), [(row.name, row.written, row.origin) for row in rows], "")
+        show_table(("key", "value", "origin"), [(row.name, row.written, row.origin) for row in rows], "")
+        hint("interlock check", quiet=session.quiet)
     else:
-        show_table(("KEY", "VALUE"), [(row.name, row.written) for row in rows], "")
+        show_table(("key", "value"), [(row.name, row.written) for row in rows], "")
         hint("interlock config show --origin", quiet=session.quiet)
     refuse_findings(read.findings)
 
@@ -56,10 +57,8 @@ def reload(session: Session, reason: str, dry_run: bool, output: Format) -> None
     They are checked first; if anything is wrong, nothing changes.
     """
     done: shapes.ReloadAnswer = session.ask(table.CONFIG_RELOAD, shapes.ReloadCommand(reason, actor(), dry_run))
-    if output == "json":
-        return show_json(done)
-    if output == "id":
-        return show_ids(done.systems)
+    if show_answer(output, Answer(done, shapes.ReloadAnswer, [done], done.systems)):
+        return
     rows = [
         ("Systems bound anew", _listed(done.systems)),
         ("certificates read", str(done.certificates)),
@@ -69,7 +68,8 @@ def reload(session: Session, reason: str, dry_run: bool, output: Format) -> None
     show_table(("would change" if dry_run else "taken over", ""), rows, "")
     if dry_run:
         hint("interlock config reload", quiet=session.quiet)
-    return None
+    else:
+        hint("interlock config show --origin", quiet=session.quiet)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-import msgspec
 
+from interlock.cli.answers import StoreHeld
 from interlock.cli.exits import FINDINGS, Exit
 from interlock.cli.say import ask, block, plain, say
 from interlock.cli.session import Session, actor
-from interlock.cli.show import Format, clock, hint, output_option, show_ids, show_json
+from interlock.cli.show import Answer, Format, clock, hint, output_option, show_answer
 from interlock.core.errors import InterlockError
+from interlock.core.words import many
 from interlock.journal.sqlite.backup import Contents
 
 
@@ -30,12 +31,10 @@ def current(session: Session, output: Format) -> None:
     """Say what the store holds, and the number of its schema."""
     store = _store(session)
     found = _held(store)
-    if output == "json":
-        show_json(_row(store, found))
-    elif output == "id":
-        show_ids([str(found.schema)])
-    else:
+    row = StoreHeld(str(store), *found)
+    if not show_answer(output, Answer(row, StoreHeld, [row], [str(found.schema)])):
         click.echo(f"{plain(str(store))}  {_told(found)}")
+        hint("interlock db backup FILE", quiet=session.quiet)
 
 
 @command.command("backup")
@@ -59,11 +58,8 @@ def backup(session: Session, file: Path, dry_run: bool, yes: bool, output: Forma
     if file.exists():
         ask(f"Overwrite {file}?", yes=yes, no_input=session.no_input)
     made = back_up(store, file)
-    if output == "json":
-        show_json(_row(file, made))
-    elif output == "id":
-        show_ids([str(file)])
-    else:
+    row = StoreHeld(str(file), *made)
+    if not show_answer(output, Answer(row, StoreHeld, [row], [str(file)])):
         click.echo(f"{plain(str(file))}  {_told(made)}, checked")
         hint(f"interlock db restore {file}", quiet=session.quiet)
     _say_unbalanced(made)
@@ -148,7 +144,8 @@ def _say_loss(kept: Contents, former: Contents | None) -> None:
     lost = loss(kept, former)
     if lost.events:
         listed = ", ".join(f"{name} {count}" for name, count in lost.events.items())
-        say(f"not in the backup: {sum(lost.events.values())} events accepted since ({listed}); producers that send")
+        count = many(sum(lost.events.values()), "event")
+        say(f"not in the backup: {count} accepted since ({listed}); producers that send")
         say("  them again are answered 202 as for the first time")
     if lost.delivered:
         listed = ", ".join(f"{name} {count}" for name, count in lost.delivered.items())
@@ -189,8 +186,4 @@ def _held(store: Path) -> Contents:
 
 def _told(found: Contents) -> str:
     last = f", the last accepted {clock(found.newest_at)}" if found.newest_at else ""
-    return f"{found.events} events{last}, {found.size_bytes / 1_000_000:.1f} MB, schema {found.schema}"
-
-
-def _row(file: Path, found: Contents) -> Mapping[str, object]:
-    return {"file": str(file), **msgspec.to_builtins(found._asdict())}
+    return f"{many(found.events, 'event')}{last}, {found.size_bytes / 1_000_000:.1f} MB, schema {found.schema}"

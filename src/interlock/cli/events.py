@@ -9,9 +9,10 @@ import msgspec
 
 from interlock.cli.say import plain
 from interlock.cli.session import Session
-from interlock.cli.show import Format, clock, hint, output_option, show_ids, show_json, show_table, span
+from interlock.cli.show import Answer, Format, ago, clock, hint, output_option, show_answer, show_table, span
 from interlock.cli.times import Since
 from interlock.control import shapes, table
+from interlock.core.words import many
 
 
 @click.group("events")
@@ -31,17 +32,20 @@ def command() -> None:
 def ls(session: Session, output: Format, limit: int, **asked: str | int | None) -> None:
     """List events, newest first."""
     page: shapes.Events = session.ask(table.EVENTS, _asked(limit, asked))
-    if output == "json":
-        return show_json(page)
-    if output == "id":
-        return show_ids([event.id for event in page.events])
+    if show_answer(output, Answer(page, shapes.EventRow, page.events, [event.id for event in page.events])):
+        return
     rows = [(event.id, clock(event.accepted_at), event.type, event.key, event.source_id) for event in page.events]
-    show_table(("id", "accepted (UTC)", "type", "key", "source id"), rows, "no events; send one: interlock send TYPE")
+    show_table(("id", "accepted (UTC)", "type", "key", "source id"), rows, _empty(asked))
     if page.next:
         hint(f"interlock events ls --before {page.next}", quiet=session.quiet)
     elif page.events:
         hint(f"interlock events show {page.events[0].id}", quiet=session.quiet)
-    return None
+
+
+def _empty(asked: dict[str, str | int | None]) -> str:
+    if any(value is not None for value in asked.values()):
+        return "no event fits; leave an option out, or follow what comes: interlock tail"
+    return "no events yet; send one: interlock send TYPE PAYLOAD, or call a webhook"
 
 
 def _asked(limit: int, asked: dict[str, str | int | None]) -> shapes.EventsAsked:
@@ -65,16 +69,16 @@ def _asked(limit: int, asked: dict[str, str | int | None]) -> shapes.EventsAsked
 def show(session: Session, id: str, no_payload: bool, output: Format) -> None:
     """Show an event, by its id or a unique prefix of it."""
     detail: shapes.EventDetail = session.ask(table.EVENT, shapes.EventAsked(id, not no_payload))
-    if output == "json":
-        return show_json(detail)
-    if output == "id":
-        return show_ids([detail.event.id])
+    if show_answer(output, Answer(detail, shapes.Moment, detail.timeline, [detail.event.id])):
+        return
     _head(detail)
     standing = [
-        (row.subscription, row.state, row.attempts, clock(row.due_at), _says(row)) for row in detail.subscriptions
+        (row.subscription, row.state, row.attempts, ago(row.due_at, session.now), _says(row))
+        for row in detail.subscriptions
     ]
-    show_table(("subscription", "state", "attempts", "due (UTC)", "says"), standing, "nobody reads its stream")
+    show_table(("subscription", "state", "attempts", "due", "says"), standing, "nobody reads its stream")
     rows = [_moment(moment, detail.event.accepted_at) for moment in detail.timeline]
+    click.echo()
     show_table(("after", "subscription", "what", "outcome", "system", "took", "says"), rows, "")
     if detail.payload is not None:
         click.echo()
@@ -87,7 +91,8 @@ def show(session: Session, id: str, no_payload: bool, output: Format) -> None:
         hint(f"interlock dead retry --event {detail.event.id} --dry-run", quiet=session.quiet)
     elif "settled" in states:
         hint(f"interlock replay {detail.event.id} --dry-run", quiet=session.quiet)
-    return None
+    else:
+        hint(f"interlock events show {detail.event.id} -o json", quiet=session.quiet)
 
 
 def _says(row: shapes.PassageRow) -> str:
@@ -98,12 +103,12 @@ def _says(row: shapes.PassageRow) -> str:
 def _head(detail: shapes.EventDetail) -> None:
     event = detail.event
     click.echo(f"{event.id}  {plain(event.type)}  key {plain(event.key or '-')}")
-    click.echo(f"accepted {clock(event.accepted_at)} UTC  at {event.stream}/{event.shard} offset {event.offset}")
-    click.echo(f"from {plain(event.source)}  id {plain(event.source_id)}  {event.payload_bytes} bytes")
+    click.echo(f"accepted {clock(event.accepted_at)} UTC  at {event.stream}/{event.shard} offset {event.offset:,}")
+    click.echo(f"from {plain(event.source)}  id {plain(event.source_id)}  {many(event.payload_bytes, 'byte')}")
     seen = detail.seen
     if seen.times > 1:
-        told = f", {seen.conflicts} of them with another payload, which was not recorded" if seen.conflicts else ""
-        click.echo(f"seen {seen.times} times, last {clock(seen.last_at)} UTC{told}")
+        told = f", {seen.conflicts:,} of them with another payload, which was not recorded" if seen.conflicts else ""
+        click.echo(f"seen {many(seen.times, 'time')}, last {clock(seen.last_at)} UTC{told}")
     if detail.causation:
         click.echo(f"caused by {detail.causation}")
     if detail.traceparent:

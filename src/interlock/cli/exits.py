@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 OK: Final = 0
@@ -12,6 +13,16 @@ FINDINGS: Final = 3
 UNREACHABLE: Final = 4
 """No process answers."""
 INTERRUPTED: Final = 130
+
+MEANINGS: Final[Mapping[int, str]] = {
+    OK: "done",
+    FAILED: "it failed, or was refused; the error says why",
+    USAGE: "the command was called wrongly, or had to ask where nobody can be asked",
+    FINDINGS: "`check` or `doctor` found something, or the project has errors",
+    UNREACHABLE: "no process answers",
+    INTERRUPTED: "interrupted by Ctrl-C",
+}
+"""What each says, for the reference."""
 
 
 class Exit(Exception):

@@ -17,6 +17,7 @@ from interlock.cli.say import say
 from interlock.cli.session import Session
 from interlock.cli.show import hint
 from interlock.core.errors import InterlockError
+from interlock.core.words import many
 
 TEMPLATES: Final = ("minimal", "webhook", "shop-demo")
 NAME_MARK: Final = b"{{project}}"
@@ -48,7 +49,7 @@ def command(session: Session, name: str, template: str, dry_run: bool) -> None:
         _write(folder, made)
     for file in made:
         click.echo(str(folder / file.path))
-    say(f"{'would create' if dry_run else 'created'} {folder}  ({len(made)} files)")
+    say(f"{'would create' if dry_run else 'created'} {folder}  ({many(len(made), 'file')})")
     at = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     hint(f"{at}interlock check, then pytest, then interlock dev", quiet=session.quiet)
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Final, NamedTuple
 
 import click
@@ -37,9 +39,9 @@ VERBS: Final = {
     "events": Verb("events", "List events, or show one with its timeline."),
     "dead": Verb("dead", "Dead letters: list causes, show, retry, skip, discard, restore."),
     "replay": Verb("replay", "Deliver settled events again, from the log."),
-    "subscriptions": Verb("subscriptions", "List subscriptions, pause, resume, rename or retire one."),
+    "subscriptions": Verb("subscriptions", "List subscriptions, show, pause, resume, rename or retire one."),
     "systems": Verb("systems", "List systems, pause or resume one."),
-    "schedules": Verb("schedules", "List schedules with their next and last run."),
+    "schedules": Verb("schedules", "List schedules with their next and last run, pause or resume one."),
     "config": Verb("config", "Show the settings and where each is set, or have them read again."),
     "secrets": Verb("secrets", "List secrets by name, write one, check that none is missing."),
     "db": Verb("db", "The store's file: what it holds, back it up, restore a backup."),
@@ -63,6 +65,14 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"interlock.cli.{verb.module}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; a word that is none is answered with the nearest one."""
+        if args and args[0] not in VERBS and (near := get_close_matches(args[0], VERBS, 1)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in the help, from the table alone: no verb is imported for it."""
@@ -92,6 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is what `interlock.cli.exits` lists."""
     out = sys.stdout
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal's encoding does not have is shown as an escape instead of ending the command.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = root.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except click.exceptions.Exit as end:

@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import click
+import msgspec
 
+from interlock.cli.answers import (
+    EventTypeRow,
+    IntegrationRow,
+    PlannedChange,
+    PlannedSchedule,
+    PlannedStream,
+    PlannedSubscription,
+    PlannedSystem,
+    PlanShown,
+    PollRow,
+    WebhookRow,
+)
 from interlock.cli.check import refuse_findings
 from interlock.cli.exits import FINDINGS, Exit
 from interlock.cli.say import plain, say
 from interlock.cli.session import Session
-from interlock.cli.show import Format, hint, output_option, show_ids, show_json, show_table, span
+from interlock.cli.show import Answer, Format, hint, output_option, show_answer, show_table, span
 from interlock.control import shapes, table
+from interlock.core.words import many
 from interlock.runtime.load import load
 from interlock.spec.deploy import Change, changes
 from interlock.spec.findings import Known
 from interlock.spec.plan import Plan, SubscriptionSpec
 
-Row = Mapping[str, object]
 _MARKS: Mapping[str, str] = {"new": "+", "gone": "-", "reshaped": "~"}
 
 
@@ -27,7 +40,7 @@ _MARKS: Mapping[str, str] = {"new": "+", "gone": "-", "reshaped": "~"}
 def command(session: Session, output: Format) -> None:
     """Show what the project declares, and what a deploy would change in its store; exits with 3 if that is refused.
 
-    With -o id it lists the changes alone.
+    With -o id or -o csv it lists the changes alone.
     """
     loaded = load(session.setup)
     refuse_findings(loaded.findings)
@@ -35,54 +48,54 @@ def command(session: Session, output: Format) -> None:
         raise Exit(FINDINGS)
     known: Known | None = session.ask(table.KNOWN, shapes.Nothing()) if session.can_read() else None
     found = changes(known, loaded.plan) if known is not None else None
-    if output == "json":
-        told = None if found is None else [change._asdict() for change in found]
-        show_json({"digest": loaded.plan.digest, **_declared(loaded.plan), "changes": told})
-    elif output == "id":
-        show_ids([f"{change.what} {change}" for change in found or ()])
-    else:
-        _show(loaded.plan)
+    told = None if found is None else [PlannedChange(*change) for change in found]
+    shown = _declared(loaded.plan, told)
+    changed = [f"{change.what} {change}" for change in found or ()]
+    if not show_answer(output, Answer(shown, PlannedChange, told or (), changed)):
+        _show(shown)
         _tell(found, quiet=session.quiet)
     if any(change.remedy for change in found or ()):
         raise Exit(FINDINGS)
 
 
-def _declared(plan: Plan) -> Mapping[str, Sequence[Row]]:
-    """The nouns and their rows, as JSON has them and as the page shows them."""
-    return {
-        "integrations": [{"name": it.name, "owner": it.owner, "purpose": it.purpose} for it in plan.integrations],
-        "systems": [{"name": name, "url": plan.bindings[name].url} for name in plan.systems],
-        "event_types": [
-            {"id": it.id, "stream": it.stream, "key": it.key is not None, "shape": it.schema_digest[:12]}
-            for it in plan.types.values()
-        ],
-        "webhooks": [{"name": it.name, "route": f"{it.method} {it.path}"} for it in plan.webhooks],
-        "polls": [{"name": it.name, "every": span(it.every_us)} for it in plan.polls],
-        "subscriptions": [_subscription(it) for it in plan.subscriptions.values() if it.is_written],
-        "streams": [{"name": it.name, "shards": it.shards, "keep": span(it.keep_us)} for it in plan.streams],
-    }
+def _declared(plan: Plan, told: Sequence[PlannedChange] | None) -> PlanShown:
+    return PlanShown(
+        plan.digest,
+        [IntegrationRow(it.name, it.owner, it.purpose) for it in plan.integrations],
+        [PlannedSystem(name, plan.bindings[name].url) for name in plan.systems],
+        [EventTypeRow(it.id, it.stream, it.key is not None, it.schema_digest[:12]) for it in plan.types.values()],
+        [WebhookRow(it.name, f"{it.method} {it.path}") for it in plan.webhooks],
+        [PollRow(it.name, span(it.every_us)) for it in plan.polls],
+        [PlannedSchedule(it.name, str(it.times), it.missed) for it in plan.schedules],
+        [_subscription(it) for it in plan.subscriptions.values() if it.is_written],
+        [PlannedStream(it.name, it.shards, span(it.keep_us)) for it in plan.streams],
+        told,
+    )
 
 
-def _subscription(spec: SubscriptionSpec) -> Row:
-    return {
-        "name": spec.name,
-        "reads": sorted(spec.type_ids),
-        "into": spec.into.id if spec.into else None,
-        "uses": list(spec.systems),
-        "order": spec.order,
-        "on_dead": spec.on_dead.kind,
-        "freshness": None if spec.freshness_us is None else span(spec.freshness_us),
-        "start": spec.start,
-    }
+def _subscription(spec: SubscriptionSpec) -> PlannedSubscription:
+    return PlannedSubscription(
+        name=spec.name,
+        reads=sorted(spec.type_ids),
+        into=spec.into.id if spec.into else None,
+        uses=list(spec.systems),
+        order=spec.order,
+        on_dead=spec.on_dead.kind,
+        freshness=None if spec.freshness_us is None else span(spec.freshness_us),
+        start=spec.start,
+    )
 
 
-def _show(plan: Plan) -> None:
-    for noun, rows in _declared(plan).items():
-        if rows:
-            columns = [f"{noun} ({len(rows)})".upper().replace("_", " "), *(name.upper() for name in list(rows[0])[1:])]
-            columns = [column.replace("_", " ") for column in columns]
-            show_table(columns, [[_cell(value) for value in row.values()] for row in rows], "")
-            click.echo()
+def _show(shown: PlanShown) -> None:
+    for noun in PlanShown.__struct_fields__:
+        rows: object = getattr(shown, noun)
+        if noun == "changes" or not isinstance(rows, list) or not rows:
+            continue
+        records: list[Mapping[str, object]] = msgspec.to_builtins(rows)
+        columns = [name.replace("_", " ") for name in records[0]]
+        columns[0] = f"{noun.replace('_', ' ')} ({len(records)})"
+        show_table(columns, [[_cell(value) for value in record.values()] for record in records], "")
+        click.echo()
 
 
 def _cell(value: object) -> object:
@@ -104,6 +117,9 @@ def _tell(found: Sequence[Change] | None, *, quiet: bool) -> None:
             click.echo(f"    fix: {plain(change.remedy)}")
     blocked = sum(change.remedy is not None for change in found)
     if blocked:
-        say(f"a deploy would be refused: {blocked} of {len(found)} changes need a decision first")
+        need = "needs" if blocked == 1 else "need"
+        say(f"a deploy would be refused: {blocked} of {many(len(found), 'change')} {need} a decision first")
     else:
-        say(f"a deploy would change {len(found)} things" if found else "a deploy would change no names and no shapes")
+        told = f"a deploy would change {many(len(found), 'thing')}"
+        say(told if found else "a deploy would change no names and no shapes")
+        hint("interlock run", quiet=quiet)

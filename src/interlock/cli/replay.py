@@ -11,9 +11,10 @@ import msgspec
 from interlock.cli.exits import FAILED, Exit
 from interlock.cli.say import ask, plain, say
 from interlock.cli.session import Session, actor
-from interlock.cli.show import Format, hint, output_option, show_ids, show_json, span
+from interlock.cli.show import Answer, Format, hint, output_option, show_answer, show_ids, span
 from interlock.cli.times import Since
 from interlock.control import shapes, table
+from interlock.core.words import many
 
 _KEYS_TOLD: Final = 5
 _NAMES: Final = ("stream", "type", "key")
@@ -106,7 +107,7 @@ def _question(meant: shapes.ReplayAnswer) -> str:
 
 def _what(meant: shapes.ReplayAnswer) -> str:
     """`3 events to orders.to_books and 3 events to orders.to_shelf, over 5 min`."""
-    parts = [f"{_count(share.events, 'event')} to {plain(share.subscription)}" for share in meant.shares]
+    parts = [f"{many(share.events, 'event')} to {plain(share.subscription)}" for share in meant.shares]
     told = " and ".join(parts) if len(parts) < 3 else f"{meant.of} times, to {len(parts)} subscriptions"
     return told + (f", over {span(meant.takes_us)}" if meant.takes_us else "")
 
@@ -116,7 +117,7 @@ def _told(meant: shapes.ReplayAnswer) -> list[str]:
     lines: list[str] = []
     for share in meant.shares:
         is_paused = ", which is paused: they wait until it is resumed" if share.paused else ""
-        lines.append(f"{plain(share.subscription)}: {_count(share.events, 'event')}{is_paused}")
+        lines.append(f"{plain(share.subscription)}: {many(share.events, 'event')}{is_paused}")
         lines += _newer(share, meant)
         if share.effects:
             effects = " and ".join(share.effects)
@@ -138,7 +139,7 @@ def _told(meant: shapes.ReplayAnswer) -> list[str]:
 def _newer(share: shapes.ReplayShare, meant: shapes.ReplayAnswer) -> list[str]:
     at_least = "" if meant.newer_counted else "at least "
     lines = [
-        f"  {at_least}{_count(each.events, 'newer event')} of key {plain(each.key)}"
+        f"  {at_least}{many(each.events, 'newer event')} of key {plain(each.key)}"
         f" {'was' if each.events == 1 else 'were'} delivered already"
         for each in share.keys[:_KEYS_TOLD]
     ]
@@ -158,24 +159,19 @@ def _passed_over(passed_over: Sequence[shapes.PassedOver]) -> list[str]:
 
 
 def _show(answer: shapes.ReplayAnswer, output: Format, session: Session) -> None:
-    if output == "json":
-        return show_json(answer)
-    if output == "id":
-        return show_ids(answer.events)
+    if show_answer(output, Answer(answer, shapes.ReplayShare, answer.shares, answer.events)):
+        return
     if answer.job is None:
         for line in _told(answer):
             say(line)
         click.echo(f"would be delivered again: {_what(answer)}" if answer.of else "nothing that fits has been settled")
-        return show_ids(answer.events if answer.of else [])
-    told = ", ".join(f"{count} {plain(kind)}" for kind, count in sorted(answer.answers.items()))
-    click.echo(f"applied {answer.applied} of {answer.of}" + (f": {told}" if told else "") + f"  job {answer.job}")
+        show_ids(answer.events if answer.of else [])
+        return
+    told = ", ".join(f"{count:,} {plain(kind)}" for kind, count in sorted(answer.answers.items()))
+    click.echo(f"applied {answer.applied:,} of {answer.of:,}" + (f": {told}" if told else "") + f"  job {answer.job}")
     if answer.takes_us:
         say(f"the others follow over {span(answer.takes_us)}, also after a restart")
     elif answer.applied < answer.of:
         say("the other answers are not there yet: a busy lane answers when it can")
+        say(f"  see `interlock dead job {answer.job}`")
     hint(f"interlock events show {answer.events[0]}", quiet=session.quiet)
-    return None
-
-
-def _count(count: int, one: str) -> str:
-    return f"{count} {one}" if count == 1 else f"{count} {one}s"

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import click
 
-from interlock.cli.check import refuse_findings
+from interlock.cli.check import contents, refuse_findings
 from interlock.cli.exits import FINDINGS, Exit
 from interlock.cli.ports import port_flags, port_options
 from interlock.cli.say import say
@@ -25,13 +25,14 @@ def command(session: Session, port: int | None, control_port: int | None) -> Non
     refuse_findings(loaded.findings)
     if loaded.plan is None:
         raise Exit(FINDINGS)
-    serve(setup, loaded.settings, loaded.plan, lambda ready: _banner(session, ready))
+    plan = loaded.plan
+    serve(setup, loaded.settings, plan, lambda ready: _banner(session, contents(plan), ready))
 
 
-def _banner(session: Session, ready: Ready) -> None:
+def _banner(session: Session, contents: str, ready: Ready) -> None:
     if session.quiet:
         return
-    say(f"Interlock {version('interlock')}")
+    say(f"Interlock {version('interlock')}  {contents}")
     say(f"  data     {ready.data}")
     say(f"  control  {ready.control}/api/v1")
     say(f"  token    {ready.token_file}" + ("  (made now, readable by you only)" if ready.token_is_new else ""))

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import click
 
+from interlock.cli.answers import SecretNeeded, SecretRow
 from interlock.cli.check import refuse_findings
 from interlock.cli.exits import FAILED, Exit
 from interlock.cli.say import plain, say
 from interlock.cli.session import Session
-from interlock.cli.show import Format, hint, output_option, show_ids, show_json, show_table
+from interlock.cli.show import Answer, Format, hint, output_option, show_answer, show_table
 from interlock.core.errors import InterlockError
 from interlock.core.limits import SECRET_BYTES_MAX
 from interlock.runtime.load import load
@@ -48,13 +49,11 @@ def command() -> None:
 def ls(session: Session, output: Format) -> None:
     """List the names under [secrets], where each comes from, and how many active secrets are there."""
     held = list(_held(session, session.settings, dict.fromkeys(session.settings.secrets, ())))
-    if output == "json":
-        show_json([{"name": each.name, "source": each.source, "active": each.active} for each in held])
-    elif output == "id":
-        show_ids([each.name for each in held])
-    else:
-        rows = [(each.name, each.source, each.active) for each in held]
-        show_table(("NAME", "SOURCE", "ACTIVE"), rows, "no secret has a name under [secrets]")
+    told = [SecretRow(each.name, each.source, each.active) for each in held]
+    if not show_answer(output, Answer(told, SecretRow, told, [row.name for row in told])):
+        rows = [(row.name, row.source, row.active or "missing") for row in told]
+        empty = 'no secret has a name; add "NAME" = "env:VARIABLE" or "file:PATH" under [secrets] in interlock.toml'
+        show_table(("name", "source", "active"), rows, empty)
         hint("interlock secrets check", quiet=session.quiet)
 
 
@@ -71,13 +70,12 @@ def check(session: Session, output: Format) -> None:
         needed[reference.name].append(reference.subject)
     held = list(_held(session, loaded.settings, needed))
     missing = [each for each in held if not each.active]
-    if output == "json":
-        show_json([{**each._asdict(), "ok": each.active > 0} for each in held])
-    elif output == "id":
-        show_ids([each.name for each in missing])
-    else:
+    told = [SecretNeeded(each.name, each.source, each.active, each.needed_by, each.active > 0) for each in held]
+    if not show_answer(output, Answer(told, SecretNeeded, told, [each.name for each in missing])):
         rows = [(each.name, each.source, each.active or "missing", ", ".join(each.needed_by)) for each in held]
-        show_table(("NAME", "SOURCE", "ACTIVE", "NEEDED BY"), rows, "the plan needs no secret")
+        show_table(("name", "source", "active", "needed by"), rows, "the plan needs no secret")
+        if not missing:
+            hint("interlock secrets ls", quiet=session.quiet)
     for each in missing:
         say(f"missing: {each.name}")
         say(f"  fix: {_fix(each)}")

@@ -11,21 +11,17 @@ from typing import Any, Final
 import click
 import msgspec
 
+from interlock.cli.answers import Sent, SentRow
 from interlock.cli.client import Unreachable, decode
+from interlock.cli.progress import progress
 from interlock.cli.session import Session
-from interlock.cli.show import Format, hint, output_option, show_ids, show_json
+from interlock.cli.show import Answer, Format, hint, output_option, show_answer, show_json
 from interlock.core import limits
+from interlock.core.words import many
 from interlock.runtime.ports import SystemRandom
 
 _BATCH: Final = 500
 """Events of one request: one commit, and far below the bound of a body for payloads of usual size."""
-
-
-class Sent(msgspec.Struct, frozen=True):
-    """What was accepted. `duplicate`: none of them was new."""
-
-    ids: Sequence[str]
-    duplicate: bool = True
 
 
 @click.command("send")
@@ -53,17 +49,18 @@ def command(
         show_json(_event(type, id, source, body))
         return
     ids = [id] if count == 1 else [f"{id}-{number}" for number in range(1, count + 1)]
-    sent = Sent([])
-    for first in range(0, count, _BATCH):
-        part = _send(session, [_event(type, each, source, body) for each in ids[first : first + _BATCH]])
-        sent = Sent([*sent.ids, *part.ids], sent.duplicate and part.duplicate)
-    if output == "json":
-        show_json(sent)
-    elif output == "id":
-        show_ids(sent.ids)
-    else:
-        click.echo(f"accepted {len(sent.ids)}" + (", all known already" if sent.duplicate else ""))
-        hint(f"interlock events show {sent.ids[0]}", quiet=session.quiet)
+    accepted: list[str] = []
+    is_known = True
+    with progress("sent", count, quiet=session.quiet) as advance:
+        for first in range(0, count, _BATCH):
+            part = _send(session, [_event(type, each, source, body) for each in ids[first : first + _BATCH]])
+            accepted += part.ids
+            is_known = is_known and part.duplicate
+            advance(len(part.ids))
+    sent = Sent(accepted, is_known)
+    if not show_answer(output, Answer(sent, SentRow, [SentRow(each) for each in accepted], accepted)):
+        click.echo(f"accepted {many(len(accepted), 'event')}" + (", all known already" if is_known else ""))
+        hint(f"interlock events show {accepted[0]}", quiet=session.quiet)
 
 
 def _payload(text: str | None, file: str | None) -> msgspec.Raw:

@@ -16,9 +16,11 @@ import msgspec
 
 from interlock.cli.client import Client, Unreachable
 from interlock.cli.exits import UNREACHABLE, Exit
-from interlock.cli.say import say
+from interlock.cli.say import say_error
 from interlock.control.address import Address, announced
 from interlock.control.endpoint import Endpoint
+from interlock.core.errors import InterlockError
+from interlock.runtime.clock import SystemClock
 from interlock.runtime.settings import ListenSettings, Settings, Setup, process_environment, read_settings
 from interlock.security.tokens import read_token
 
@@ -49,6 +51,11 @@ class Session:
         """What the last start announced, whether or not it still runs."""
         return announced(self.state)
 
+    @property
+    def now(self) -> int:
+        """The present moment, µs since the epoch."""
+        return SystemClock().now()
+
     def ask(self, endpoint: Endpoint[Any], taken: msgspec.Struct) -> Any:  # Any: what the endpoint gives.
         """The answer of the process, or, for a question that only reads, of the store.
 
@@ -56,17 +63,32 @@ class Session:
             InterlockError: what was refused.
             Exit: 4, if neither can be asked.
         """
-        address = self.address
-        if address is not None:
-            try:
-                return self._client(address.control, self.settings.control).call(endpoint, taken)
-            except Unreachable:
-                pass
+        try:
+            return self.ask_process(endpoint, taken)
+        except Unreachable:
+            pass
         if not endpoint.offline or not self._has_store():
             self.unreachable()
         from interlock.cli.offline import read_offline
 
         return self.run(read_offline(self.settings, endpoint, taken))
+
+    def ask_process(self, endpoint: Endpoint[Any], taken: msgspec.Struct) -> Any:  # Any: what the endpoint gives.
+        """The answer of the process.
+
+        Raises:
+            InterlockError: what was refused.
+            Unreachable: if no process answers.
+        """
+        address = self.address
+        if address is None:
+            raise Unreachable(f"no process has told its address in {self.state}")
+        return self._client(address.control, self.settings.control).call(endpoint, taken)
+
+    def wait(self, us: int) -> None:
+        """Do nothing for a while."""
+        clock = SystemClock()
+        self.run(clock.sleep_until(clock.monotonic() + us))
 
     def data_client(self) -> Client:
         """The data port of the running process."""
@@ -93,8 +115,10 @@ class Session:
         """End with exit code 4."""
         address = self.address
         where = f"at {address.control}" if address else f"in {self.state}"
-        say(f"error[cli.unreachable] no process of this project answers {where}")
-        say("  fix: start `interlock run`, or name the project that runs with -C")
+        what = f"no process of this project answers {where}"
+        say_error(
+            InterlockError("cli.unreachable", what, "start `interlock run`, or name the project that runs with -C")
+        )
         raise Exit(UNREACHABLE)
 
     def run(self, work: Awaitable[T]) -> T:

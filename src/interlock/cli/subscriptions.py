@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import click
 
-from interlock.cli.exits import FAILED, Exit
-from interlock.cli.say import ask, say
+from interlock.cli.say import ask, plain
 from interlock.cli.session import Session, actor
-from interlock.cli.show import Format, hint, output_option, show_ids, show_json, show_table
-from interlock.cli.switch import Switch, switch_verbs
+from interlock.cli.show import Answer, Format, hint, output_option, show_answer, show_table
+from interlock.cli.switch import Switch, paused_text, switch_verbs
 from interlock.control import shapes, table
 from interlock.control.audit import Who
+from interlock.core.errors import InterlockError
+from interlock.core.words import many
 
 
 @click.group("subscriptions")
 def command() -> None:
-    """List subscriptions, pause, resume, rename or retire one."""
+    """List subscriptions, show, pause, resume, rename or retire one."""
 
 
 @command.command("ls")
@@ -24,10 +25,9 @@ def command() -> None:
 def ls(session: Session, output: Format) -> None:
     """List subscriptions: lag, what was settled, what waits."""
     found: shapes.Subscriptions = session.ask(table.SUBSCRIPTIONS, shapes.Nothing())
-    if output == "json":
-        return show_json(found)
-    if output == "id":
-        return show_ids([row.name for row in found.subscriptions])
+    names = [row.name for row in found.subscriptions]
+    if show_answer(output, Answer(found, shapes.SubscriptionRow, found.subscriptions, names)):
+        return
     rows = [
         (
             row.name,
@@ -44,7 +44,7 @@ def ls(session: Session, output: Format) -> None:
         for row in found.subscriptions
     ]
     columns = ("name", "stream", "lag", "delivered", "filtered", "retrying", "held", "dead", "behind", "state")
-    show_table(columns, rows, "no subscriptions")
+    show_table(columns, rows, "no subscriptions; declare one with @integration.subscribe, then: interlock check")
     paused = [row.name for row in found.subscriptions if row.paused]
     strangers = [row.name for row in found.subscriptions if row.planned is False]
     if strangers:
@@ -53,13 +53,14 @@ def ls(session: Session, output: Format) -> None:
         hint(f"interlock subscriptions resume {paused[0]}", quiet=session.quiet)
     elif any(row.stragglers.get("dead") or row.stragglers.get("held") for row in found.subscriptions):
         hint("interlock dead ls", quiet=session.quiet)
-    return None
+    elif names:
+        hint(f"interlock subscriptions show {names[0]}", quiet=session.quiet)
 
 
 def _state(row: shapes.SubscriptionRow) -> str:
     if row.planned is False:
         return "not in the plan"
-    return f"paused by {row.by}: {row.reason}" if row.paused else "-"
+    return paused_text(row.by, row.reason) if row.paused else "-"
 
 
 @command.command("show")
@@ -69,19 +70,23 @@ def _state(row: shapes.SubscriptionRow) -> str:
 def show(session: Session, name: str, output: Format) -> None:
     """Show a subscription, shard by shard."""
     found: shapes.SubscriptionDetail = session.ask(table.SUBSCRIPTION, shapes.SubscriptionAsked(name))
-    if output == "json":
-        return show_json(found)
-    if output == "id":
-        return show_ids([found.subscription.name])
+    if show_answer(output, Answer(found, shapes.CursorRow, found.cursors, [found.subscription.name])):
+        return
     row = found.subscription
-    click.echo(f"{row.name}  order {row.order or '-'}  on_dead {row.on_dead or '-'}  owner {row.owner or '-'}")
+    head = f"{row.name}  order {row.order or '-'}  on_dead {row.on_dead or '-'}  owner {row.owner or '-'}"
+    click.echo(plain(head) + (f"\n{plain(paused_text(row.by, row.reason))}" if row.paused else ""))
     rows = [
         (f"{c.stream}/{c.shard}", c.newest, c.floor, c.above, c.lag, sum(c.stragglers.values()), c.behind, c.imbalance)
         for c in found.cursors
     ]
     columns = ("shard", "newest", "floor", "above", "lag", "stragglers", "behind", "imbalance")
-    show_table(columns, rows, "it has read nothing yet")
-    return None
+    show_table(columns, rows, "it has read nothing yet; send it an event: interlock send TYPE PAYLOAD")
+    if row.paused:
+        hint(f"interlock subscriptions resume {row.name}", quiet=session.quiet)
+    elif row.stragglers.get("dead") or row.stragglers.get("held"):
+        hint(f"interlock dead ls --subscription {row.name}", quiet=session.quiet)
+    else:
+        hint("interlock tail", quiet=session.quiet)
 
 
 @command.command("rename")
@@ -100,7 +105,8 @@ def rename(session: Session, old: str, new: str, reason: str, dry_run: bool) -> 
     from interlock.cli.offline import rename as renamed
 
     cursors = session.run(renamed(session.settings, Renaming(old, new, Who(actor(), reason))))
-    click.echo(f"renamed {old} to {new}: {cursors} cursors")
+    click.echo(f"renamed {old} to {new}: {many(cursors, 'cursor')}")
+    hint("interlock plan", quiet=session.quiet)
 
 
 @command.command("retire")
@@ -114,7 +120,10 @@ def retire(session: Session, name: str, reason: str, dry_run: bool, yes: bool) -
     _stopped(session)
     found: shapes.SubscriptionDetail = session.ask(table.SUBSCRIPTION, shapes.SubscriptionAsked(name))
     row = found.subscription
-    loses = f"{row.lag} events not yet read, {sum(row.stragglers.values())} stragglers, {row.behind} behind them"
+    loses = (
+        f"{many(row.lag, 'event')} not yet read, {many(sum(row.stragglers.values()), 'straggler')}, "
+        f"{row.behind:,} behind them"
+    )
     if dry_run:
         click.echo(f"would retire {name}: {loses}")
         return
@@ -123,7 +132,8 @@ def retire(session: Session, name: str, reason: str, dry_run: bool, yes: bool) -
     from interlock.cli.offline import rename as renamed
 
     cursors = session.run(renamed(session.settings, Renaming(name, None, Who(actor(), reason))))
-    click.echo(f"retired {name}: {cursors} cursors")
+    click.echo(f"retired {name}: {many(cursors, 'cursor')}")
+    hint("interlock plan", quiet=session.quiet)
 
 
 for _verb in switch_verbs(
@@ -140,6 +150,8 @@ for _verb in switch_verbs(
 
 def _stopped(session: Session) -> None:
     if session.is_running():
-        say("error[cli.process-runs] the process that runs holds the cursors of its subscriptions")
-        say("  fix: stop it, then ask again; nothing is lost meanwhile, senders are asked to come back")
-        raise Exit(FAILED)
+        raise InterlockError(
+            "cli.process-runs",
+            "the process that runs holds the cursors of its subscriptions",
+            "stop it, then ask again; nothing is lost meanwhile, senders are asked to come back",
+        )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import click
+import msgspec
 
 from interlock.cli.exits import FAILED, Exit
 from interlock.cli.say import ask, say
 from interlock.cli.session import Session, actor
-from interlock.cli.show import Format, output_option, show_ids, show_json
+from interlock.cli.show import Answer, Format, hint, output_option, show_answer
 from interlock.control import shapes
 from interlock.control.endpoint import Endpoint
 from interlock.control.table import Admin
@@ -36,10 +37,12 @@ def switch_verbs(switch: Switch) -> tuple[click.Command, click.Command]:
     @output_option
     @click.pass_obj
     def pause(session: Session, name: str, reason: str, dry_run: bool, yes: bool, output: Format) -> None:
+        asked = shapes.ControlCommand(name, reason, actor(), dry_run=True)
+        answer = session.ask(switch.pause, asked)
         if not dry_run:
             ask(switch.question.format(name=name), yes=yes, no_input=session.no_input)
-        answer = session.ask(switch.pause, shapes.ControlCommand(name, reason, actor(), dry_run))
-        _show(answer, output, dry_run=dry_run)
+            answer = session.ask(switch.pause, msgspec.structs.replace(asked, dry_run=False))
+        _show(session, switch, answer, output, dry_run=dry_run)
 
     @click.command("resume", help=switch.resumes)
     @click.argument("name")
@@ -49,21 +52,26 @@ def switch_verbs(switch: Switch) -> tuple[click.Command, click.Command]:
     @click.pass_obj
     def resume(session: Session, name: str, reason: str, dry_run: bool, output: Format) -> None:
         answer = session.ask(switch.resume, shapes.ControlCommand(name, reason, actor(), dry_run))
-        _show(answer, output, dry_run=dry_run)
+        _show(session, switch, answer, output, dry_run=dry_run)
 
     return pause, resume
 
 
-def _show(answer: shapes.ControlAnswer, output: Format, *, dry_run: bool) -> None:
+def paused_text(by: str, reason: str) -> str:
+    """Who has paused something, and why if it was said."""
+    return f"paused by {by}" + (f": {reason}" if reason else "")
+
+
+def _show(session: Session, switch: Switch, answer: shapes.ControlAnswer, output: Format, *, dry_run: bool) -> None:
     verb = "paused" if answer.paused else "resumed"
-    if output == "json":
-        show_json(answer)
-    elif output == "id":
-        show_ids([answer.name])
+    if show_answer(output, Answer(answer, shapes.ControlAnswer, [answer], [answer.name])):
+        pass
     elif dry_run:
         click.echo(f"{answer.name} would be {verb}")
     else:
         click.echo(f"{answer.name} {verb}  applied by {answer.applied} of {answer.of}")
+        back = f" resume {answer.name}" if answer.paused else " ls"
+        hint(f"interlock {switch.pause.tag}{back}", quiet=session.quiet)
     if not dry_run and answer.applied < answer.of:
         say("the change is durable, but not every process acts on it yet; see `interlock doctor`")
         raise Exit(FAILED)

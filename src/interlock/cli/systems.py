@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from interlock.cli.session import Session
-from interlock.cli.show import Format, clock, hint, output_option, show_ids, show_json, show_table
-from interlock.cli.switch import Switch, switch_verbs
+from interlock.cli.show import Answer, Format, ago, hint, output_option, show_answer, show_table
+from interlock.cli.switch import Switch, paused_text, switch_verbs
 from interlock.control import shapes, table
+
+_EMPTY: Final = "no systems; declare one with integration.http, bind it in interlock.toml, then: interlock check"
 
 
 @click.group("systems")
@@ -21,10 +25,9 @@ def command() -> None:
 def ls(session: Session, output: Format) -> None:
     """List Systems as the running process sees them."""
     found: shapes.Systems = session.ask(table.SYSTEMS, shapes.Nothing())
-    if output == "json":
-        return show_json(found)
-    if output == "id":
-        return show_ids([row.name for row in found.systems])
+    names = [row.name for row in found.systems]
+    if show_answer(output, Answer(found, shapes.SystemRow, found.systems, names)):
+        return
     rows = [
         (
             row.name,
@@ -32,16 +35,19 @@ def ls(session: Session, output: Format) -> None:
             row.breaker,
             row.running,
             row.waiting,
-            clock(row.probe_at) if row.probe_at else "-",
-            f"paused by {row.by}: {row.reason}" if row.paused else "-",
+            ago(row.probe_at or None, session.now),
+            paused_text(row.by, row.reason) if row.paused else "-",
         )
         for row in found.systems
     ]
-    show_table(("name", "address", "breaker", "calls", "waiting", "next probe (UTC)", "state"), rows, "no Systems")
+    show_table(("name", "address", "breaker", "calls", "waiting", "next probe", "state"), rows, _EMPTY)
     paused = [row.name for row in found.systems if row.paused]
     if paused:
         hint(f"interlock systems resume {paused[0]}", quiet=session.quiet)
-    return None
+    elif any(row.breaker not in (None, "closed") for row in found.systems):
+        hint("interlock tail --errors", quiet=session.quiet)
+    elif names:
+        hint("interlock subscriptions ls", quiet=session.quiet)
 
 
 for _verb in switch_verbs(

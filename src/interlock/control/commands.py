@@ -18,6 +18,7 @@ from interlock.core.controls import (
     Control,
     decode_control,
     encode_control,
+    schedule_control_key,
     subscription_control_key,
     system_control_key,
 )
@@ -75,6 +76,10 @@ class Commands:
         return await self._control(
             "subscription", subscription, subscription_control_key(subscription), who, paused=paused
         )
+
+    async def pause_schedule(self, schedule: str, who: Who, *, paused: bool) -> Applied:
+        """Start no run of a schedule, or start them again. A run that is under way ends."""
+        return await self._control("schedule", schedule, schedule_control_key(schedule), who, paused=paused)
 
     async def _control(self, kind: str, subject: str, key: str, who: Who, *, paused: bool) -> Applied:
         at = self._clock.now()

@@ -6,6 +6,7 @@ A command's selector becomes a frozen set of offsets, and the lanes are asked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Final
 
 import msgspec
@@ -14,7 +15,7 @@ from interlock.control import shapes
 from interlock.control.audit import Who
 from interlock.control.commands import Asked, Commands
 from interlock.control.problem import Refused
-from interlock.control.queries import Reading, bounded, one_event
+from interlock.control.queries import Reading, bounded, candidates, one_event
 from interlock.core import limits
 from interlock.core.cursor import CursorId, RowState
 from interlock.core.event import Event, Shard
@@ -58,7 +59,7 @@ async def letters(reading: Reading, asked: shapes.DeadShow) -> shapes.DeadLetter
     fingerprint = await _whole(reading, asked.fingerprint)
     rows = await reading.views.rows(RowsQuery(states=_LISTED, fingerprint=fingerprint, limit=limit + 1))
     if not rows:
-        raise _unknown()
+        raise await _unknown(reading, asked.fingerprint)
     events = await _events_of(reading.journal, rows[:limit])
     return shapes.DeadLetters([_letter(line, events) for line in rows[:limit]], len(rows) > limit)
 
@@ -102,7 +103,7 @@ async def _selected(reading: Reading, verb: Verb, asked: shapes.DeadCommand) -> 
     query = RowsQuery(asked.subscription, states - {"due"}, fingerprint, limit=EVENTS_MAX + 1)
     rows = await reading.views.rows(query)
     if fingerprint is not None and not rows:
-        raise _unknown()
+        raise await _unknown(reading, fingerprint)
     return rows
 
 
@@ -123,17 +124,24 @@ async def _whole(reading: Reading, prefix: str) -> str:
     """The one fingerprint that begins so."""
     if len(prefix) >= FINGERPRINT_CHARS:
         return prefix
-    groups = [*await _groups(reading, discarded=False), *await _groups(reading, discarded=True)]
-    found = {group.fingerprint for group in groups if group.fingerprint.startswith(prefix)} - {""}
+    found = {fingerprint for fingerprint in await _fingerprints(reading) if fingerprint.startswith(prefix)}
     if not found:
-        raise _unknown()
+        raise await _unknown(reading, prefix)
     if len(found) > 1:
-        raise Refused(409, "dead.ambiguous", "several fingerprints begin so", "give more of its characters")
+        told = f"several fingerprints begin so: {candidates(sorted(found))}"
+        raise Refused(409, "dead.ambiguous", told, "give more of its characters")
     return found.pop()
 
 
-def _unknown() -> Refused:
-    return Refused(404, "dead.unknown", "no dead letter that fits has such a fingerprint", "see `interlock dead ls`")
+async def _fingerprints(reading: Reading) -> set[str]:
+    groups = [*await _groups(reading, discarded=False), *await _groups(reading, discarded=True)]
+    return {group.fingerprint for group in groups} - {""}
+
+
+async def _unknown(reading: Reading, asked: str) -> Refused:
+    near = get_close_matches(asked[: 2 * FINGERPRINT_CHARS], sorted(await _fingerprints(reading)), 1)
+    remedy = f"did you mean {near[0]}?" if near else "see `interlock dead ls`"
+    return Refused(404, "dead.unknown", "no dead letter that fits has such a fingerprint", remedy)
 
 
 async def _groups(reading: Reading, *, discarded: bool) -> list[shapes.DeadGroup]:

@@ -9,6 +9,7 @@ from interlock.control import audit, shapes
 from interlock.control.ports import Live
 from interlock.control.queries import Reading, cursor_row
 from interlock.core.event import Shard
+from interlock.core.words import many
 from interlock.journal.ports import Retired
 from interlock.journal.views import Conservation, CursorLine
 
@@ -47,11 +48,13 @@ async def _conservation(reading: Reading, lines: Sequence[CursorLine]) -> shapes
     wrong = [found for found in counted if found is not None and not found.holds]
     if not wrong:
         accounted = sum(found.accounted for found in counted if found is not None)
-        return shapes.Check("conservation", True, f"{accounted} accounted events balance in {len(counted)} cursors")
+        return shapes.Check(
+            "conservation", True, f"{many(accounted, 'accounted event')} balance in {many(len(counted), 'cursor')}"
+        )
     return shapes.Check(
         "conservation",
         False,
-        f"{len(wrong)} cursors do not balance; {_told(wrong[0])}",
+        f"{many(len(wrong), 'cursor')} out of balance; {_told(wrong[0])}",
         "stop the process, keep a copy of the store, and report it: this is a bug of Interlock",
     )
 
@@ -81,7 +84,8 @@ def _waiting(lines: Sequence[CursorLine]) -> shapes.Check:
     """Keys that wait for a person are no fault of the engine, but nobody else will free them."""
     held = sum(line.rows.get("held", 0) for line in lines)
     dead = sum(line.rows.get("dead", 0) for line in lines)
-    says = f"{dead} dead letters, {held} held events, {sum(line.behind for line in lines)} waiting behind blocked keys"
+    behind = sum(line.behind for line in lines)
+    says = f"{many(dead, 'dead letter')}, {many(held, 'held event')}, {behind:,} waiting behind blocked keys"
     return shapes.Check("stragglers", True, says, "see `interlock dead ls`" if held or dead else "")
 
 
@@ -120,4 +124,4 @@ async def _audit_chain(reading: Reading) -> shapes.Check:
                 remedy = "compare the store with its backups: somebody or something changed it behind Interlock's back"
                 return shapes.Check("audit", False, f"the chain breaks at {event.id}", remedy)
         after = batch.upto
-    return shapes.Check("audit", True, f"the chain of {newest - oldest + 1} commands holds")
+    return shapes.Check("audit", True, f"the chain of {many(newest - oldest + 1, 'command')} holds")

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Final, NamedTuple
 
 import msgspec
 
 from interlock.control import shapes
 from interlock.control.ports import Live, LiveSystem
 from interlock.control.problem import Refused
-from interlock.core.controls import Control, decode_control, subscription_control_key, system_control_key
+from interlock.core.controls import (
+    Control,
+    decode_control,
+    schedule_control_key,
+    subscription_control_key,
+    system_control_key,
+)
 from interlock.core.event import Event
 from interlock.core.ids import minted_at
 from interlock.core.redact import redacted_headers
@@ -21,6 +28,18 @@ from interlock.spec.deploy import KNOWN_CELL
 from interlock.spec.findings import Known
 from interlock.spec.plan import OnDead, Plan, ScheduleSpec
 from interlock.spec.schedule import place_of
+
+_NAMED_MAX: Final = 5
+"""Candidates that an answer names."""
+_NAME_CHARS_MAX: Final = 255
+_OTHER_IDS: Final = {
+    "fp": "it is a fingerprint: `interlock dead show` takes it",
+    "job": "it is a job: `interlock dead job` takes it",
+    "att": "it is an attempt: `interlock events show` of its event has it",
+}
+_ID_CHARS: Final = 28
+_TELLING_CHARS: Final = 11
+"""So much of an event's id says in which half minute it was accepted."""
 
 
 class Reading(NamedTuple):
@@ -54,7 +73,9 @@ async def event(reading: Reading, asked: shapes.EventAsked) -> shapes.EventDetai
     """
     found = await one_event(reading.views, asked.id)
     draft = found.draft
-    passages = await reading.views.timeline(found)
+    sources = await _sources(reading.views)
+    # A poll or a schedule has its cursor in the stream that it writes to; it reads nothing there.
+    passages = [each for each in await reading.views.timeline(found) if each.cursor.subscription not in sources]
     seen = await reading.views.seen(found)
     text, encoded = _payload(draft.data) if asked.payload else (None, None)
     return shapes.EventDetail(
@@ -75,20 +96,45 @@ async def event(reading: Reading, asked: shapes.EventAsked) -> shapes.EventDetai
     )
 
 
+async def _sources(views: Views) -> Collection[str]:
+    return {line.cursor.id.subscription for line in await views.cursors() if line.cursor.token is not None}
+
+
 async def one_event(views: Views, id: str) -> Event:
     """The one event whose id begins with `id`.
 
     Raises:
         InterlockError: `id.malformed`; `event.unknown`, `event.ambiguous`.
     """
-    found = await views.events_by_prefix(id, 2)
+    kind, _, rest = id.partition("_")
+    if rest and kind in _OTHER_IDS:
+        raise Refused(400, "id.malformed", f"{id[:_ID_CHARS]} is not the id of an event", _OTHER_IDS[kind])
+    found = await views.events_by_prefix(id, _NAMED_MAX + 1)
     if not found:
-        raise Refused(
-            404, "event.unknown", "no event in the store has an id that begins so", "see `interlock events ls`"
-        )
+        near = await _nearest(views, id)
+        remedy = f"did you mean {near}?" if near else "see `interlock events ls`"
+        raise Refused(404, "event.unknown", "no event in the store has an id that begins so", remedy)
     if len(found) > 1:
-        raise Refused(409, "event.ambiguous", "several events have an id that begins so", "give more of its characters")
+        raise Refused(
+            409,
+            "event.ambiguous",
+            f"several events have an id that begins so: {candidates([event.id for event in found])}",
+            "give more of its characters",
+        )
     return found[0]
+
+
+def candidates(ids: Sequence[str]) -> str:
+    """The first of what an ambiguous prefix may mean."""
+    return ", ".join(ids[:_NAMED_MAX]) + (", ..." if len(ids) > _NAMED_MAX else "")
+
+
+async def _nearest(views: Views, id: str) -> str | None:
+    """The id of an event with the longest beginning in common with `id`; None if that says little."""
+    for length in range(min(len(id) - 1, _ID_CHARS), _TELLING_CHARS - 1, -1):
+        if found := await views.events_by_prefix(id[:length], 1):
+            return found[0].id
+    return None
 
 
 async def subscriptions(reading: Reading, _: shapes.Nothing) -> shapes.Subscriptions:
@@ -115,19 +161,24 @@ async def subscription(reading: Reading, asked: shapes.SubscriptionAsked) -> sha
     listed = await subscriptions(reading, shapes.Nothing())
     row = next((row for row in listed.subscriptions if row.name == asked.name), None)
     if row is None:
-        raise subscription_unknown()
+        raise unknown("subscription.unknown", asked.name, [row.name for row in listed.subscriptions])
     lines = [line for line in await reading.views.cursors() if line.cursor.id.subscription == asked.name]
     return shapes.SubscriptionDetail(row, [cursor_row(line, reading.journal) for line in lines])
 
 
-def subscription_unknown() -> Refused:
-    """Neither the plan nor the store knows it."""
-    return Refused(404, "subscription.unknown", "there is no such subscription", "see `interlock subscriptions ls`")
-
-
-def system_unknown() -> Refused:
-    """The plan does not know it."""
-    return Refused(404, "system.unknown", "there is no such System", "see `interlock systems ls`")
+def unknown(code: str, name: str, known: Sequence[str]) -> Refused:
+    """There is nothing of that name; what it may have been meant to be is said. `code` is `noun.unknown`."""
+    noun, _, _ = code.partition(".")
+    wanted = name[:_NAME_CHARS_MAX]
+    last = {each.rpartition(".")[2]: each for each in known}
+    near = (
+        [each for each in known if wanted in each]
+        or get_close_matches(wanted, known, _NAMED_MAX)
+        or [last[each] for each in get_close_matches(wanted, last, _NAMED_MAX)]
+    )
+    meant = near[0] if len(near) == 1 else "one of " + ", ".join(near[:_NAMED_MAX])
+    remedy = f"did you mean {meant}?" if near else f"see `interlock {noun}s ls`"
+    return Refused(404, code, f"there is no such {noun}", remedy)
 
 
 async def paused_subscriptions(reading: Reading, names: Sequence[str]) -> Mapping[str, bool]:
@@ -152,7 +203,14 @@ async def schedules(reading: Reading, _: shapes.Nothing) -> shapes.Schedules:
     if reading.plan is None:
         return shapes.Schedules([])
     tokens = {line.cursor.id.subscription: line.cursor.token for line in await reading.views.cursors()}
-    return shapes.Schedules([_schedule(spec, tokens.get(spec.name), reading.plan) for spec in reading.plan.schedules])
+    specs = reading.plan.schedules
+    controls = await _paused(reading.cells, [schedule_control_key(spec.name) for spec in specs])
+    return shapes.Schedules(
+        [
+            _schedule(spec, tokens.get(spec.name), reading.plan, control)
+            for spec, control in zip(specs, controls, strict=True)
+        ]
+    )
 
 
 async def streams(reading: Reading, _: shapes.Nothing) -> shapes.Streams:
@@ -276,7 +334,7 @@ def _subscription(
     )
 
 
-def _schedule(spec: ScheduleSpec, token: str | None, plan: Plan) -> shapes.ScheduleRow:
+def _schedule(spec: ScheduleSpec, token: str | None, plan: Plan, control: Control) -> shapes.ScheduleRow:
     place = None if token is None else place_of(token)
     return shapes.ScheduleRow(
         name=spec.name,
@@ -285,6 +343,9 @@ def _schedule(spec: ScheduleSpec, token: str | None, plan: Plan) -> shapes.Sched
         missed=spec.missed,
         last_at=place and place.ran,
         next_at=place and spec.times.after(place.at),
+        paused=control.paused,
+        by=control.by,
+        reason=control.reason,
     )
 
 

@@ -13,7 +13,7 @@ from interlock.control import shapes
 from interlock.control.audit import Who
 from interlock.control.commands import Commands
 from interlock.control.problem import Refused
-from interlock.control.queries import Reading, one_event, paused_subscriptions, subscription_unknown
+from interlock.control.queries import Reading, one_event, paused_subscriptions, unknown
 from interlock.core import limits
 from interlock.core.cursor import CursorId
 from interlock.core.errors import InterlockError
@@ -111,7 +111,7 @@ async def _chosen(reading: Reading, asked: shapes.ReplayCommand) -> Chosen:
     # What waited for its time has been brought on, as an event of its own: that one is to be replayed.
     planned = frozenset(name for name, spec in plan.subscriptions.items() if spec.kind != "delay") if plan else _NONE
     if asked.subscription is not None and asked.subscription not in planned:
-        raise subscription_unknown()
+        raise unknown("subscription.unknown", asked.subscription, sorted(planned))
     meant = planned if asked.subscription is None else frozenset({asked.subscription})
     events, more = await _meant(reading, asked)
     by_cursor: dict[CursorId, list[Event]] = {}

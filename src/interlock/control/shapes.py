@@ -312,6 +312,26 @@ class ReplayAnswer(msgspec.Struct, frozen=True):
     takes_us: int
 
 
+class JobAsked(msgspec.Struct, frozen=True):
+    """One job of a command, by its id or a unique prefix; waits so long for another answer if some are missing."""
+
+    job: str
+    wait_us: int = 0
+
+
+class JobAnswer(msgspec.Struct, frozen=True):
+    """What came of a job so far: `applied` of `of` events have an answer, counted by kind."""
+
+    job: str
+    verb: str
+    actor: str
+    reason: str
+    asked_at: int
+    of: int
+    applied: int
+    answers: Mapping[str, int]
+
+
 class ControlCommand(msgspec.Struct, frozen=True):
     """Pause or resume one subject."""
 
@@ -442,7 +462,10 @@ class Systems(msgspec.Struct, frozen=True):
 
 
 class ScheduleRow(msgspec.Struct, frozen=True):
-    """A schedule. `next_at` in the past: it is due, and runs, waits or fails; None before its first start."""
+    """A schedule. `next_at` in the past: it is due, and runs, waits or fails; None before its first start.
+
+    `by` and `reason` are of the last pause or resume.
+    """
 
     name: Name
     owner: str
@@ -450,6 +473,9 @@ class ScheduleRow(msgspec.Struct, frozen=True):
     missed: str
     last_at: int | None
     next_at: int | None
+    paused: bool
+    by: str
+    reason: str
 
 
 class Schedules(msgspec.Struct, frozen=True):
@@ -508,11 +534,17 @@ class PlanInfo(msgspec.Struct, frozen=True):
 
 
 class TailAsked(msgspec.Struct, frozen=True):
-    """What came after `after` (a position that an earlier answer gave; None: from now), waiting for it if need be."""
+    """What came after `after` (a position that an earlier answer gave), waiting for it if need be.
+
+    Without `after` it begins now, or at `since_at` (µs). With `behind_max` a reader that is further behind than so many
+    events is moved on to the newest, and told how many it missed.
+    """
 
     after: str | None = None
     wait_us: int = 2_000_000
     limit: int = 200
+    since_at: int | None = None
+    behind_max: int | None = None
 
 
 class TailItem(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from interlock.control import dead, health, queries, replay, shapes
+from interlock.control import dead, health, jobs, queries, replay, shapes
 from interlock.control.audit import Who
 from interlock.control.commands import Applied, Commands
 from interlock.control.endpoint import Caller, Endpoint
@@ -62,7 +62,7 @@ async def _pause_system(
 ) -> shapes.ControlAnswer:
     plan = admin.reading.plan
     if plan is None or taken.name not in plan.systems:
-        raise queries.system_unknown()
+        raise queries.unknown("system.unknown", taken.name, list(plan.systems) if plan else [])
     if taken.dry_run:
         return shapes.ControlAnswer(taken.name, paused, 0, 1)
     done = await _commands(admin).pause_system(taken.name, _who(caller, taken), paused=paused)
@@ -74,10 +74,22 @@ async def _pause_subscription(
 ) -> shapes.ControlAnswer:
     plan = admin.reading.plan
     if plan is None or taken.name not in plan.subscriptions:
-        raise queries.subscription_unknown()
+        raise queries.unknown("subscription.unknown", taken.name, list(plan.subscriptions) if plan else [])
     if taken.dry_run:
         return shapes.ControlAnswer(taken.name, paused, 0, 1)
     done = await _commands(admin).pause_subscription(taken.name, _who(caller, taken), paused=paused)
+    return _answer(taken.name, done)
+
+
+async def _pause_schedule(
+    paused: bool, admin: Admin, caller: Caller, taken: shapes.ControlCommand
+) -> shapes.ControlAnswer:
+    names = [spec.name for spec in admin.reading.plan.schedules] if admin.reading.plan else []
+    if taken.name not in names:
+        raise queries.unknown("schedule.unknown", taken.name, names)
+    if taken.dry_run:
+        return shapes.ControlAnswer(taken.name, paused, 0, 1)
+    done = await _commands(admin).pause_schedule(taken.name, _who(caller, taken), paused=paused)
     return _answer(taken.name, done)
 
 
@@ -102,6 +114,10 @@ async def _reload(admin: Admin, caller: Caller, taken: shapes.ReloadCommand) -> 
 
 def _answer(name: str, done: Applied) -> shapes.ControlAnswer:
     return shapes.ControlAnswer(name, done.control.paused, done.applied, done.of)
+
+
+async def _job(admin: Admin, _: Caller, taken: shapes.JobAsked) -> shapes.JobAnswer:
+    return await jobs.job(admin.reading, admin.clock, taken)
 
 
 def _commands(admin: Admin) -> Commands:
@@ -197,6 +213,17 @@ REPLAY: Final[Endpoint[Admin]] = Endpoint(
     _replay,
     "events",
 )
+DEAD_JOB: Final[Endpoint[Admin]] = Endpoint(
+    "GET",
+    ROOT + "/dead/jobs/{job}",
+    "dead_job",
+    "Show what came of a command, waiting for another answer if need be.",
+    shapes.JobAsked,
+    shapes.JobAnswer,
+    _job,
+    "dead",
+    offline=True,
+)
 SUBSCRIPTIONS: Final = _get(
     "/subscriptions",
     "subscriptions_list",
@@ -222,6 +249,12 @@ SUBSCRIPTION_RESUME: Final = _control_post(
 SCHEDULES: Final = _get(
     "/schedules", "schedules_list", "List schedules.", shapes.Nothing, shapes.Schedules, queries.schedules
 )._replace(offline=False)
+SCHEDULE_PAUSE: Final = _control_post(
+    "schedules", "pause", "Start no run of a schedule.", partial(_pause_schedule, True)
+)
+SCHEDULE_RESUME: Final = _control_post(
+    "schedules", "resume", "Start runs of a schedule again.", partial(_pause_schedule, False)
+)
 SYSTEMS: Final = _get(
     "/systems", "systems_list", "List Systems.", shapes.Nothing, shapes.Systems, queries.systems
 )._replace(offline=False)
@@ -266,11 +299,14 @@ ENDPOINTS: Final[tuple[Endpoint[Admin], ...]] = (
     DEAD_SHOW,
     *DEAD_VERBS.values(),
     REPLAY,
+    DEAD_JOB,
     SUBSCRIPTIONS,
     SUBSCRIPTION,
     SUBSCRIPTION_PAUSE,
     SUBSCRIPTION_RESUME,
     SCHEDULES,
+    SCHEDULE_PAUSE,
+    SCHEDULE_RESUME,
     SYSTEMS,
     SYSTEM_PAUSE,
     SYSTEM_RESUME,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,17 +20,17 @@ from interlock.core import limits
 from interlock.core.event import Event, Shard
 from interlock.core.ports import Clock
 from interlock.core.redact import redacted_text
-from interlock.journal.ports import Retired
+from interlock.journal.ports import Journal, Retired
 
 RING_RECORDS: Final = 1_000
 """Records kept for readers: some seconds of a bad minute. A slower reader is told how many it missed."""
 _POLL_US: Final = 100 * limits.US_PER_MS
 _WAIT_US_MAX: Final = 5 * limits.US_PER_SECOND
 """Short, because nobody tells that a reader has gone."""
-_SUBJECTS: Final = ("event", "subscription", "system")
+_SUBJECTS: Final = ("event", "subscription", "system", "schedule", "source")
 _SHOWN: Final = (
     *("successes", "dead", "outcome", "status", "error", "detail", "message", "reason", "why", "code"),
-    *("state", "system", "verb", "actor"),
+    *("state", "system", "verb", "actor", "due", "events", "policy", "failures"),
 )
 
 
@@ -68,16 +70,25 @@ class Recent:
         self._ring.append(
             (
                 self.last,
-                shapes.TailItem(now, record, _text(fields.get("event")), _text(fields.get("subscription")), says=says),
+                shapes.TailItem(now, record, _text(fields.get("event")), _text(_reader(fields)), says=says),
             )
         )
 
-    def after(self, number: int) -> tuple[list[shapes.TailItem], int]:
-        """Items after the record `number`, and how many of them are gone already."""
+    def after(self, number: int) -> tuple[list[tuple[int, shapes.TailItem]], int]:
+        """Items after the record `number`, each with its own number, and how many of them are gone already."""
         # A number from before a restart is higher than ours: that reader has seen none of these.
         number = number if number <= self.last else 0
-        items = [item for at, item in self._ring if at > number]
+        items = [(at, item) for at, item in self._ring if at > number]
         return items, max(0, self.last - number - len(items))
+
+    def before(self, since_at: int) -> int:
+        """The number of the last record before an instant; of those that are gone already it is not known."""
+        return next((number - 1 for number, item in self._ring if item.at >= since_at), self.last)
+
+
+def _reader(fields: Mapping[str, object]) -> object:
+    """Whose record it is."""
+    return fields.get("subscription") or fields.get("schedule") or fields.get("source")
 
 
 class Position(NamedTuple):
@@ -112,43 +123,101 @@ async def tail(reading: Reading, recent: Recent, clock: Clock, asked: shapes.Tai
     streams = await reading.views.streams()
     shards = [Shard(line.made.name, number) for line in streams for number in range(line.made.shards)]
     if asked.after is None:
-        newest = {shard: reading.journal.bounds(shard)[1] for shard in shards}
-        return shapes.Tail([], _position(newest, recent.last).text())
+        begun, record = await _begin(reading.journal, recent, shards, asked.since_at)
+        return shapes.Tail([], _position(begun, record).text())
     start = position(asked.after)
     limit = max(1, min(asked.limit, shapes.PAGE_MAX))
     deadline = clock.monotonic() + max(0, min(asked.wait_us, _WAIT_US_MAX))
     while True:
-        items, at, skipped = await _news(reading, shards, start, limit)
+        at, skipped = _places(reading.journal, shards, start, asked.behind_max)
+        items, at, is_cut = await _news(reading.journal, at, limit)
         said, missed = recent.after(start.record)
+        # Records are not told before the events that came before them.
+        told = [each for each in said if each[1].at <= items[-1].at] if is_cut else said
         now = clock.monotonic()
-        if items or said or missed or recent.closed or now >= deadline:
-            merged = sorted([*items, *said], key=lambda item: item.at)
-            return shapes.Tail(merged, _position(at, recent.last).text(), skipped + missed)
+        if items or told or skipped or missed or recent.closed or now >= deadline:
+            merged = sorted([*items, *(item for _, item in told)], key=lambda item: item.at)
+            return shapes.Tail(merged, _position(at, _record(recent, told, said)).text(), skipped + missed)
         await clock.sleep_until(min(now + _POLL_US, deadline))
 
 
-async def _news(
-    reading: Reading, shards: Sequence[Shard], start: Position, limit: int
-) -> tuple[list[shapes.TailItem], dict[Shard, int], int]:
-    items: list[shapes.TailItem] = []
+async def _begin(
+    journal: Journal, recent: Recent, shards: Sequence[Shard], since_at: int | None
+) -> tuple[Mapping[Shard, int], int]:
+    if since_at is None:
+        return {shard: journal.bounds(shard)[1] for shard in shards}, recent.last
+    return {shard: await _last_before(journal, shard, since_at) for shard in shards}, recent.before(since_at)
+
+
+async def _last_before(journal: Journal, shard: Shard, at: int) -> int:
+    """The last offset of a shard that was accepted before an instant."""
+    oldest, newest = journal.bounds(shard)
+    low, high = oldest - 1, newest
+    while low < high:
+        middle = (low + high + 1) // 2
+        try:
+            batch = await journal.read(shard, middle - 1, 1)
+        except Retired:
+            low = middle
+            continue
+        if batch.events and batch.events[0].accepted_at < at:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _places(
+    journal: Journal, shards: Sequence[Shard], start: Position, behind_max: int | None
+) -> tuple[dict[Shard, int], int]:
+    """Where a reader goes on, and how many events it misses: what is retired, and what it is too far behind for."""
     at: dict[Shard, int] = {}
+    newest: dict[Shard, int] = {}
     skipped = 0
     for shard in shards:
-        oldest, newest = reading.journal.bounds(shard)
+        oldest, newest[shard] = journal.bounds(shard)
         known = start.offsets.get(shard.stream, ())
-        after = min(known[shard.number] if shard.number < len(known) else 0, newest)
-        if after < oldest - 1:
-            skipped += oldest - 1 - after
-            after = oldest - 1
-        at[shard] = after
-        if after < newest and len(items) < limit:
+        after = min(known[shard.number] if shard.number < len(known) else 0, newest[shard])
+        at[shard] = max(after, oldest - 1)
+        skipped += at[shard] - after
+    behind = sum(newest.values()) - sum(at.values())
+    if behind_max is not None and behind > max(0, behind_max):
+        return newest, skipped + behind
+    return at, skipped
+
+
+async def _news(
+    journal: Journal, places: Mapping[Shard, int], limit: int
+) -> tuple[list[shapes.TailItem], dict[Shard, int], bool]:
+    """The next events of all shards by their time, how far that is in each, and whether there are more."""
+    at = dict(places)
+    found: list[tuple[int, Event]] = []
+    for shard, after in places.items():
+        if after < journal.bounds(shard)[1]:
             try:
-                batch = await reading.journal.read(shard, after, limit - len(items))
+                batch = await journal.read(shard, after, limit)
             except Retired:  # between the look and the read; the next question finds the new bound
                 continue
-            items += [_item(event) for event in batch.events]
+            # A clock that was set back does not change the order of a shard.
+            found += zip(accumulate((event.accepted_at for event in batch.events), max), batch.events, strict=True)
             at[shard] = batch.upto
-    return items, at, skipped
+    found.sort(key=itemgetter(0))
+    for _, event in reversed(found[limit:]):
+        at[event.shard] = event.offset - 1
+    return [_item(event) for _, event in found[:limit]], at, len(found) > limit
+
+
+def _record(
+    recent: Recent,
+    told: Sequence[tuple[int, shapes.TailItem]],
+    said: Sequence[tuple[int, shapes.TailItem]],
+) -> int:
+    """The number of the last record that the reader has, those that it missed included."""
+    if len(told) == len(said):
+        return recent.last
+    if told:
+        return told[-1][0]
+    return said[0][0] - 1
 
 
 def _item(event: Event) -> shapes.TailItem:

@@ -13,12 +13,14 @@ from interlock.core.errors import InterlockError
 
 SYSTEM_CONTROL_PREFIX = "control/system/"
 SUBSCRIPTION_CONTROL_PREFIX = "control/subscription/"
+SCHEDULE_CONTROL_PREFIX = "control/schedule/"
 
 
 class Control(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The control state of one System or subscription. `by` and `reason` are those of its last change, `at` in µs.
+    """The control state of one System, subscription or schedule. `by` and `reason` are of its last change, `at` in µs.
 
-    `paused`: nothing is sent to the System, no attempt of the subscription starts; intake goes on.
+    `paused`: nothing is sent to the System, no attempt of the subscription and no run of the schedule starts; intake
+    goes on.
     `forced`: the System's breaker is held open or closed whatever it sees; None leaves it to itself.
     """
 
@@ -40,6 +42,11 @@ def system_control_key(system: str) -> str:
 def subscription_control_key(subscription: str) -> str:
     """The key of a subscription's control cell."""
     return SUBSCRIPTION_CONTROL_PREFIX + subscription
+
+
+def schedule_control_key(schedule: str) -> str:
+    """The key of a schedule's control cell."""
+    return SCHEDULE_CONTROL_PREFIX + schedule
 
 
 def encode_control(control: Control) -> bytes:

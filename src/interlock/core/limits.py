@@ -260,7 +260,7 @@ CALL_RECORDS_MAX = 1_000
 WATCH_EVERY_US = 250 * US_PER_MS
 """How often `interlock dev` looks at the files; two looks without a change between them are rest."""
 WATCHED_FILES_MAX = 10_000
-"""Files that it looks at: a look at so many takes a tenth of a second, and no project of ours has more."""
+"""Files that it looks at: a look at so many was measured at 0.1 s of processor time, 10 µs a file, on a thread."""
 
 # Secrets.
 

@@ -55,6 +55,9 @@ class Scheduler:
             begins = Place(now).token()
             return 0 if await self._position.committed(cursor, (), begins) else PAUSE_US
         place = place_of(cursor.token)
+        if self._ports.paused(self._spec.name):
+            # Its times pass meanwhile; what becomes of them is decided as for any that were missed.
+            return PAUSE_US
         match next_step(self._times, self._spec.missed, place, now, self._begun):
             case WaitUntil(due=due):
                 # Timers do not notice when the clock of the wall is set, so it is looked at again and again.

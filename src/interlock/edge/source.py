@@ -29,7 +29,7 @@ class SourcePorts(NamedTuple):
 
     `lease` is the process's lease and the monotonic µs until which it lasts; `context` makes the context of one call,
     from the source's name, what its calls are recognised by when they are made again, and the monotonic µs of its end;
-    `level` says how full the way to the store is.
+    `level` says how full the way to the store is; `paused` whether a person has paused the source of that name.
     """
 
     ledger: Ledger
@@ -39,6 +39,7 @@ class SourcePorts(NamedTuple):
     lease: Callable[[], tuple[Lease, int]]
     context: Callable[[str, str, int], Context]
     level: Callable[[], Level]
+    paused: Callable[[str], bool] = lambda _: False
 
 
 class Position:

@@ -1,6 +1,7 @@
-"""The cells that concern Systems: what a person has set, and what breakers tell each other over restarts and processes.
+"""The cells that concern Systems and schedules: what a person has set, and what breakers tell each other.
 
-It moves values between the store and `Systems`; what they mean is decided there. Cells of lanes are the fleet's.
+It moves values between the store and those who act on them. What they mean is decided there. Cells of lanes are the
+fleet's.
 """
 
 from __future__ import annotations
@@ -11,10 +12,17 @@ from typing import Any, Final
 from interlock.control.audit import Who
 from interlock.control.commands import Commands
 from interlock.core import limits
-from interlock.core.controls import SYSTEM_CONTROL_PREFIX, Control, decode_control, system_control_key
+from interlock.core.controls import (
+    SCHEDULE_CONTROL_PREFIX,
+    SYSTEM_CONTROL_PREFIX,
+    Control,
+    decode_control,
+    schedule_control_key,
+    system_control_key,
+)
 from interlock.core.errors import InterlockError
 from interlock.core.ports import Clock, Emit, Random
-from interlock.journal.ports import Cell, CellWrite, Store
+from interlock.journal.ports import Cell, Cells, CellWrite, Store
 from interlock.systems.registry import BREAKER_CELLS, Systems
 
 GONE: Final = Who("interlock", "it answered 410 Gone to a POST", role="engine")
@@ -103,3 +111,52 @@ class SystemCells:
             await self._commands.pause_system(name, GONE, paused=True)
         except InterlockError as error:
             self._emit("system.pause-unwritten", system=name, code=error.code)
+
+
+class ScheduleCells:
+    """Which schedules a person has paused.
+
+    Args:
+        names: the schedules of the plan.
+        spawn: runs what has to be awaited.
+    """
+
+    def __init__(self, names: Sequence[str], spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        self._keys = {schedule_control_key(name): name for name in names}
+        self._spawn = spawn
+        self._cells: Cells | None = None
+        self._paused: set[str] = set()
+        self._acted_on: dict[str, int] = {}
+
+    async def start(self, cells: Cells) -> None:
+        """Apply what the store has of every schedule.
+
+        Raises:
+            InterlockError: `control.unreadable`; a `StoreError` if the store cannot be read.
+        """
+        self._cells = cells
+        await self._read(list(self._keys))
+
+    def changed(self, cells: Iterable[str]) -> None:
+        """Cells have a new version: those of schedules are read again."""
+        keys = [key for key in cells if key.startswith(SCHEDULE_CONTROL_PREFIX)]
+        if keys and self._cells is not None:
+            self._spawn(self._read(keys))
+
+    def is_paused(self, schedule: str) -> bool:
+        """Whether no run of it is to start."""
+        return schedule in self._paused
+
+    def acted_on(self, cell: str) -> int:
+        """The version of a schedule's control cell that this process acts on; 0 before the first."""
+        return self._acted_on.get(cell, 0)
+
+    async def _read(self, keys: Sequence[str]) -> None:
+        if self._cells is None or not keys:
+            return
+        for key, cell in (await self._cells.get(keys)).items():
+            # Two reads of one cell may end in the other order.
+            if key in self._keys and cell.version >= self.acted_on(key):
+                name = self._keys[key]
+                (self._paused.add if decode_control(cell.value).paused else self._paused.discard)(name)
+                self._acted_on[key] = cell.version

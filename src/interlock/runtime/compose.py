@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from interlock.core import limits
-from interlock.core.controls import SUBSCRIPTION_CONTROL_PREFIX
+from interlock.core.controls import SCHEDULE_CONTROL_PREFIX, SUBSCRIPTION_CONTROL_PREFIX
 from interlock.core.errors import SpecError
 from interlock.core.event import Event, Shard
 from interlock.core.ports import Access, Clock, Emit, Net, Offload, Random, Secrets, Wakeup
@@ -25,7 +25,7 @@ from interlock.edge.poller import Poller
 from interlock.edge.scheduler import Scheduler
 from interlock.edge.source import SourcePorts
 from interlock.journal.ports import CellConflict, CellWrite, Store
-from interlock.runtime.cells import SystemCells
+from interlock.runtime.cells import ScheduleCells, SystemCells
 from interlock.security.signatures import verifier
 from interlock.spec.deploy import KNOWN_CELL, changes, remembered
 from interlock.spec.findings import Known
@@ -71,6 +71,7 @@ class Engine:
         self._app: DataPlane | None = None
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._cells: SystemCells | None = None
+        self._schedules = ScheduleCells([schedule.name for schedule in plan.schedules], self._spawn)
         self._over = False
 
     @property
@@ -118,6 +119,7 @@ class Engine:
         self._cells = SystemCells(list(self.plan.systems), self._systems, self.store, ports, self._spawn)
         await self._cells.start()
         await self._fleet.start()
+        await self._schedules.start(self.store)
         self._spawn(self._balance())
         self._app = DataPlane(
             self.plan,
@@ -174,6 +176,7 @@ class Engine:
             lease=lambda: (fleet.lease, fleet.lease_until),
             context=context,
             level=lambda: app.level,
+            paused=self._schedules.is_paused,
         )
 
     async def stop(self, grace_us: int = limits.DRAIN_TIMEOUT_US) -> None:
@@ -211,6 +214,7 @@ class Engine:
             self._fleet.changed(keys)
         if self._cells is not None:
             self._cells.changed(keys)
+        self._schedules.changed(keys)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._over:
@@ -229,6 +233,8 @@ class Engine:
         """The version of a control cell that this process acts on; 0 before the first."""
         if cell.startswith(SUBSCRIPTION_CONTROL_PREFIX):
             return self.fleet.acted_on(cell)
+        if cell.startswith(SCHEDULE_CONTROL_PREFIX):
+            return self._schedules.acted_on(cell)
         return self._cells.acted_on(cell) if self._cells is not None else 0
 
     # What the store remembers of former plans.

@@ -31,24 +31,25 @@ class Loaded(NamedTuple):
 
 def load(setup: Setup, *, known: Known | None = None) -> Loaded:
     """Read, import and check. Code of the user runs only as far as importing it does.
-
-    Raises:
-        Exception: whatever a module of the user's raises while it is imported, unless it is an ImportError, a
-            SyntaxError or a SpecError: those are findings.
+    What a module of the user's raises meanwhile is a finding at the line that raised it.
     """
     settings, wrong, texts = read_settings(setup)
     findings = list(wrong)
     integrations: list[Integration] = []
+    lost = False
     for name in settings.app.modules:
         found, missing = _integrations(name, settings)
         integrations.extend(integration for integration in found if integration not in integrations)
         findings.extend(missing)
-    if not settings.app.modules:
+        lost = lost or bool(missing)
+    if not settings.app.modules and not any(finding.rule == "settings.not-toml" for finding in findings):
         where = settings.origins.get(("app", "modules"), Where(str(setup.folder / "interlock.toml"), 1))
         fix = 'Write modules = ["payments"] under [app], the modules that declare integrations.'
         findings.append(Finding("settings.no-modules", "error", "app.modules", where, "it names no module", fix))
     sources = dict(texts) | dict(_sources(setup.folder))
-    findings += check(integrations, settings.bindings, known=known, sources=sources)
+    # What a module that cannot be read declares is not known to be missing.
+    checked = check(integrations, settings.bindings, known=known, sources=sources)
+    findings += [finding for finding in checked if not (lost and finding.rule == "spec.binding-unknown")]
     failed = any(finding.severity == "error" for finding in findings)
     return Loaded(settings, integrations, findings, None if failed else planned(integrations, settings.bindings))
 
@@ -61,7 +62,7 @@ def _integrations(name: str, settings: Settings) -> tuple[list[Integration], lis
         sys.path.insert(0, folder)
     try:
         module = import_module(module_name)
-    except (ImportError, SyntaxError, SpecError, ValueError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001  # whatever a module raises while it is imported
         return [], [_not_imported(name, error, settings)]
     named = [getattr(module, attribute, None)] if attribute else list(vars(module).values())
     found = [value for value in named if isinstance(value, Integration)]
@@ -84,9 +85,9 @@ def _not_imported(name: str, error: Exception, settings: Settings) -> Finding:
             return Finding(error.code, "error", name, where, error.message, error.remedy)
         case _:
             why = f"it cannot be imported: {type(error).__name__}: {error}"
-            return Finding(
-                "spec.not-importable", "error", name, where, why, "Mend the import, or the name under [app]."
-            )
+            named = isinstance(error, ImportError) or not frames
+            fix = "Mend the import, or the name under [app]." if named else "Mend the line."
+            return Finding("spec.not-importable", "error", name, where, why, fix)
 
 
 def _modules_place(settings: Settings) -> Where:

@@ -46,7 +46,7 @@ from interlock.security.access import bearers
 from interlock.security.tokens import first_token
 from interlock.spec.plan import Plan
 from interlock.telemetry.emit import Fan, Sink
-from interlock.telemetry.log import JsonLog, Lines
+from interlock.telemetry.log import Lines, Log, LogLine, log_line
 from interlock.telemetry.metrics import Metrics
 from interlock.telemetry.metrics import Reading as Gauge
 from interlock.telemetry.records import QUIET
@@ -79,34 +79,44 @@ def write_stderr(lines: bytes) -> None:
 
 
 class Outside(NamedTuple):
-    """What a process takes from outside: its time, where its log goes, who else hears, its disk's room."""
+    """What a process takes from outside: its time, its log and how a line reads, who else hears, its disk's room."""
 
     clock: Clock = SystemClock()
     write_log: Callable[[bytes], None] = write_stderr
     sinks: Sequence[Sink] = ()
     disk: Disk = disk_room
+    log_line: LogLine = log_line
 
 
 Until = Callable[[], Awaitable[None]]
 
 
 def serve(
-    setup: Setup, settings: Settings, plan: Plan, told: Callable[[Ready], None], until: Until | None = None
-) -> None:
+    setup: Setup,
+    settings: Settings,
+    plan: Plan,
+    told: Callable[[Ready], None],
+    until: Until | None = None,
+    outside: Outside = Outside(),  # noqa: B008  # frozen
+) -> bool:
     """Run until SIGTERM or SIGINT, then drain; SIGHUP reads the settings again (`runtime.reload`).
 
     Args:
         setup: where `settings` and `plan` were loaded from.
         told: called once both ports answer.
         until: awaited from then on; its end ends the run as a signal does.
+        outside: what is not the usual.
+
+    Returns:
+        Whether a signal came, before the drain or during it.
 
     Raises:
         InterlockError: if the store, a port, a certificate or the token cannot be had.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    process = Process(setup, settings, plan)
+    process = Process(setup, settings, plan, outside)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(process.run(told, until))
+        return runner.run(process.run(told, until))
 
 
 class Process:
@@ -131,7 +141,8 @@ class Process:
         # Calls are many; what a lane made of them is what a person follows.
         self._recent = Recent(self._clock, QUIET - {"settlement.committed"})
         self._metrics = Metrics(self._readings, version("interlock"))
-        self._emit: Emit = Fan([JsonLog(self._lines, self._clock.now), self._metrics, self._recent, *outside.sinks])
+        log = Log(self._lines, self._clock.now, line=outside.log_line)
+        self._emit: Emit = Fan([log, self._metrics, self._recent, *outside.sinks])
         self._access = bearers(lambda: (self._token,))
         self._views: Views | None = None
         self._disk = outside.disk
@@ -142,14 +153,20 @@ class Process:
         )
         self.engine = Engine(plan, world, self._open_store)
 
-    async def run(self, told: Callable[[Ready], None], until: Until | None = None) -> None:
-        """From start to the end of the drain, which signals begin, or the end of `until`."""
-        stop, hang_up = asyncio.Event(), asyncio.Event()
+    async def run(self, told: Callable[[Ready], None], until: Until | None = None) -> bool:
+        """From start to the end of the drain, which signals begin, or the end of `until`; whether a signal came."""
+        stop, hang_up, signalled = asyncio.Event(), asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def interrupt() -> None:
+            signalled.set()
+            stop.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, interrupt)
         loop.add_signal_handler(signal.SIGHUP, hang_up.set)
         await self.run_until(stop, hang_up, told, until)
+        return signalled.is_set()
 
     async def run_until(
         self, stop: asyncio.Event, hang_up: asyncio.Event, told: Callable[[Ready], None], until: Until | None = None

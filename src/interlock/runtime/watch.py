@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,33 +19,38 @@ _NOT_OURS: Final = frozenset({"__pycache__", "node_modules", "site-packages", "v
 def look(folder: Path) -> Seen:
     """What a process of this project is made of: its Python files and `interlock*.toml`, without its tests."""
     found: dict[Path, tuple[int, int]] = {}
-    for path in _candidates(folder):
-        try:
-            stat = path.stat()
-        except OSError:
-            continue  # It went between the two looks; its absence is what is seen.
-        found[path] = (stat.st_mtime_ns, stat.st_size)
-        if len(found) >= WATCHED_FILES_MAX:
-            break
-    return found
-
-
-def _candidates(folder: Path) -> Sequence[Path]:
-    found = list(folder.glob("interlock*.toml"))
-    waiting = [folder]
-    while waiting and len(found) < WATCHED_FILES_MAX:
-        try:
-            entries = sorted(waiting.pop().iterdir())
-        except OSError:
-            continue
-        for entry in entries:
+    waiting = [str(folder)]
+    while waiting:
+        below = waiting.pop()
+        # By name, so that of too many files it is always the same ones that are watched.
+        for entry in sorted(_entries(below), key=lambda entry: entry.name):
             if entry.name.startswith(".") or entry.name in _NOT_OURS:
                 continue
-            if entry.is_dir() and not entry.is_symlink():
-                waiting.append(entry)
-            elif entry.suffix == ".py" and not entry.name.startswith("test_") and entry.name != "conftest.py":
-                found.append(entry)
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif _is_part(entry.name, at_top=below == str(folder)):
+                    stat = entry.stat()
+                    found[Path(entry.path)] = (stat.st_mtime_ns, stat.st_size)
+            except OSError:
+                continue  # It went between the two looks; its absence is what is seen.
+            if len(found) >= WATCHED_FILES_MAX:
+                return found
     return found
+
+
+def _entries(folder: str) -> Sequence[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return ()
+
+
+def _is_part(name: str, *, at_top: bool) -> bool:
+    if name.endswith(".py"):
+        return not name.startswith("test_") and name != "conftest.py"
+    return at_top and name.startswith("interlock") and name.endswith(".toml")
 
 
 def first_broken(paths: Sequence[Path]) -> SyntaxError | None:

@@ -1,11 +1,13 @@
 """The structured log: one JSON object a line, redacted, with event, subscription, attempt and trace ids.
 
-Formatting happens here, on the loop; writing happens in `Lines`, off it. Levels come from the registry of records.
+Whoever develops reads the same as text. Formatting happens here, on the loop; writing happens in `Lines`, off it.
+Levels come from the registry of records.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections import deque
 from collections.abc import Callable
@@ -23,19 +25,28 @@ LINES_MAX: Final = 10_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_NEEDS_QUOTES = re.compile(r"[\s\"=]")
 _RESERVED = frozenset({"at", "level", "record"})
 
 
-class JsonLog:
+class Log:
     """A sink that writes a line for each record at or above `level`.
 
     Args:
         write: takes one line with its newline; must not block and not raise (see `Lines`).
         now: the wall clock, in µs since the epoch.
         level: what is quieter than this is not formatted at all.
+        line: how a record becomes a line.
     """
 
-    def __init__(self, write: Callable[[bytes], object], now: Callable[[], int], level: Level = "info") -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        now: Callable[[], int],
+        level: Level = "info",
+        line: LogLine | None = None,
+    ) -> None:
+        self._line = line or log_line
         self._write = write
         self._now = now
         least = LEVELS.index(level)
@@ -47,7 +58,11 @@ class JsonLog:
 
     def __call__(self, record: str, /, **fields: object) -> None:
         if record not in self._quiet:
-            self._write(log_line(self._now(), level_of(record), record, fields))
+            self._write(self._line(self._now(), level_of(record), record, fields))
+
+
+LogLine = Callable[[int, Level, str, dict[str, object]], bytes]
+"""A record as one line of bytes: when it was (µs), its level, its name, its fields."""
 
 
 def log_line(at: int, level: Level, record: str, fields: dict[str, object]) -> bytes:
@@ -59,6 +74,26 @@ def log_line(at: int, level: Level, record: str, fields: dict[str, object]) -> b
         elif value is not None:
             line[name + "_" if name in _RESERVED else name] = redacted(name, value)
     return msgspec.json.encode(line) + b"\n"
+
+
+def text_line(at: int, level: Level, record: str, fields: dict[str, object]) -> bytes:
+    """One record as a line for people: the time of day in UTC, the level, the record, and fields as `name=value`."""
+    shown = [f"{name}={_text_value(name, value)}" for name, value in fields.items() if value is not None]
+    line = "  ".join([instant(at)[11:23], f"{level:<7}", f"{record:<16}", " ".join(shown)]).rstrip()
+    return line.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _text_value(name: str, value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if name.endswith("_at"):
+            return instant(value)[11:23]
+        if name.endswith("_us"):
+            milliseconds = value / 1_000
+            return f"{milliseconds / 1_000:.1f}s" if milliseconds >= 1_000 else f"{milliseconds:.3g}ms"
+    plain = redacted(name, value)
+    if isinstance(plain, str) and plain.isprintable() and plain and not _NEEDS_QUOTES.search(plain):
+        return plain
+    return json.dumps(plain, ensure_ascii=not str(plain).isprintable())
 
 
 def instant(at: int) -> str:

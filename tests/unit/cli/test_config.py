@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.terminal import at_terminal
 from tests.unit.cli.project import Project, run_in
 
 
@@ -23,7 +24,7 @@ def test_settings_are_shown_with_overlay_environment_and_flags_and_each_with_its
 def test_the_table_has_origins_when_they_are_asked_for_and_says_how_to_ask(project: Project) -> None:
     plain = project.interlock("config", "show")
     assert "interlock.toml:2" not in plain.out
-    assert "hint: interlock config show --origin" in plain.err
+    assert "hint: interlock config show --origin" in at_terminal(project.folder, "config", "show").text
     assert "interlock.toml:2" in project.interlock("config", "show", "--origin").out
 
 

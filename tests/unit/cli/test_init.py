@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from tests.terminal import at_terminal
 from tests.unit.cli.project import Project, run_in
 
 from interlock.cli.init import TEMPLATES
@@ -14,12 +17,17 @@ def test_a_fresh_project_passes_its_check_without_a_warning_and_its_own_tests(pr
     folder = project.folder / "fresh"
     assert made.code == 0
     assert sorted(made.out.split()) == sorted(str(path) for path in folder.rglob("*") if path.is_file())
-    assert "interlock check, then pytest, then interlock dev" in made.err
     checked = run_in(folder, "interlock", "check", "--strict")
     assert (checked.returncode, checked.stdout) == (0, ""), checked.stdout + checked.stderr
     tested = run_in(folder, "pytest", "-q", "-p", "no:cacheprovider")
     assert tested.returncode == 0, tested.stdout
     assert " passed" in tested.stdout
+
+
+def test_what_to_do_next_is_said_at_a_terminal(tmp_path: Path) -> None:
+    seen = at_terminal(tmp_path, "init", "shop")
+    assert seen.code == 0
+    assert "&& interlock check, then pytest, then interlock dev" in seen.text
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

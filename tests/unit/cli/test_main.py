@@ -24,7 +24,7 @@ def test_every_verb_of_the_table_is_a_command_with_the_tables_help() -> None:
 
 def test_every_mutation_has_a_dry_run() -> None:
     context = click.Context(root)
-    reading = {"ls", "show", "run", "check", "tail", "doctor", "demo", "completion", "plan", "dev", "current"}
+    reading = {"ls", "show", "run", "check", "tail", "doctor", "demo", "completion", "plan", "dev", "current", "job"}
     for name in root.list_commands(context):
         command = root.get_command(context, name)
         leaves = command.commands.values() if isinstance(command, click.Group) else [command]
@@ -54,11 +54,12 @@ def test_a_project_that_raises_when_it_is_imported_is_told_with_its_line_and_no_
     (project.folder / "raises_on_import.py").write_text("import os\n\nraise RuntimeError('no luck \\x1b[31m')\n")
     (project.folder / "interlock.toml").write_text('[app]\nmodules = ["raises_on_import"]\n')
     said = project.interlock("check")
-    assert said.code == 1
-    assert "error[cli.unexpected] RuntimeError: no luck \\x1b[31m" in said.err
-    assert "raises_on_import.py:3" in said.err
-    assert "  3 | raise RuntimeError" in said.err
-    assert "Traceback" not in said.err
+    assert said.code == 3
+    assert "error[spec.not-importable]" in said.out
+    assert "RuntimeError: no luck \\x1b[31m" in said.out
+    assert "raises_on_import.py:3" in said.out
+    assert "  3 | raise RuntimeError" in said.out
+    assert "Traceback" not in said.out + said.err
 
 
 def test_a_project_that_ends_the_process_when_it_is_imported_is_not_taken_for_a_success(project: Project) -> None:
@@ -124,3 +125,90 @@ def test_send_takes_exactly_one_payload_and_only_json(project: Project, argument
     said = project.interlock("send", "x", *arguments, "--dry-run")
     assert said.code in (1, 2)
     assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("events ls", "events show evt_0", "dead ls", "dead show fp_a", "dead job job_a", "doctor", "tail"),
+        *(f"dead {verb} fp_a --yes" for verb in ("retry", "skip", "discard", "restore")),
+        *("subscriptions ls", "subscriptions show a", "subscriptions pause a --yes", "subscriptions resume a"),
+        *("subscriptions retire a --yes", "systems ls", "systems pause a --yes", "systems resume a"),
+        *("schedules ls", "schedules pause a --yes", "schedules resume a", "config reload", "send a {}"),
+    ],
+)
+def test_what_needs_a_process_or_a_store_exits_with_4_where_there_is_none(project: Project, words: str) -> None:
+    said = project.interlock(*words.split())
+    assert (said.code, said.out) == (4, "")
+    assert said.err.startswith("error[cli.unreachable]")
+
+
+@pytest.mark.parametrize("words", ["check", "run", "plan", "secrets check"])
+def test_what_needs_a_right_project_exits_with_3_where_it_is_wrong(project: Project, words: str) -> None:
+    (project.folder / "interlock.toml").write_text("[data]\nprot = 1\n")
+    assert project.interlock(*words.split()).code == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("events show evt_0000", "event.unknown"),
+        ("events show evt_", "event.ambiguous"),
+        ("dead show fp_", "dead.ambiguous"),
+        ("subscriptions show nobody", "subscription.unknown"),
+        ("dead job job_1", "job.unknown"),
+        ("subscriptions rename nobody other", "store.subscription-unknown"),
+        ("secrets set nobody", "secret.unknown"),
+        ("init .", "cli.folder-taken"),
+    ],
+)
+def test_what_is_refused_exits_with_1_and_says_why_and_how_to_mend_it(project: Project, words: str, error: str) -> None:
+    project.with_history()
+    said = project.interlock(*words.split())
+    assert (said.code, said.out) == (1, "")
+    first, *further = said.err.splitlines()
+    assert first.startswith(f"error[{error}] ")
+    assert [line.split(":")[0] for line in further if line.startswith(("  fix", "  docs"))] == ["  fix", "  docs"]
+
+
+def test_a_verb_that_is_misspelt_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evnts", "ls"]) == 2
+    assert "Did you mean 'events'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[app\n", "[app]\nmodules = = 1\n", "\x00", '[app]\nmodules = ["a"\n'])
+def test_a_file_that_is_not_toml_is_told_with_its_line_and_nothing_that_follows_from_it(
+    project: Project, content: str
+) -> None:
+    (project.folder / "interlock.toml").write_text(content)
+    said = project.interlock("check")
+    assert said.code == 3
+    assert said.out.count("error[") == 1
+    assert "error[settings.not-toml]" in said.out
+    assert "interlock.toml:" in said.out
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "told"),
+    [
+        ("import os\nx = undefined_name\n", "spec.not-importable", "NameError: name 'undefined_name' is not defined"),
+        ("import nowhere_at_all\n", "spec.not-importable", "No module named 'nowhere_at_all'"),
+        ("x = 1\ndef f(:\n    pass\n", "spec.not-python", "invalid syntax"),
+        ("assert False, 'no luck'\n", "spec.not-importable", "AssertionError: no luck"),
+    ],
+)
+def test_a_module_that_cannot_be_read_is_one_finding_at_its_line(
+    project: Project, code: str, error: str, told: str
+) -> None:
+    name = f"broken_{abs(hash(code))}"
+    (project.folder / f"{name}.py").write_text(code)
+    bound = '\n[systems."shop.books"]\nurl = "https://books.example"\n'
+    (project.folder / "interlock.toml").write_text(f'[app]\nmodules = ["{name}"]\n{bound}')
+    said = project.interlock("check")
+    assert said.code == 3
+    assert said.out.count("error[") == 1
+    assert f"error[{error}]" in said.out
+    assert told in said.out
+    assert f"{name}.py:" in said.out
+    assert "  fix: Mend the" in said.out
+    assert said.err == "check: 1 error, 0 warnings\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.terminal import at_terminal
 from tests.unit.cli.project import BOOK, Project
 
 
@@ -13,7 +14,7 @@ def test_events_are_listed_as_a_table_as_json_and_as_ids(project: Project) -> No
     table = project.interlock("events", "ls")
     assert table.code == 0
     assert "settled@1" in table.out
-    assert "hint: interlock events show evt_" in table.err
+    assert table.err == ""
     listed = json.loads(project.interlock("events", "ls", "-o", "json").out)
     ids = project.interlock("events", "ls", "-o", "id").out.split()
     assert ids == [event["id"] for event in listed["events"]]
@@ -34,7 +35,18 @@ def test_an_event_is_shown_with_state_timeline_and_payload_but_no_secret(project
     assert "exhausted" in shown.out
     assert '"n": 2' in shown.out
     assert "s3cret" not in shown.out
-    assert "interlock dead retry --event" in shown.err
+
+
+def test_what_to_do_next_is_said_at_a_terminal_in_a_dim_line_and_not_when_quiet(project: Project) -> None:
+    project.with_history()
+    listed = at_terminal(project.folder, "events", "ls")
+    assert "\x1b[2mhint: interlock events show evt_" in listed.text
+    dead = next(line for line in listed.text.splitlines() if "k2" in line).split()[0]
+    assert (
+        f"hint: interlock dead retry --event {dead} --dry-run"
+        in at_terminal(project.folder, "events", "show", dead).text
+    )
+    assert "hint:" not in at_terminal(project.folder, "--quiet", "events", "ls").text
 
 
 def test_dead_letters_are_listed_by_cause_and_shown(project: Project) -> None:
@@ -98,7 +110,7 @@ def test_a_renamed_subscription_goes_on_where_it_stopped_and_the_audit_knows_who
     assert project.interlock("subscriptions", "rename", BOOK, "payments.booked", "--dry-run").code == 0
     assert BOOK in project.interlock("subscriptions", "ls").out
     renamed = project.interlock("subscriptions", "rename", BOOK, "payments.booked", "--reason", "clearer")
-    assert renamed.out == f"renamed {BOOK} to payments.booked: 1 cursors\n"
+    assert renamed.out == f"renamed {BOOK} to payments.booked: 1 cursor\n"
     row = json.loads(project.interlock("subscriptions", "ls", "-o", "json").out)["subscriptions"][0]
     assert (row["name"], row["delivered"]) == ("payments.booked", 1)
     audited = project.interlock("events", "ls", "--stream", "_audit", "-o", "id").out.split()
@@ -117,7 +129,7 @@ def test_an_unknown_subscription_cannot_be_renamed_and_nothing_is_audited(projec
 def test_retiring_says_what_is_lost_asks_and_without_a_terminal_takes_yes(project: Project) -> None:
     project.with_history()
     dry = project.interlock("subscriptions", "retire", BOOK, "--dry-run")
-    assert "1 events not yet read, 3 stragglers, 1 behind them" in dry.out
+    assert "1 event not yet read, 3 stragglers, 1 behind them" in dry.out
     refused = project.interlock("subscriptions", "retire", BOOK)
     assert (refused.code, "--yes" in refused.err) == (2, True)
     assert project.interlock("subscriptions", "retire", BOOK, "--yes").code == 0

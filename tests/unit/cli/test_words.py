@@ -47,7 +47,8 @@ def test_no_text_makes_reading_a_time_fail(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("us", "shown"), [(0, "0 µs"), (999, "999 µs"), (84_000, "84 ms"), (2_500_000, "2.5 s"), (3 * HOUR, "3 h")]
+    ("us", "shown"),
+    [(0, "0 ms"), (999, "1 ms"), (40, "0.04 ms"), (84_000, "84 ms"), (2_500_000, "2.5 s"), (3 * HOUR, "3 h")],
 )
 def test_spans_are_shown_in_their_largest_unit(us: int, shown: str) -> None:
     assert span(us) == shown

@@ -225,7 +225,18 @@ def test_a_prefix_of_an_id_must_be_unique() -> None:
     async def scenario(stage: Stage) -> None:
         one = (await stage.get("/api/v1/events")).json()["events"][0]["id"]
         assert (await stage.get(f"/api/v1/events/{one[:-1]}")).status == 200
-        assert (await stage.get("/api/v1/events/evt_")).json()["code"] == "event.ambiguous"
+        ambiguous = (await stage.get("/api/v1/events/evt_")).json()
+        assert ambiguous["code"] == "event.ambiguous"
+        assert ambiguous["detail"].count("evt_") == 5
+        assert ambiguous["detail"].endswith(", ...")
+        ids = [row["id"] for row in (await stage.get("/api/v1/events")).json()["events"]]
+        typo = (await stage.get(f"/api/v1/events/{ids[0][:-1]}v")).json()
+        assert typo["code"] == "event.unknown"
+        assert typo["remedy"].removeprefix("did you mean ").removesuffix("?") in ids
+        for other, verb in (("fp_aaaa", "dead show"), ("job_1", "dead job"), ("att_1", "events show")):
+            refused = (await stage.get(f"/api/v1/events/{other}")).json()
+            assert refused["code"] == "id.malformed"
+            assert f"interlock {verb}" in refused["remedy"]
         assert (await stage.get("/api/v1/events/evt_vvv")).json()["code"] == "event.unknown"
         assert (await stage.get("/api/v1/events/evt_zzz")).json()["code"] == "id.malformed"
 
@@ -243,7 +254,11 @@ def test_dead_letters_come_as_causes_and_then_as_letters() -> None:
         letters = (await stage.get("/api/v1/dead/fp_aa")).json()
         assert [letter["offset"] for letter in letters["letters"]] == [2, 3]
         assert letters["letters"][0]["event"] == (await stage.get("/api/v1/events")).json()["events"][4]["id"]
-        assert (await stage.get("/api/v1/dead/fp_")).json()["code"] == "dead.ambiguous"
+        ambiguous = (await stage.get("/api/v1/dead/fp_")).json()
+        assert ambiguous["code"] == "dead.ambiguous"
+        assert "fp_aaaaaaaaaaaa, fp_bbbbbbbbbbbb" in ambiguous["detail"]
+        typo = (await stage.get("/api/v1/dead/fp_aaaaaaaaaaac")).json()
+        assert (typo["code"], typo["remedy"]) == ("dead.unknown", "did you mean fp_aaaaaaaaaaaa?")
 
     staged(scenario)
 

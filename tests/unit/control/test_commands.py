@@ -324,3 +324,58 @@ def test_a_reader_without_a_process_cannot_command() -> None:
         assert refused.value.code == "control.read-only"
 
     staged(scenario)
+
+
+def test_a_paused_schedule_is_listed_so_audited_and_an_unknown_one_is_refused() -> None:
+    async def scenario(stage: Stage) -> None:
+        assert (await stage.post("/api/v1/schedules/none/pause", {})).json()["code"] == "schedule.unknown"
+        dry = (await stage.post(f"/api/v1/schedules/{NIGHTLY}/pause", {"dry_run": True})).json()
+        assert (dry["paused"], dry["applied"]) == (True, 0)
+        done = (await stage.post(f"/api/v1/schedules/{NIGHTLY}/pause", {"reason": "month end"})).json()
+        assert (done["paused"], done["applied"], done["of"]) == (True, 1, 1)
+        [row] = (await stage.get("/api/v1/schedules")).json()["schedules"]
+        assert (row["paused"], row["by"], row["reason"]) == (True, "token[0]", "month end")
+        assert (await stage.post(f"/api/v1/schedules/{NIGHTLY}/resume", {})).json()["paused"] is False
+        entries = [msgspec.json.decode(payload) for payload in await payloads(stage)]
+        assert [entry["action"] for entry in entries] == ["schedule.pause", "schedule.resume"]
+
+    staged(scenario)
+
+
+def test_a_name_that_nothing_has_is_answered_with_what_may_be_meant() -> None:
+    async def scenario(stage: Stage) -> None:
+        for path, meant in (
+            ("systems/payments.ledgr/pause", LEDGER),
+            ("subscriptions/book/pause", BOOK),
+            ("schedules/payments.nightli/pause", NIGHTLY),
+        ):
+            assert (await stage.post(f"/api/v1/{path}", {})).json()["remedy"] == f"did you mean {meant}?"
+        assert (await stage.get("/api/v1/subscriptions/payments.boot")).json()["remedy"] == f"did you mean {BOOK}?"
+        nothing = (await stage.post("/api/v1/systems/xyz/pause", {})).json()
+        assert nothing["remedy"] == "see `interlock systems ls`"
+
+    staged(scenario)
+
+
+def test_a_job_is_found_by_a_unique_beginning_of_its_id_and_says_what_came_of_it() -> None:
+    async def scenario(stage: Stage) -> None:
+        asked = {"fingerprint": "fp_aa", "reason": "mended", "wait_us": 0}
+        stage.process.deaf = True
+        job = (await stage.post("/api/v1/dead/retry", asked)).json()["job"]
+        stage.process.deaf = False
+        found = (await stage.get(f"/api/v1/dead/jobs/{job[:12]}")).json()
+        assert (found["job"], found["verb"], found["of"], found["reason"]) == (job, "retry", 2, "mended")
+        before = stage.clock.monotonic()
+        waited = (await stage.get(f"/api/v1/dead/jobs/{job}?wait_us=1000000")).json()
+        assert waited["applied"] == sum(waited["answers"].values())
+        assert stage.clock.monotonic() - before <= 1_000_000
+        stage.clock.jump(1_000)
+        other = (await stage.post("/api/v1/dead/discard", {"fingerprint": "fp_aa", "wait_us": 0})).json()["job"]
+        ambiguous = (await stage.get("/api/v1/dead/jobs/job_")).json()
+        assert ambiguous["code"] == "job.ambiguous"
+        assert job in ambiguous["detail"]
+        assert other in ambiguous["detail"]
+        assert (await stage.get("/api/v1/dead/jobs/job_zzz")).json()["code"] == "job.unknown"
+        assert (await stage.get("/api/v1/dead/jobs/evt_1")).json()["code"] == "id.malformed"
+
+    staged(scenario)

@@ -61,6 +61,7 @@ class Hourly:
                 self.running -= 1
 
         self.plan = build_plan([bill], Bindings())
+        self.paused: set[str] = set()
 
     def emit(self, record: str, /, **fields: object) -> None:
         self.emitted.append((record, fields))
@@ -79,6 +80,7 @@ class Hourly:
             lambda: (self.lease, self.until),
             lambda _name, _run, _deadline: None,  # type: ignore[arg-type, return-value]
             lambda: "green",
+            lambda name: name in self.paused,
         )
         [spec] = self.plan.schedules
         task = asyncio.create_task(Scheduler(spec, self.plan.types, ports).run())
@@ -120,6 +122,29 @@ def test_it_runs_at_its_times_and_not_at_its_first_start():
         await stopped(task)
 
     hourly("run once", test)
+
+
+@pytest.mark.parametrize(
+    ("missed", "due"),
+    [
+        ("run once", ["03:00", "04:00"]),
+        ("skip", ["04:00"]),
+        ("catch up", ["01:00", "02:00", "03:00", "04:00"]),
+    ],
+)
+def test_a_paused_schedule_starts_no_run_and_its_times_count_as_missed(missed: Missed, due: list[str]):
+    async def test(it: Hourly) -> None:
+        task = await it.start()
+        [name] = [spec.name for spec in it.plan.schedules]
+        it.paused.add(name)
+        await it.clock.advance(3 * HOUR + timedelta(minutes=30))
+        assert it.due == []
+        it.paused.clear()
+        await it.clock.advance(timedelta(minutes=30))
+        assert it.due == due
+        await stopped(task)
+
+    hourly(missed, test)
 
 
 MISSED: dict[Missed, tuple[list[str], list[tuple[str, str]]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from interlock import Context, Event, Integration
 from interlock.call.breaker import Published, decode, encode
 from interlock.control.audit import STREAM, AuditEntry, Who
 from interlock.control.commands import Commands
-from interlock.core.controls import decode_control, system_control_key
+from interlock.core.controls import decode_control, schedule_control_key, system_control_key
 from interlock.core.event import Draft, Shard
 from interlock.core.handler import Call, Handler
 from interlock.core.outcome import Answer, Done, Later, Outcome, Reject
@@ -30,7 +30,7 @@ from interlock.spec.plan import HttpBinding
 from interlock.testing.clock import FakeClock
 from interlock.testing.fakes import FakeSecrets, anyone
 
-LEDGER, BOOK = "shop.ledger", "shop.book"
+LEDGER, BOOK, TIDY = "shop.ledger", "shop.book", "shop.tidy"
 CELL = "breaker/shop.ledger"
 ANN = Who("ann", "moving")
 GONE = Later("http 410", status=410)
@@ -50,6 +50,10 @@ def shop() -> tuple[Integration, Callable[[int], Draft]]:
     @integration.subscribe(placed, on_dead="skip", start="beginning")
     async def book(event: Event[Order], context: Context) -> None:
         await context.use(ledger).post("/entries", json={"number": event.payload.number})
+
+    @integration.schedule(every=timedelta(hours=1), missed="skip")
+    async def tidy(at: datetime, context: Context) -> Sequence[Draft]:
+        return ()
 
     return integration, lambda number: placed.draft(Order(number), id=f"o-{number}")
 
@@ -249,5 +253,34 @@ def test_books_that_do_not_balance_are_told_of_within_the_minute() -> None:
         assert told["subscription"] == BOOK
         assert told["explained"] == turn.equation()[1]
         engine.abandon()
+
+    run(story)
+
+
+def test_a_schedule_that_was_paused_starts_no_run_over_a_restart_until_it_is_resumed() -> None:
+    async def story(shop: Shop) -> None:
+        def commands(engine: Engine) -> Commands:
+            return Commands(engine.store, engine.store, engine, shop.clock, SystemRandom(), shop._emit)
+
+        async def switched(engine: Engine, *, paused: bool) -> bool:
+            switching = asyncio.ensure_future(commands(engine).pause_schedule(TIDY, ANN, paused=paused))
+            await shop.clock.advance(timedelta(seconds=1))
+            return (await switching).applied == 1
+
+        engine = await shop.start()
+        await shop.clock.advance(timedelta(hours=1))
+        assert len(shop.told("schedule.run")) == 1
+        assert await switched(engine, paused=True)
+        await shop.clock.advance(timedelta(hours=2))
+        await shop.stop(engine)
+        again = await shop.start()
+        await shop.clock.advance(timedelta(hours=2))
+        assert len(shop.told("schedule.run")) == 1
+        assert again.acted_on(schedule_control_key(TIDY)) == 1
+        assert await switched(again, paused=False)
+        await shop.clock.advance(timedelta(minutes=59))
+        assert len(shop.told("schedule.run")) == 2
+        assert len(shop.told("schedule.missed")) == 1
+        await shop.stop(again)
 
     run(story)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from interlock.core import redact
 from interlock.core.errors import InterlockError
 from interlock.telemetry.emit import Fan
-from interlock.telemetry.log import JsonLog, Lines, instant, log_line
+from interlock.telemetry.log import Lines, Log, instant, log_line, text_line
 from interlock.telemetry.records import RECORDS
 from interlock.telemetry.redact import ITEMS_MAX, REDACTED, TEXT_CHARS_MAX, redacted
 
@@ -144,7 +144,7 @@ def test_what_is_logged_is_bounded_in_length_count_and_depth() -> None:
 def test_records_under_the_level_are_not_written_and_unknown_ones_are() -> None:
     quiet = next(record.name for record in RECORDS.values() if record.level == "debug")
     written: list[bytes] = []
-    log = JsonLog(written.append, lambda: AT, "info")
+    log = Log(written.append, lambda: AT, "info")
     log(quiet)
     assert written == []
     log("nobody.registered-this")
@@ -271,3 +271,20 @@ def test_the_quick_look_at_text_never_lets_pass_what_a_whole_look_would_redact(t
     whole = redact._SCHEME.sub(rf"\1 {REDACTED}", whole)
     whole = redact._MINTED.sub(REDACTED, whole)
     assert redact.redacted_text(text) == redact._USERINFO.sub(rf"\1{REDACTED}@", whole)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"event": "evt_1", "status": 503}, "event=evt_1 status=503"),
+        ({"error": "http 503", "note": ""}, 'error="http 503" note=""'),
+        ({"pause_us": 1_234_567, "took_us": 84_000, "short_us": 40}, "pause_us=1.2s took_us=84ms short_us=0.04ms"),
+        ({"due_at": AT, "left": None}, f"due_at={instant(AT)[11:23]}"),
+        ({"password": "hunter2", "flag": True}, "password=[redacted] flag=true"),
+        ({"detail": "a\x1b[31m\nb"}, 'detail="a\\u001b[31m\\nb"'),
+    ],
+)
+def test_the_text_of_a_record_is_a_line_that_people_read(fields: dict[str, object], told: str):
+    line = text_line(AT, "warning", "attempt.failed", fields).decode()
+    assert line == f"{instant(AT)[11:23]}  warning  attempt.failed    {told}\n"
+    assert line[:-1].isprintable()
