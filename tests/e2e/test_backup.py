@@ -98,7 +98,7 @@ def test_what_cannot_be_restored_is_refused_with_its_remedy_and_changes_nothing(
         project.until(lambda: len(project.books.effects) == len(project.shelf.effects) == 1)
     assert "would write b.db  1 event," in project.cli("db", "backup", "b.db", "--dry-run").out
     assert not (project.folder / "b.db").exists()
-    assert "1 events" in project.cli("db", "current").out
+    assert "1 event," in project.cli("db", "current").out
     project.cli("db", "backup", "b.db")
     whole = (project.folder / "b.db").read_bytes()
     (project.folder / "cut.db").write_bytes(whole[: len(whole) // 2])
@@ -118,7 +118,7 @@ def test_what_cannot_be_restored_is_refused_with_its_remedy_and_changes_nothing(
         told = project.cli("db", "restore", name, "--yes", code=1)
         assert f"error[{code}]" in told.err
         assert f"fix: {remedy}" in told.err
-    assert "say --yes to agree" in project.cli("db", "restore", "b.db", code=2).err
+    assert "add --yes to agree" in project.cli("db", "restore", "b.db", code=2).err
     assert [each.name for each in (project.folder / ".interlock").iterdir() if "restor" in each.name] == []
     assert "d-1" in logged(project)
 
