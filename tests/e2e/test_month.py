@@ -373,7 +373,7 @@ def runs_out_of_disk(shop: Shop) -> None:
 def restores_a_backup(shop: Shop) -> None:
     with shop.on_a_moved_clock():
         assert "checked" in shop.cli("db", "backup", "month.db").out
-        assert "say --yes to agree" in shop.cli("db", "backup", "month.db", code=2).err
+        assert "add --yes to agree" in shop.cli("db", "backup", "month.db", code=2).err
         later = shop.sell(20)
         shop.wait()
         ids = {row["id"] for row in shop.api("events?limit=200")["events"]}
