@@ -99,6 +99,8 @@ class Lane:
         self.turn = Turn(opened, self._terms, self.spec.order == "key", now, crashed)
         self.turn.paused = self.paused
         self.turn.held_until = max(self.turn.held_until, self._under_way_until)
+        # A pump that was cancelled before its first step has not said that it ended.
+        self._pumping = False
         if self.turn.changes.any:
             self.crew.dirty(self)
         self.wake()

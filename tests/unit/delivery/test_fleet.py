@@ -436,3 +436,18 @@ def test_after_a_store_that_took_nothing_for_longer_than_a_lease_every_lane_is_b
         assert settled == 81
 
     run(story())
+
+
+def test_a_lane_that_is_lost_in_the_moment_it_was_woken_works_again() -> None:
+    async def story() -> None:
+        bench = Bench()
+        await bench.start()
+        (lane,) = bench.fleet.lanes()
+        lane.wake()
+        lane.lose("the lease has ended")
+        await bench.advance(5)
+        await bench.put(("a", 0))
+        await bench.advance(5)
+        assert bench.calls == [("a", 0)]
+
+    run(story())
