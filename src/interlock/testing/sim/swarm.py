@@ -82,12 +82,11 @@ def draw(seed: int) -> Swarm:
     # What was added later draws from a stream of its own, so that older seeds still mean what they meant.
     chance = random.Random(f"{seed}/swarm/2")
     kind = chance.random()
-    if kind < 0.15:
-        swarm = msgspec.structs.replace(swarm, bombs=1)
-    elif kind < 0.4:
+    if 0.15 <= kind < 0.4:
         swarm = _calm(swarm, chance)
-        return _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
-    swarm = _taken_over(swarm, random.Random(f"{seed}/swarm/3"))
+    else:
+        swarm = msgspec.structs.replace(swarm, bombs=int(kind < 0.15))
+        swarm = _taken_over(swarm, random.Random(f"{seed}/swarm/3"))
     return _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
 
 
@@ -146,6 +145,20 @@ def _taken_over(swarm: Swarm, chance: random.Random) -> Swarm:
             # Slow enough that one who wakes is not told at once that its lease has ended.
             fsync_us=300_000,
             kills=chance.uniform(4, 8),
+            duration_us=240 * US_PER_SECOND,
+        )
+    if kind < 0.27:
+        # Drained again and again while calls that are not harmless to repeat take longer than the drain waits.
+        return msgspec.structs.replace(
+            swarm,
+            subscriptions=tuple(sorted({*swarm.subscriptions, "mirror"})),
+            proofs=True,
+            slow_start=True,
+            drains=chance.uniform(4, 10),
+            kills=0.0,
+            stops=0.0,
+            zombies=0.0,
+            moods=10.0,
             duration_us=240 * US_PER_SECOND,
         )
     return msgspec.structs.replace(swarm, proofs=kind < 0.6)
