@@ -24,7 +24,7 @@ from tests.terminal import Seen, at_terminal
 
 SECRET = b"e2e-only"
 PATIENCE_SECONDS = 30.0
-CODE = """
+DECLARED = """
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -42,12 +42,17 @@ class Paid:
 
 
 paid = orders.event("order.paid", Paid, version=1, key=lambda it: it.order)
-
+"""
+ACCEPTED = """
 
 @orders.webhook("POST /hooks/shop", verify=github(secret="orders.hook"))
 def accept(hook):
     return [paid.draft(hook.json(Paid), id=hook.id)]
-
+"""
+CODE = (
+    DECLARED
+    + ACCEPTED
+    + """
 
 @orders.subscribe(paid, on_dead="skip", start="beginning", freshness=timedelta(minutes=1))
 async def to_books(event, context):
@@ -60,6 +65,7 @@ async def to_shelf(event, context):
     body = {"id": event.source_id, "order": event.payload.order, "cents": event.payload.cents}
     await context.use(shelf).post("/picks", json=body)
 """
+)
 BINDINGS = """
 [app]
 modules = ["shop"]

@@ -19,38 +19,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tests.e2e.project import PATIENCE_SECONDS, Answered, Project, signed
+from tests.e2e.project import ACCEPTED, DECLARED, PATIENCE_SECONDS, Answered, Project, signed
 from tests.e2e.receivers import Receiver
 
 ROOT = Path(__file__).parents[2]
 ORDERS = 7
 HOURS = 3_600
 
-DECLARED = """
-from dataclasses import dataclass
-from datetime import timedelta
-
-from interlock import Integration, github
-
-orders = Integration("orders", owner="shop-team", purpose="Paid orders reach the books and the shelf in a minute")
-books = orders.http("books", honours_keys=True)
-shelf = orders.http("shelf", honours_keys=True)
-
-
-@dataclass
-class Paid:
-    order: str
-    cents: int
-
-
-paid = orders.event("order.paid", Paid, version=1, key=lambda it: it.order)
-"""
-ACCEPTED = """
-
-@orders.webhook("POST /hooks/shop", verify=github(secret="orders.hook"))
-def accept(hook):
-    return [paid.draft(hook.json(Paid), id=hook.id)]
-"""
 READ = """
 
 @orders.subscribe({types}, start="beginning", freshness=timedelta(minutes=1))

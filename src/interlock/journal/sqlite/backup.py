@@ -71,8 +71,10 @@ def back_up(store: Path, target: Path, vfs: str | None = None, disk: Disk = disk
         StoreError: `backup.unwritable`, `backup.no-room`, `backup.running`, `backup.failed`; what `examined` raises.
     """
     folder = target.parent
-    if not folder.is_dir() or (target.exists() and not target.is_file()):
-        raise _unwritable(target, "it is no file in a folder that is there")
+    if not folder.is_dir():
+        raise _unwritable(target, f"there is no folder {folder}")
+    if target.exists() and not target.is_file():
+        raise _unwritable(target, "it is no file")
     if target.exists() and target.samefile(store):
         raise _unwritable(target, "it is the store itself")
     with partial_of(target) as partial:
@@ -255,7 +257,7 @@ def _unwritable(target: Path, why: str) -> StoreError:
     return StoreError(
         "backup.unwritable",
         f"{target} cannot be written: {why}",
-        "name a file in a folder that is there and that you may write to, as `interlock db backup backups/today.db`",
+        "name a file in a folder that is there and that you may write to",
     )
 
 
