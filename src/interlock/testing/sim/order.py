@@ -125,13 +125,13 @@ def _in_turn(line: Called, epoch: int, sent: Mapping[str, Sent], harmless: Set[s
 
 
 class PutBack(NamedTuple):
-    """A settled or dead event that has a live row again: when that was asked for last, and since when it is durable.
+    """A settled or dead event that has a live row again: from when on its calls count, and since when it is durable.
 
     `under_way`: the events that had been started by then, if the durable rows tell.
     In between it may have been delivered already: a Done need not be durable.
     """
 
-    asked_at: int
+    anew_from: int
     since: int
     under_way: tuple[int, ...] = ()
 
@@ -148,17 +148,18 @@ def put_back_goes_first(case: Case) -> Iterator[Violation]:
     begun: dict[tuple[str, Place, str], int] = {}
     for line in case.lines:
         match line:
-            case Asked(verb="replay" | "retry"):
-                asked[line.subscription, (line.stream, line.shard, line.offset)] = line.t
+            case Asked(verb="replay" | "retry" as verb):
+                # A retry does not repeat the calls of its event that were finished; a replay makes all of them again.
+                asked[line.subscription, (line.stream, line.shard, line.offset)] = line.t if verb == "replay" else 1
             case Accounted() if line.subscription in case.reads:
                 name = (line.subscription, line.stream, line.shard)
                 mine, last = back[name], before.get(name)
                 for offset in [offset for offset in mine if offset not in line.live]:
                     del mine[offset]
                 for offset in () if last is None else _put_back(case, last, line):
-                    asked_at = asked.get((line.subscription, (line.stream, line.shard, offset)))
-                    mine[offset] = PutBack(asked_at or 0, line.t, line.running)
-                    if asked_at is None:
+                    anew_from = asked.get((line.subscription, (line.stream, line.shard, offset)))
+                    mine[offset] = PutBack(anew_from or 0, line.t, line.running)
+                    if anew_from is None:
                         yield Violation("I4", line.t, f"offset {offset} of {line.subscription} came back unasked")
                 before[name] = line
             case Began():
@@ -174,7 +175,7 @@ def put_back_goes_first(case: Case) -> Iterator[Violation]:
                     if line.offset in one.under_way:
                         continue
                     done = succeeded[line.subscription, place]
-                    if any(done.get(label, 0) < one.asked_at for label in case.reads[line.subscription].labels):
+                    if any(done.get(label, 0) < one.anew_from for label in case.reads[line.subscription].labels):
                         yield Violation("I4", line.t, f"{line.id} was sent before offset {offset}, which was put back")
             case _:
                 pass
