@@ -11,6 +11,8 @@ from typing import Any
 from tests.e2e.project import CODE, Project
 from tests.e2e.receivers import Heard, Receiver
 
+from interlock.core.limits import US_PER_SECOND
+
 BOOKS_ATTEMPT = ("attempt", "orders.to_books")
 
 
@@ -66,6 +68,15 @@ def test_the_same_id_again_is_known_and_changes_nothing(shop: Project) -> None:
     table = shop.cli("events", "show", first).out
     assert "\nseen 3 times, last 20" in table
     assert "1 of them with another payload" in table
+
+
+def test_what_is_sent_at_a_rate_comes_spread_over_time(shop: Project) -> None:
+    sent = ("send", "order.paid@1", '{"order": "o-rate", "cents": 1}', "--count", "3")
+    ids = shop.cli(*sent, "--rate", "2/s", "-o", "id").out.split()
+    first, second, third = [shop.json("events", "show", id)["event"]["accepted_at"] for id in ids]
+    assert first == second
+    assert third - first >= US_PER_SECOND
+    assert "write 20/s, 30/m or 100/h" in shop.cli(*sent, "--rate", "fast", code=2).err
 
 
 def test_what_cannot_be_sent_is_told_with_its_remedy(shop: Project) -> None:

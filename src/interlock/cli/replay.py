@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from interlock.cli.exits import FAILED, Exit
+from interlock.cli.rate import Rate
 from interlock.cli.say import ask, plain, say
 from interlock.cli.session import Session, actor
 from interlock.cli.show import Answer, Format, hint, output_option, show_answer, show_ids, span
@@ -19,22 +20,6 @@ from interlock.core.words import many
 _KEYS_TOLD: Final = 5
 _NAMES: Final = ("stream", "type", "key")
 """What a filter may name: the options of `events ls`."""
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
-
-
-class Rate(click.ParamType[float]):
-    """`20/s`, `30/m`, `100/h`: events a second."""
-
-    name = "rate"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it."""
-        if isinstance(value, float):
-            return value
-        count, _, unit = str(value).partition("/")
-        if not (count.isascii() and count.isdigit() and int(count) and unit in _UNITS):
-            self.fail(f"{value!r} is no rate: write 20/s, 30/m or 100/h", param, ctx)
-        return int(count) / _UNITS[unit]
 
 
 class Filter(click.ParamType[dict[str, str]]):

@@ -14,6 +14,7 @@ import msgspec
 from interlock.cli.answers import Sent, SentRow
 from interlock.cli.client import Unreachable, decode
 from interlock.cli.progress import progress
+from interlock.cli.rate import Rate
 from interlock.cli.session import Session
 from interlock.cli.show import Answer, Format, hint, output_option, show_answer, show_json
 from interlock.core import limits
@@ -35,25 +36,36 @@ _BATCH: Final = 500
 @click.option(
     "--count", type=click.IntRange(1, 100_000), default=1, show_default=True, help="So many, with ids of their own."
 )
+@click.option("--rate", type=Rate(), help="Spread --count over time: 20/s, 30/m, 100/h. Default: at once.")
 @click.option("--dry-run", is_flag=True, help="Print the CloudEvent instead of sending it.")
 @output_option
 @click.pass_obj
 def command(
-    session: Session, type: str, payload: str | None, output: Format, dry_run: bool, count: int, **given: str | None
+    session: Session,
+    type: str,
+    payload: str | None,
+    output: Format,
+    **given: Any,  # Any: the options, each of a type of its own.
 ) -> None:
     """Send events of TYPE with PAYLOAD (JSON), as CloudEvents."""
+    count: int = given["count"]
+    rate: float | None = given["rate"]
     body = _payload(payload, given["file"])
-    id = given["id"] or b32encode(SystemRandom().bytes(10)).decode().lower()
-    source = given["source"] or ""
-    if dry_run:
+    id: str = given["id"] or b32encode(SystemRandom().bytes(10)).decode().lower()
+    source: str = given["source"]
+    if given["dry_run"]:
         show_json(_event(type, id, source, body))
         return
     ids = [id] if count == 1 else [f"{id}-{number}" for number in range(1, count + 1)]
     accepted: list[str] = []
     is_known = True
+    # With a rate, a request is what is due in a second.
+    size = _BATCH if rate is None else max(1, min(_BATCH, int(rate)))
     with progress("sent", count, quiet=session.quiet) as advance:
-        for first in range(0, count, _BATCH):
-            part = _send(session, [_event(type, each, source, body) for each in ids[first : first + _BATCH]])
+        for first in range(0, count, size):
+            if rate is not None and first:
+                session.wait(round(size / rate * limits.US_PER_SECOND))
+            part = _send(session, [_event(type, each, source, body) for each in ids[first : first + size]])
             accepted += part.ids
             is_known = is_known and part.duplicate
             advance(len(part.ids))
