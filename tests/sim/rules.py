@@ -214,7 +214,7 @@ def _reopen_at_once() -> None:
 
 
 def _give_back_what_was_cut_off() -> None:
-    _replace(Turn, "cut_off", lambda self: None)
+    _replace(Turn, "cut_off", lambda self, now: None)
 
 
 def _never_count_crashes() -> None:

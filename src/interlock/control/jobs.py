@@ -11,7 +11,7 @@ from interlock.control.problem import Refused
 from interlock.control.queries import Reading
 from interlock.core import limits
 from interlock.core.ports import Clock
-from interlock.core.requests import LaneRequest, decode_request, request_key
+from interlock.core.requests import LaneRequest, decode_request, job_of, request_key
 
 PREFIX: Final = "job_"
 _WAIT_US_MAX: Final = 5 * limits.US_PER_SECOND
@@ -44,8 +44,7 @@ async def _found(reading: Reading, prefix: str) -> tuple[str, dict[str, LaneRequ
     for line in await reading.views.cursors():
         key = request_key(line.cursor.id, prefix)
         for cell in await reading.cells.list(key):
-            name = cell.key.rpartition("/")[2].partition(".")[0]
-            jobs.setdefault(name, {})[cell.key] = decode_request(cell.value)
+            jobs.setdefault(job_of(cell.key), {})[cell.key] = decode_request(cell.value)
     if not jobs:
         raise Refused(
             404,

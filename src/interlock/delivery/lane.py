@@ -146,7 +146,7 @@ class Lane:
     def cancel(self) -> None:
         """End what runs. It counts as no attempt."""
         if self.turn is not None:
-            self.turn.cut_off()
+            self.turn.cut_off(self.crew.ports.clock.now())
         for task in self._tasks:
             task.cancel()
 

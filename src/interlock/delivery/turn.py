@@ -426,9 +426,9 @@ class Turn:
         """Calls may be under way that are not harmless to repeat: none leaves before its effect is durable (rule 8)."""
         return bool(self.running) and any(map(self._is_durable, self.announced.values()))
 
-    def cut_off(self) -> None:
-        """What runs is ended. What it has sent may still be under way, so the cursor is not given back (rule 8)."""
-        self.cut |= self.in_doubt
+    def cut_off(self, now: int) -> None:
+        """What runs is ended. If something that was sent may be under way, the cursor is not given back (rule 10)."""
+        self.cut |= self.in_doubt or self.held_until > now
 
     # The full window, and marks.
 

@@ -451,3 +451,33 @@ def test_a_lane_that_is_lost_in_the_moment_it_was_woken_works_again() -> None:
         assert bench.calls == [("a", 0)]
 
     run(story())
+
+
+def test_a_stop_before_what_was_cut_off_is_over_gives_no_cursor_back() -> None:
+    async def story() -> None:
+        bench = Bench()
+
+        async def slow(order: Order, attempt: int) -> Outcome | None:
+            if order.key == "a":
+                assert await bench.announce("natural")
+                await asyncio.Event().wait()
+            return None
+
+        bench.behaviour = slow
+        await bench.start()
+        await bench.put(("a", 0))
+        await bench.advance(1)
+        bench.lose_answers = 1
+        await bench.put(("b", 0))
+        await bench.advance(2)
+        bench.behaviour = succeed
+        stopping = asyncio.ensure_future(bench.fleet.stop(0))
+        await bench.advance(3)
+        await stopping
+        await bench.start()
+        await bench.advance(5)
+        assert bench.calls == [("a", 0), ("b", 0)], "the first call may still be under way"
+        await bench.advance(61)
+        assert bench.calls[2:] == [("a", 0)]
+
+    run(story())
