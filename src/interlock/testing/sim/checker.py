@@ -274,10 +274,15 @@ def death_by_attempt(case: Case) -> Iterator[Violation]:
     before: dict[tuple[str, Place], list[int]] = {}
     known: set[tuple[str, Place]] = set()
     disturbed = any(isinstance(line, Fault) and line.scope in ("process", "store", "deploy") for line in case.lines)
+    live: dict[CursorName, tuple[int, ...]] = defaultdict(tuple)
     for line in case.lines:
+        if isinstance(line, Accounted):
+            live[line.subscription, line.stream, line.shard] = line.live
         match line:
             case Began():
                 began[line.subscription, place_of(line)].append(line.t)
+            case Asked(verb="replay", offset=offset) if offset in live[line.subscription, line.stream, line.shard]:
+                pass  # It is not settled: the request is refused, and its budget goes on.
             case Asked():
                 name = (line.subscription, (line.stream, line.shard, line.offset))
                 before[name] = began.pop(name, [])
