@@ -158,8 +158,8 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
     "a later event before one that was put back": (
         "I4",
         [*two_events(), called(7, 1), called(8, 2), cursor(9, 2, 2), replayed(10, 1),
-         publish(11, "invoke", "e3"), logged(12, 3), cursor(13, 2, 1, number=2, live=(1,)), began(14, 3),
-         called(15, 3, sender="p1")],
+         publish(11, "invoke", "e3"), logged(12, 3), cursor(13, 2, 1, number=2, live=(1,)), began(5_014, 3),
+         called(5_015, 3, sender="p1")],
         READS,
     ),
     "a settled event that comes back unasked": (

@@ -12,6 +12,8 @@ from interlock.testing.sim.history import KILLED, Accounted, Asked, Began, Calle
 
 LATE_US = 200_000
 """A caller's deadline is told as what is left of it, and is at most so much older where it arrives."""
+LOADING_US = 2_000
+"""Between the start of a straggler's attempt and its function's first line its event is read."""
 QueueName = tuple[str, str, int, str]
 """Subscription, stream, shard, key."""
 
@@ -139,8 +141,10 @@ class PutBack(NamedTuple):
 def put_back_goes_first(case: Case) -> Iterator[Violation]:
     """I4: what a person has put back comes back because it was asked for, and is over before a later one of its key.
 
-    One that had begun by then may end. That later ones were delivered before it was asked for is what a replay is.
+    One that had begun by then may end. That later ones were delivered before it was asked for is what a replay is. What
+    a process does that has lost its cursor is judged elsewhere.
     """
+    holders: dict[CursorName, tuple[int, str]] = {}
     asked: dict[tuple[str, Place], int] = {}
     succeeded: dict[tuple[str, Place], dict[str, int]] = defaultdict(dict)
     before: dict[CursorName, Accounted] = {}
@@ -154,6 +158,8 @@ def put_back_goes_first(case: Case) -> Iterator[Violation]:
             case Accounted() if line.subscription in case.reads:
                 name = (line.subscription, line.stream, line.shard)
                 mine, last = back[name], before.get(name)
+                if line.epoch > holders.get(name, (0, ""))[0]:
+                    holders[name] = (line.epoch, line.process)
                 for offset in [offset for offset in mine if offset not in line.live]:
                     del mine[offset]
                 for offset in () if last is None else _put_back(case, last, line):
@@ -168,9 +174,16 @@ def put_back_goes_first(case: Case) -> Iterator[Violation]:
                 if line.fresh or 200 <= line.status < 300:
                     succeeded[line.subscription, place_of(line)][line.label] = line.t
                 began_at = begun.get((line.subscription, place_of(line), line.sender), 0)
-                for offset, one in back[line.subscription, line.stream, line.shard].items():
+                name = (line.subscription, line.stream, line.shard)
+                if holders.get(name, (0, ""))[1] != line.sender:
+                    continue
+                for offset, one in back[name].items():
                     place = (line.stream, line.shard, offset)
-                    if offset >= line.offset or case.logged[place].key != line.key or began_at <= one.since:
+                    if (
+                        offset >= line.offset
+                        or case.logged[place].key != line.key
+                        or began_at <= one.since + LOADING_US
+                    ):
                         continue
                     if line.offset in one.under_way:
                         continue
