@@ -86,6 +86,7 @@ class Lane:
         self._pumping = False
         self._suspends = False
         self._under_way_until = 0
+        self._openings = 0
         self._again = False
         self._timer: Timer | None = None
         self._timer_at = 0
@@ -96,6 +97,7 @@ class Lane:
     def open(self, opened: Opened, *, crashed: bool) -> None:
         """Begin with the cursor as the ledger gave it."""
         now = self.crew.ports.clock.now()
+        self._openings += 1
         self.turn = Turn(opened, self._terms, self.spec.order == "key", now, crashed)
         self.turn.paused = self.paused
         self.turn.held_until = max(self.turn.held_until, self._under_way_until)
@@ -411,7 +413,8 @@ class Lane:
         def may_send() -> bool:
             return self.turn is turn and clock.monotonic() < min(deadline, crew.lease_until())
 
-        again = turn.crashed or start.row is not None
+        # What ended before the lane was lost may not have been settled: its calls may have been made.
+        again = turn.crashed or self._openings > 1 or start.row is not None
         run = Run(self.program, Work(start.event, start.row, deadline, may_send, announce, again))
         crew.began(run, task)
         try:

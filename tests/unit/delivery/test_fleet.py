@@ -481,3 +481,22 @@ def test_a_stop_before_what_was_cut_off_is_over_gives_no_cursor_back() -> None:
         assert bench.calls[2:] == [("a", 0)]
 
     run(story())
+
+
+def test_what_is_delivered_again_by_a_lane_that_was_lost_is_known_to_have_been_tried() -> None:
+    async def story() -> None:
+        bench = Bench()
+        tried: list[bool] = []
+
+        async def note(order: Order, _: int) -> None:
+            tried.append(bench.run.work.again)
+
+        bench.behaviour = note
+        await bench.start()
+        bench.refuse_commits = 1
+        await bench.put(("a", 0))
+        await bench.advance(5)
+        # A call with effect="probe" asks first, the second time: the first attempt may have made it.
+        assert tried == [False, True]
+
+    run(story())
