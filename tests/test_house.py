@@ -194,8 +194,8 @@ def imported_roots(path: Path) -> set[str]:
 
 def third_party(folder: Path) -> set[str]:
     """The distributions that a part of the package imports, normalised as their names on the index."""
-    # The modules of a project's template import each other, as they will in the project.
-    modules = [path for path in folder.rglob("*.py") if "templates" not in path.parts]
+    # The modules of a project import each other by the names that they have in its folder.
+    modules = [path for path in folder.rglob("*.py") if not {"templates", "project"} & set(path.parts)]
     roots = set().union(*(imported_roots(path) for path in modules)) - sys.stdlib_module_names
     homes = importlib.metadata.packages_distributions()
     return {re.sub(r"[-_.]+", "-", homes[root][0]).lower() for root in roots - {"interlock"}}

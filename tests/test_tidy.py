@@ -31,6 +31,7 @@ BROAD_EXCEPT_ALLOWED = {
     "src/interlock/wire/connection.py": "the connection shell: a bug in an application answers 500 and is reported",
     "src/interlock/edge/usercode.py": "the webhook's shell: whatever `accept` raises sends the request to its inbox",
     "src/interlock/testing/sim/ports.py": "a simulated thread of Offload, as the real one",
+    "src/interlock/testing/simulate/peers.py": "a function that stands for a System: what it raises is told as that",
     "src/interlock/testing/sim/loop.py": "coroutines of a world that has ended are closed, whatever they do then",
 }
 FILE_ACCESS_ALLOWED = {

@@ -33,6 +33,7 @@ NAV = {
         "how-to/deliver-later.md",
         "how-to/route-and-fan-out.md",
         "how-to/test-with-lab.md",
+        "how-to/simulate.md",
         "how-to/dead-letters.md",
         "how-to/deploy-a-change.md",
         "how-to/operate.md",

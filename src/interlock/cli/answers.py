@@ -38,6 +38,20 @@ class FindingRow(msgspec.Struct, frozen=True):
     fix: str
 
 
+class BrokenRow(msgspec.Struct, frozen=True):
+    """A rule that `simulate` found broken: by what, in how many of the seeds, and the shortest run that shows it."""
+
+    rule: str
+    subject: str
+    message: str
+    fix: str
+    where: str | None
+    seeds: int
+    seed: int
+    repeat: str
+    timeline: Sequence[str]
+
+
 class SettingRow(msgspec.Struct, frozen=True):
     """One setting as a start would use it; `value` is JSON, or null for none. `origin` says where it is set."""
 
@@ -197,6 +211,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "schedules ls": shapes.Schedules,
     "schedules pause": shapes.ControlAnswer,
     "schedules resume": shapes.ControlAnswer,
+    "simulate": Sequence[BrokenRow],
     "config show": Sequence[SettingRow],
     "config reload": shapes.ReloadAnswer,
     "secrets ls": Sequence[SecretRow],

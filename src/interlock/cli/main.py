@@ -42,6 +42,7 @@ VERBS: Final = {
     "subscriptions": Verb("subscriptions", "List subscriptions, show, pause, resume, rename or retire one."),
     "systems": Verb("systems", "List systems, pause or resume one."),
     "schedules": Verb("schedules", "List schedules with their next and last run, pause or resume one."),
+    "simulate": Verb("simulate", "Run the project's functions under crashes and outages that a seed draws."),
     "config": Verb("config", "Show the settings and where each is set, or have them read again."),
     "secrets": Verb("secrets", "List secrets by name, write one, check that none is missing."),
     "db": Verb("db", "The store's file: what it holds, back it up, restore a backup."),

@@ -42,10 +42,15 @@ def codec(model: type[T]) -> Codec[T]:
         raise _unsupported(model, "it is not a dataclass, msgspec.Struct, TypedDict or pydantic model")
     try:
         read = msgspec.json.Decoder(model).decode
-        digest = schema.digest(msgspec.json.schema(model))
+        digest = schema.digest(json_schema(model))
     except (TypeError, NameError) as error:
         raise _unsupported(model, str(error)) from error
     return _checked(read, msgspec.json.Encoder().encode, digest)
+
+
+def json_schema(model: Any) -> schema.Schema:  # Any: a type of one of the four kinds.
+    """The JSON Schema of a payload model, as its maker gives it."""
+    return model.model_json_schema() if _is_pydantic(model) else msgspec.json.schema(model)
 
 
 def _checked(read: Callable[[bytes], T], write: Callable[[T], bytes], digest: str) -> Codec[T]:
@@ -86,7 +91,7 @@ def _pydantic_codec(model: Any) -> Codec[Any]:  # Any: pydantic is not a depende
     def write(payload: Any) -> bytes:
         return payload.model_dump_json(by_alias=True, warnings="error").encode()
 
-    return _checked(read, write, schema.digest(model.model_json_schema()))
+    return _checked(read, write, schema.digest(json_schema(model)))
 
 
 def _pydantic_misfit(first: Any) -> jsontext.PayloadError:

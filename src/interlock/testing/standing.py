@@ -41,6 +41,34 @@ def owed(disk: MemoryDisk) -> Iterator[Owed]:
             yield Owed(id.subscription, id.shard, event.offset, "not accounted for", key is None or key not in blocked)
 
 
+class Waiting(NamedTuple):
+    """How many events a subscription has not settled, and since when (µs since the epoch) the oldest of them waits."""
+
+    events: int
+    since: int
+
+
+def waiting(disk: MemoryDisk) -> dict[str, Waiting]:
+    """By subscription, what it has not settled; one that is up to date is not there."""
+    found: dict[str, Waiting] = {}
+    for id, ledger in disk.ledgers.items():
+        if not ledger.held.cursor.types:
+            continue
+        log = disk.shard(id.shard)
+        offsets = {row.offset for row in live(ledger)} | {
+            event.offset for event in _unaccounted(ledger.held.cursor, log)
+        }
+        oldest = [
+            event for offset in (*offsets, *(mark.first for mark in ledger.marks.values())) if (event := log.at(offset))
+        ]
+        count = len(offsets) + sum(mark.count for mark in ledger.marks.values())
+        if oldest:
+            before = found.get(id.subscription, Waiting(0, oldest[0].accepted_at))
+            since = min(before.since, *(event.accepted_at for event in oldest))
+            found[id.subscription] = Waiting(before.events + count, since)
+    return found
+
+
 def live(ledger: MemoryLedger) -> list[Row]:
     """The stragglers that are not dead, by offset."""
     return [row for _, row in sorted(ledger.rows.items()) if row.state in ("running", "due", "held")]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from hashlib import blake2b
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from interlock.core.cursor import CursorId
-from interlock.core.event import Event, Shard
+from interlock.core.event import Draft, Event, Shard
 from interlock.core.ports import Offload
 from interlock.journal.decide import Held
 from interlock.journal.memory_disk import MemoryDisk, MemoryLedger
@@ -31,19 +31,41 @@ class Fact(msgspec.Struct, frozen=True):
     origin: str = ""
 
 
+class Lineage(NamedTuple):
+    """Which event one was derived of, by which subscription or schedule; its number in a series."""
+
+    origin: str = ""
+    via: str = ""
+    serial: int = 0
+
+
+def lineage_of_fact(draft: Draft) -> Lineage:
+    """What a `Fact` says of itself."""
+    fact = msgspec.json.decode(draft.data, type=Fact)
+    return Lineage(fact.origin, fact.via, fact.serial)
+
+
 def digest_of(data: bytes) -> str:
     """A body's digest, as histories have it."""
     return blake2b(data, digest_size=6).hexdigest()
 
 
 class Auditor:
-    """Writes `Logged` and `Accounted` lines for one disk."""
+    """Writes `Logged` and `Accounted` lines for one disk. `lineage` reads where an event came from."""
 
-    def __init__(self, loop: SimLoop, disk: MemoryDisk, history: History, streams: frozenset[str]) -> None:
+    def __init__(
+        self,
+        loop: SimLoop,
+        disk: MemoryDisk,
+        history: History,
+        streams: frozenset[str],
+        lineage: Callable[[Draft], Lineage] = lineage_of_fact,
+    ) -> None:
         self._loop = loop
         self._disk = disk
         self._history = history
         self._streams = streams
+        self._lineage = lineage
         self._heads: dict[Shard, int] = {}
         self._gone: dict[Shard, int] = {}
         self._held: dict[CursorId, Held] = {}
@@ -72,7 +94,7 @@ class Auditor:
 
     def _logged(self, event: Event) -> Logged:
         draft = event.draft
-        fact = msgspec.json.decode(draft.data, type=Fact)
+        lineage = self._lineage(draft)
         return Logged(
             t=self._loop.now_us,
             process="disk",
@@ -83,9 +105,9 @@ class Auditor:
             key=draft.key,
             type=draft.type,
             digest=digest_of(draft.data),
-            origin=fact.origin,
-            via=fact.via,
-            serial=fact.serial,
+            origin=lineage.origin,
+            via=lineage.via,
+            serial=lineage.serial,
         )
 
     def _accounted(self, id: CursorId, ledger: MemoryLedger) -> Accounted:

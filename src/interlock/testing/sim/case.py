@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from interlock.testing.sim.history import Accounted, AnyLine, Began, Called, Logged, Reads
+from interlock.testing.sim.history import Accounted, AnyLine, Began, Called, Ended, Logged, Reads
 
 Place = tuple[str, int, int]
 """Stream, shard, offset."""
@@ -55,7 +55,7 @@ def case_of(lines: Sequence[AnyLine], reads: dict[str, Reads], schedules: Mappin
     # One id may stand at several places once retention has forgotten the first; what is derived of them is one event.
     places: dict[str, list[Place]] = defaultdict(list)
     derived: dict[tuple[str, str], int] = {}
-    translations = [one.name for one in reads.values() if not one.labels]
+    translations = [one.name for one in reads.values() if one.labels == ()]
     for line in lines:
         match line:
             case Logged():
@@ -72,8 +72,11 @@ def case_of(lines: Sequence[AnyLine], reads: dict[str, Reads], schedules: Mappin
             case Called() if line.fresh or 200 <= line.status < 300:  # An effect whose answer was lost is one, too.
                 labels = done[line.subscription, place_of(line)]
                 labels.add(line.label)
-                if line.subscription in reads and labels >= set(reads[line.subscription].labels):
+                needed = reads[line.subscription].labels if line.subscription in reads else None
+                if needed is not None and labels >= set(needed):
                     case.ends.setdefault((line.subscription, place_of(line)), line.t)
+            case Ended():
+                case.ends.setdefault((line.subscription, place_of(line)), line.t)
             case Accounted():
                 case.last[line.subscription, line.stream, line.shard] = line
                 for offset in (*line.dead_rows, *line.discarded_rows):
@@ -83,7 +86,7 @@ def case_of(lines: Sequence[AnyLine], reads: dict[str, Reads], schedules: Mappin
     return case
 
 
-def place_of(line: Called | Began) -> Place:
+def place_of(line: Called | Began | Ended) -> Place:
     """Where the event of a line stands."""
     return line.stream, line.shard, line.offset
 

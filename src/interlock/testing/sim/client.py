@@ -1,4 +1,4 @@
-"""Producers on the simulated network: they post CloudEvents and send again until they know, as the guide tells them to.
+"""Producers on the simulated network: they post events or webhooks and send again until they know, as they are told to.
 
 They write down what they asked for and what they were told. Their parser is not the product's.
 """
@@ -6,7 +6,7 @@ They write down what they asked for and what they were told. Their parser is not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import httptools
@@ -22,14 +22,39 @@ PATIENCE_US = 5 * US_PER_SECOND
 PAUSE_US = 500_000
 
 
+Fields = Sequence[tuple[str, str]]
+
+
 class Posting(NamedTuple):
-    """One event to post."""
+    """What is posted: an event, or a webhook, which is signed anew each time that it is sent."""
 
     stream: str
     type: str
     id: str
     key: str | None
     body: bytes
+    target: str = "/events"
+    signed: Callable[[], Fields] | None = None
+
+    def fields(self) -> Fields:
+        """The header fields of its request."""
+        if self.signed is not None:
+            return self.signed()
+        attributes = {"specversion": "1.0", "type": self.type, "source": "/simulator", "id": self.id}
+        named = [(f"ce-{name}", value) for name, value in attributes.items()]
+        return [("authorization", "Bearer simulated"), ("content-type", "application/json"), *named]
+
+
+class Reply(NamedTuple):
+    """What a client was told; status 0 if it does not know."""
+
+    status: int
+    body: bytes = b""
+
+    @property
+    def kind(self) -> Kind:
+        """What it means for whoever asked."""
+        return "ok" if 200 <= self.status < 300 else "fail" if 400 <= self.status < 500 else "info"
 
 
 class Producer:
@@ -45,16 +70,16 @@ class Producer:
         self._target = target
         self._clock = SimClock(loop)
 
-    async def post(self, posting: Posting) -> None:
+    async def post(self, posting: Posting) -> Reply:
         """Post until it is acknowledged or refused."""
         while True:
             target = self._target()
             if target is not None:
                 self._note(posting, "invoke")
-                kind = await self._try(posting, target)
-                self._note(posting, kind)
-                if kind in ("ok", "fail"):
-                    return
+                reply = await self._try(posting, target)
+                self._note(posting, reply.kind)
+                if reply.kind != "info":
+                    return reply
             await self._clock.sleep_until(self._loop.now_us + PAUSE_US)
 
     def _note(self, posting: Posting, kind: Kind) -> None:
@@ -71,45 +96,46 @@ class Producer:
             )
         )
 
-    async def _try(self, posting: Posting, target: tuple[str, int]) -> Kind:
+    async def _try(self, posting: Posting, target: tuple[str, int]) -> Reply:
         host, port = target
         transport: asyncio.Transport | None = None
         try:
             async with self._clock.deadline(self._loop.now_us + PATIENCE_US):
                 transport = await self._net.connect(lambda: _Answer(self._loop), host, port)
                 transport.write(_request(posting, host, port))
-                status = await cast("_Answer", transport.get_protocol()).status
+                return await cast("_Answer", transport.get_protocol()).reply
         except (TimeoutError, OSError):
-            return "info"
+            return Reply(0)
         finally:
             if transport is not None:
                 transport.close()
-        return "ok" if status == 202 else "fail" if 400 <= status < 500 else "info"
 
 
 def _request(posting: Posting, host: str, port: int) -> bytes:
-    return (
-        f"POST /events HTTP/1.1\r\nhost: {host}:{port}\r\nauthorization: Bearer simulated\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(posting.body)}\r\nce-specversion: 1.0\r\n"
-        f"ce-type: {posting.type}\r\nce-source: /simulator\r\nce-id: {posting.id}\r\n\r\n"
-    ).encode() + posting.body
+    fields = [("host", f"{host}:{port}"), ("content-length", str(len(posting.body))), *posting.fields()]
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return f"POST {posting.target} HTTP/1.1\r\n{head}\r\n".encode() + posting.body
 
 
 class _Answer(asyncio.Protocol):
-    """Waits for the status of one answer."""
+    """Waits for one answer."""
 
     def __init__(self, loop: SimLoop) -> None:
-        self.status: asyncio.Future[int] = loop.create_future()
+        self.reply: asyncio.Future[Reply] = loop.create_future()
         self._parser = httptools.HttpResponseParser(self)
+        self._body = b""
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
     def on_message_complete(self) -> None:
-        if not self.status.done():
-            self.status.set_result(self._parser.get_status_code())
+        if not self.reply.done():
+            self.reply.set_result(Reply(self._parser.get_status_code(), self._body))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.status.done():
-            self.status.set_exception(exc or ConnectionResetError(104, "closed before the answer"))
-            self.status.exception()  # Whoever has given up waiting need not hear of it.
+        if not self.reply.done():
+            self.reply.set_exception(exc or ConnectionResetError(104, "closed before the answer"))
+            self.reply.exception()  # Whoever has given up waiting need not hear of it.

@@ -105,6 +105,15 @@ class Began(Line, tag="began", frozen=True, kw_only=True):
     key: str | None = None
 
 
+class Ended(Line, tag="ended", frozen=True, kw_only=True):
+    """The user's function returned well: what it did for the event is done."""
+
+    subscription: str
+    stream: str
+    shard: int
+    offset: int
+
+
 class Called(Line, tag="called", frozen=True, kw_only=True):
     """A remote got a whole request and made up its mind.
 
@@ -159,7 +168,8 @@ class Reads(msgspec.Struct, frozen=True):
     """What the checker has to know about a subscription.
 
     Attributes:
-        labels: the calls that its function makes for each event; empty for a translation.
+        labels: the calls that its function makes for each event; empty for a translation, None where that is not known
+            and an `Ended` line tells.
         effect: of those calls.
         backoff_us: the shortest wait after a first failure.
         age_max_us: after this the last attempt is due whatever was waited for.
@@ -172,7 +182,7 @@ class Reads(msgspec.Struct, frozen=True):
     stream: str
     ordered: bool
     effect: Literal["keyed", "natural", "once"]
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] | None
     backoff_us: int = 0
     age_max_us: int | None = None
     attempts_max: int = 40
@@ -181,7 +191,7 @@ class Reads(msgspec.Struct, frozen=True):
     delay_us: int = 0
 
 
-AnyLine = Published | Logged | Retired | Read | Accounted | Began | Called | Asked | Fault | Quiet | Finished
+AnyLine = Published | Logged | Retired | Read | Accounted | Began | Ended | Called | Asked | Fault | Quiet | Finished
 
 
 class History:

@@ -127,6 +127,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self.steps = 0
         self.errors: list[str] = []
         """What reached the loop's exception handler: each one is a failure of the run."""
+        self.touched: list[tuple[str, str]] = []
+        """What reached past the ports, and where: code under simulation may have caught the exception."""
         self.timeline: deque[tuple[int, str, str]] = deque(maxlen=TIMELINE_STEPS)
         self.chance = self.stream("loop")
         self._trace = blake2b(digest_size=16)

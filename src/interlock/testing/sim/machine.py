@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 from interlock.core.errors import StoreError
 from interlock.core.event import Event, Shard
-from interlock.core.ports import Wakeup
+from interlock.core.ports import Net, Wakeup
 from interlock.edge.problem import rendered
 from interlock.journal.memory import MemoryStore
 from interlock.journal.memory_disk import MemoryDisk
 from interlock.journal.ports import Store
 from interlock.runtime.compose import Engine, World
 from interlock.spec.plan import Plan
+from interlock.systems.registry import Transport
 from interlock.testing.fakes import FakeSecrets, anyone
 from interlock.testing.sim.auditor import Auditor, StoreOffload
 from interlock.testing.sim.history import KILLED, Fault, History
@@ -40,6 +41,10 @@ class Parts(NamedTuple):
     history: History
     fsync_us: Callable[[], int]
     commit_fault: Callable[[], CommitFault | None]
+    transport: Callable[[Net], Transport] | None = None
+    """What carries calls to Systems, from the network of a process; None for the production one."""
+    heard: Callable[[str, str, Mapping[str, object]], None] = lambda _process, _record, _fields: None
+    """Told of every record: by which process, its name and its fields."""
 
 
 class Machine:
@@ -54,7 +59,6 @@ class Machine:
         self.name = f"app-{number}"
         self.process = Process(parts.loop, self.name)
         self.ready = False
-        self.records: dict[str, int] = {}
         self.bugs: list[str] = []
         self._parts = parts
         self._store: MemoryStore | None = None
@@ -68,7 +72,8 @@ class Machine:
             secrets=FakeSecrets(),
             access=anyone,
         )
-        self.engine = Engine(plan, world, self._open_store)
+        transport = None if parts.transport is None else parts.transport(self._net)
+        self.engine = Engine(plan, world, self._open_store, transport)
         self.process.on_death.append(self._died)
         self.process.on_death.append(lambda: on_death(self))
         self.process.spawn(self._run(), name=self.name).add_done_callback(self._started)
@@ -133,7 +138,7 @@ class Machine:
             self._store.abandon()
 
     def _emit(self, record: str, /, **fields: object) -> None:
-        self.records[record] = self.records.get(record, 0) + 1
+        self._parts.heard(self.name, record, fields)
         if record in BUGS:
             self.bugs.append(f"{self.name} at {self._parts.loop.now_us}: {record} {_shown(fields)}")
 

@@ -82,6 +82,12 @@ class Network:
         for end in [end for end in self._ends if end.process is process]:
             end.vanish()
 
+    def cut(self, host: str) -> None:
+        """Reset every connection to a host: neither side hears more of the other."""
+        for end in [end for end in self._ends if end.get_extra_info("sockname", ("",))[0] == host]:
+            end.vanish()
+            end.lose_soon()
+
     async def connect(
         self, factory: Callable[[], asyncio.BaseProtocol], origin: str, host: str, port: int
     ) -> SimTransport:
@@ -259,7 +265,7 @@ class SimTransport(asyncio.Transport):
                 self._send(piece[: self._reset_at - self._sent])
                 self._loop.note(f"{self.label} is reset at byte {self._sent}")
                 self.vanish()
-                self._later(self._lose, ConnectionResetError(104, "reset by the simulated network"))
+                self.lose_soon()
                 return
             self._send(piece)
         if not self._writer_paused and self._on_the_way > self._high:
@@ -317,6 +323,10 @@ class SimTransport(asyncio.Transport):
         self._gone = self._closing = True
         self._network.forget(self)
         self._reset_peer()
+
+    def lose_soon(self) -> None:
+        """This end is told that its connection was reset."""
+        self._later(self._lose, ConnectionResetError(104, "reset by the simulated network"))
 
     def _pieces(self, data: bytes) -> list[bytes]:
         if len(data) < 2 or self._chance.random() >= self._conditions.split:

@@ -188,7 +188,7 @@ def put_back_goes_first(case: Case) -> Iterator[Violation]:
                     if line.offset in one.under_way:
                         continue
                     done = succeeded[line.subscription, place]
-                    if any(done.get(label, 0) < one.anew_from for label in case.reads[line.subscription].labels):
+                    if any(done.get(label, 0) < one.anew_from for label in case.reads[line.subscription].labels or ()):
                         yield Violation("I4", line.t, f"{line.id} was sent before offset {offset}, which was put back")
             case _:
                 pass

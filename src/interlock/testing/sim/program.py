@@ -22,7 +22,8 @@ from interlock.spec.span import instant, microseconds
 from interlock.testing.sim.auditor import Fact, digest_of
 from interlock.testing.sim.history import Began, History, Reads
 from interlock.testing.sim.loop import SimLoop, current_process
-from interlock.testing.sim.remotes import HTTP_PORT, CallBody
+from interlock.testing.sim.remotes import CallBody
+from interlock.testing.sim.serving import HTTP_PORT
 from interlock.testing.sim.swarm import Swarm
 
 Effect = Literal["keyed", "natural", "once"]

@@ -1,27 +1,24 @@
 """Simulated Systems: HTTP peers on the simulated network that fail in every way that peers do, and keep a record.
 
-They honour idempotency keys as a good receiver does. Their parser is not the product's: a peer is somebody else's.
+They honour idempotency keys as a good receiver does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, cast
+from collections.abc import Callable
+from typing import Literal
 
-import httptools
 import msgspec
 
 from interlock.call.timeout import TIMEOUT_HEADER
 from interlock.core.limits import US_PER_MS, US_PER_SECOND
 from interlock.testing.sim.history import Called, History
 from interlock.testing.sim.loop import SimLoop
+from interlock.testing.sim.serving import Arrived, Ending, Reaction, Serving
 
-HTTP_PORT = 80
 Mood = Literal["well", "flapping", "slow", "down", "limiting"]
-Ending = Literal["answer", "lost", "hang"]
-"""How a request ends: answered; its effect takes place and the answer is lost; it is never answered."""
 
 
 class CallBody(msgspec.Struct, frozen=True):
@@ -35,15 +32,6 @@ class CallBody(msgspec.Struct, frozen=True):
     key: str | None
     label: str
     digest: str
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """What a remote makes of one request. `after_us`: how long it takes; `retry_after`: the field's value."""
-
-    status: int
-    ending: Ending = "answer"
-    after_us: int = 0
-    retry_after: int | None = None
 
 
 class Remote:
@@ -67,22 +55,22 @@ class Remote:
 
     def connection(self) -> asyncio.Protocol:
         """A protocol for one accepted connection."""
-        return _Connection(self._loop, self)
+        return Serving(self._loop, self)
 
-    def decide(self, headers: Mapping[str, str], content: bytes, sender: str) -> Verdict:
+    def react(self, request: Arrived) -> Reaction:
         """Take a whole request of a host, have its effect, and say how it is answered."""
         self.requests += 1
-        body = msgspec.json.decode(content, type=CallBody)
-        token = headers.get("idempotency-key", "")
-        verdict = self._verdict(body)
-        if verdict.after_us > US_PER_SECOND:
-            self.on_slow(body, verdict.after_us)
-        given_us = int(headers.get(TIMEOUT_HEADER, "0")) * US_PER_MS
-        lasts_us = given_us if verdict.ending == "hang" else min(verdict.after_us, given_us)
-        applied = verdict.status < 300 and verdict.ending != "hang"
+        body = msgspec.json.decode(request.body, type=CallBody)
+        token = request.headers.get("idempotency-key", "")
+        reaction = self._reaction(body)
+        if reaction.after_us > US_PER_SECOND:
+            self.on_slow(body, reaction.after_us)
+        given_us = int(request.headers.get(TIMEOUT_HEADER, "0")) * US_PER_MS
+        lasts_us = given_us if reaction.ending == "hang" else min(reaction.after_us, given_us)
+        applied = reaction.status < 300 and reaction.ending != "hang"
         known = self.effect == "keyed" and token in self._answers
         if applied and token:
-            self._answers[token] = verdict.status
+            self._answers[token] = reaction.status
         self._history.add(
             Called(
                 t=self._loop.now_us,
@@ -93,85 +81,38 @@ class Remote:
                 offset=body.offset,
                 id=body.id,
                 label=body.label,
-                status=verdict.status if verdict.ending == "answer" else 0,
+                status=reaction.status if reaction.ending == "answer" else 0,
                 fresh=applied and not known,
                 key=body.key,
                 token=token,
                 digest=body.digest,
-                retry_after_us=(verdict.retry_after or 0) * US_PER_SECOND,
-                sender=sender,
+                retry_after_us=(reaction.retry_after or 0) * US_PER_SECOND,
+                sender=request.sender,
                 until=self._loop.now_us + lasts_us,
             )
         )
-        return verdict
+        return reaction
 
-    def _verdict(self, body: CallBody) -> Verdict:
+    def _reaction(self, body: CallBody) -> Reaction:
         if self.is_poison(body):
-            return Verdict(422)
+            return Reaction(422)
         draw = self._chance.random()
         took = int(self._chance.expovariate(1 / 5_000))
         match self.mood:
             case "well":
-                return Verdict(self._chance.choice((200, 201, 204)), after_us=took)
+                return Reaction(self._chance.choice((200, 201, 204)), after_us=took)
             case "flapping" if draw < 0.35:
-                return Verdict(503, after_us=took, retry_after=self._chance.choice((None, None, 1, 7)))
+                return Reaction(503, after_us=took, retry_after=self._chance.choice((None, None, 1, 7)))
             case "flapping" if draw < 0.45:
-                return Verdict(200, "lost", after_us=took)
+                return Reaction(200, "lost", after_us=took)
             case "flapping" if draw < 0.5:
-                return Verdict(500, after_us=took)
+                return Reaction(500, after_us=took)
             case "slow":
                 ending: Ending = "hang" if draw < 0.1 else "answer"
-                return Verdict(200, ending, after_us=int(self._chance.uniform(0, 20) * US_PER_SECOND))
+                return Reaction(200, ending, after_us=int(self._chance.uniform(0, 20) * US_PER_SECOND))
             case "limiting" if draw < 0.4:
-                return Verdict(429, after_us=took, retry_after=self._chance.choice((1, 2, 30)))
+                return Reaction(429, after_us=took, retry_after=self._chance.choice((1, 2, 30)))
             case "down":
-                return Verdict(503, after_us=took)
+                return Reaction(503, after_us=took)
             case _:
-                return Verdict(200, after_us=took)
-
-
-class _Connection(asyncio.Protocol):
-    """HTTP/1.1 with keep-alive, one request at a time."""
-
-    def __init__(self, loop: SimLoop, remote: Remote) -> None:
-        self._loop = loop
-        self._remote = remote
-        self._parser = httptools.HttpRequestParser(self)
-        self._headers: dict[str, str] = {}
-        self._body = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_message_begin(self) -> None:
-        self._headers, self._body = {}, b""
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_body(self, body: bytes) -> None:
-        self._body += body
-
-    def on_message_complete(self) -> None:
-        sender, _ = self._transport.get_extra_info("peername")
-        verdict = self._remote.decide(self._headers, self._body, sender)
-        if verdict.ending != "hang":
-            self._loop.call_at_us(self._loop.now_us + verdict.after_us, self._answer, verdict)
-
-    def _answer(self, verdict: Verdict) -> None:
-        if self._transport.is_closing():
-            return
-        if verdict.ending == "lost":
-            self._transport.abort()
-            return
-        content = b"" if verdict.status == 204 else b'{"status":%d}' % verdict.status
-        fields: dict[str, Any] = {"content-type": "application/json"}
-        if verdict.status != 204:
-            fields["content-length"] = len(content)
-        if verdict.retry_after is not None:
-            fields["retry-after"] = verdict.retry_after
-        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        self._transport.write(f"HTTP/1.1 {verdict.status} X\r\n{head}\r\n".encode() + content)
+                return Reaction(200, after_us=took)

@@ -30,7 +30,8 @@ from interlock.testing.sim.machine import Machine, Parts
 from interlock.testing.sim.net import Conditions, Network
 from interlock.testing.sim.ports import CommitFault, SimClock
 from interlock.testing.sim.program import CALLING, PUBLISHED_TYPES, STREAM, SYSTEM_EFFECTS, VARIANT, program, reads_of
-from interlock.testing.sim.remotes import HTTP_PORT, CallBody, Mood, Remote
+from interlock.testing.sim.remotes import CallBody, Mood, Remote
+from interlock.testing.sim.serving import HTTP_PORT
 from interlock.testing.sim.swarm import MOODS, Swarm, draw, limited
 from interlock.testing.standing import owed
 
@@ -451,7 +452,8 @@ class World:
 
     def bugs(self) -> list[str]:
         """Exceptions that nobody expected."""
-        return [*self.loop.errors, *[bug for machine in self.machines for bug in machine.bugs]]
+        touched = [f"{name} was used at {where}" for name, where in self.loop.touched]
+        return [*self.loop.errors, *touched, *[bug for machine in self.machines for bug in machine.bugs]]
 
 
 def simulate(seed: int, swarm: Swarm | None = None) -> Verdict:
