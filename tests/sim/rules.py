@@ -259,9 +259,7 @@ def _let_die_what_is_held() -> None:
 
 def _let_die_what_is_under_way() -> None:
     def spares(self: Lane, outcome: Any, record: Any) -> bool:
-        trip = self.crew.guard.bad(self.id, record.offset, Cause(record.error, record.status, None, ""))
-        if trip is not None:
-            self.crew.tripped(trip)
+        self.crew.trips(self.id, record.offset, Cause(record.error, record.status, None, ""))
         return False
 
     _replace(Lane, "_spares", spares)

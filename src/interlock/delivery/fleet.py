@@ -19,7 +19,7 @@ from interlock.core.ids import minted_id
 from interlock.core.ports import Timer
 from interlock.core.requests import decode_request, request_prefix
 from interlock.delivery.attempt import Ports, Run
-from interlock.delivery.guard import Guard, Trip
+from interlock.delivery.guard import Cause, Guard, Trip
 from interlock.delivery.lane import Crew, Lane
 from interlock.delivery.tail import Tails
 from interlock.delivery.turn import Turn
@@ -124,7 +124,7 @@ class Fleet:
             is_down=gates.is_down,
             is_paused=gates.is_paused,
             guard=Guard(),
-            tripped=self._tripped,
+            trips=self._trips_by,
             dirty=self._settle,
             lost=self._lost,
             lease_until=lambda: self._lease_until,
@@ -244,7 +244,11 @@ class Fleet:
         """Call back when the guard has stopped a subscription or a System. It is paused here already."""
         self._trips.append(callback)
 
-    def _tripped(self, trip: Trip) -> None:
+    def _trips_by(self, cursor: CursorId, offset: int, cause: Cause) -> bool:
+        """Whether the guard stops something because of an event that would die; it is paused here then."""
+        trip = self._crew.guard.bad(cursor, offset, cause)
+        if trip is None:
+            return False
         if trip.kind == "system":
             self._gates.pause(trip.subject)
         else:
@@ -262,6 +266,7 @@ class Fleet:
         )
         for callback in self._trips:
             callback(trip)
+        return True
 
     def acted_on(self, cell: str) -> int:
         """The version of a subscription's control cell that the lanes act on; 0 before the first."""

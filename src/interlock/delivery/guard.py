@@ -7,10 +7,13 @@ Whoever asks it pauses what it names, before more events die (docs/decisions/001
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from interlock.core.cursor import CursorId
 from interlock.core.limits import GUARD_EVENTS, GUARD_SHARE
+
+_ERROR_CHARS: Final = 100
+"""Of what a function may have called the cause: the rest is in the dead letters."""
 
 
 class Cause(NamedTuple):
@@ -40,7 +43,7 @@ class Trip(NamedTuple):
     def why(self) -> str:
         """For the person who is to look."""
         answered = f"answers of {self.cause.system}: " if self.cause.system and self.kind == "subscription" else ""
-        cause = f"{answered}{self.cause.error} ({self.cause.fingerprint})"
+        cause = f"{answered}{self.cause.error[:_ERROR_CHARS]} ({self.cause.fingerprint})"
         return f"{self.events} of the last {self.of} events would have died of {cause}"
 
 

@@ -23,7 +23,7 @@ from interlock.core.ports import Timer
 from interlock.core.requests import LaneRequest
 from interlock.delivery import deadletter
 from interlock.delivery.attempt import Ports, Program, Run
-from interlock.delivery.guard import Cause, Guard, Trip
+from interlock.delivery.guard import Cause, Guard
 from interlock.delivery.requests import Requests
 from interlock.delivery.schedule import Terms, is_suspect
 from interlock.delivery.start import Failed, Start
@@ -50,7 +50,7 @@ class Crew:
     `dirty(lane)`: it has something to commit. `lost(lane, why)`: it has dropped its memory and can be opened again once
     `lane.ended()` returns. `lease_until()`: monotonic µs, counted from the sending of the renewal. `began`, `over`: an
     attempt runs, and whoever watches deadlines may cancel its task after setting `run.expired`. `alone` is for the one
-    suspect that may run in the whole process (rule 12). `tripped` pauses what the guard names before it returns.
+    suspect that may run in the whole process (rule 12). `trips` asks the guard, and pauses what it names.
     """
 
     journal: Journal
@@ -64,7 +64,7 @@ class Crew:
     is_down: Callable[[str], bool]
     is_paused: Callable[[str], bool]
     guard: Guard
-    tripped: Callable[[Trip], None]
+    trips: Callable[[CursorId, int, Cause], bool]
     dirty: Callable[[Lane], None]
     lost: Callable[[Lane, str], None]
     lease_until: Callable[[], int]
@@ -220,7 +220,7 @@ class Lane:
         try:
             while self._again and self.turn is turn:
                 self._again = False
-                turn.fire(self.crew.ports.clock.now(), self.crew.is_paused)
+                turn.fire(self.crew.ports.clock.now(), self._is_paused)
                 await self._answer(turn)
                 await self._read(turn)
                 await self._claim(turn)
@@ -468,22 +468,23 @@ class Lane:
             )
         crew.dirty(self)
 
+    def _is_paused(self, system: str) -> bool:
+        """A System that something of the lane waits for is one that it uses: it is told when that is resumed."""
+        paused = self.crew.is_paused(system)
+        if paused:
+            self.systems[system] = None
+        return paused
+
     def _spares(self, outcome: Outcome, record: Attempt) -> bool:
         """Whether an event whose attempts would end with this one is held back: what is paused lets nothing die.
 
         The guard may pause it at this moment. Only what is in an inbox has failed before it came there.
         """
-        crew = self.crew
         answered = record.system if getattr(outcome, "status", None) is not None else None
-        if self.paused or (answered is not None and crew.is_paused(answered)):
+        if self.paused or (answered is not None and self._is_paused(answered)):
             return True
-        if self.spec.kind == "inbox":
-            return False
         cause = Cause(record.error, record.status, answered, record.fingerprint or "")
-        trip = crew.guard.bad(self.id, record.offset, cause)
-        if trip is not None:
-            crew.tripped(trip)
-        return trip is not None
+        return self.spec.kind != "inbox" and self.crew.trips(self.id, record.offset, cause)
 
     async def _load(self, turn: Turn, start: Start) -> bool:
         """Bring a straggler's event, and its row with the memo."""

@@ -114,8 +114,9 @@ class Systems:
         return any(self._find(each).gate.breaker.state in ("open", "half_open", "forced_open") for each in names)
 
     def is_paused(self, name: str) -> bool:
-        """Whether nothing is sent to it until somebody resumes it."""
-        return self._find(name).gate.paused
+        """Whether nothing is sent to it until somebody resumes it; one that the plan has no more is not paused."""
+        found = self._systems.get(name)
+        return found is not None and found.gate.paused
 
     def watch(self, callback: Callable[[str], None]) -> None:
         """Call back with the name of a System for which work may have become possible. It may only take note."""
