@@ -29,7 +29,7 @@ BROAD_EXCEPT_ALLOWED = {
     "src/interlock/cli/main.py": "the command line: what nobody expected is told without a traceback",
     "src/interlock/runtime/load.py": "what a module raises while it is imported is a finding at its line",
     "src/interlock/wire/connection.py": "the connection shell: a bug in an application answers 500 and is reported",
-    "src/interlock/edge/usercode.py": "the webhook's shell: whatever `accept` raises sends the request to its inbox",
+    "src/interlock/call/usercode.py": "the shell of all other functions of users: what they raise is a value",
     "src/interlock/testing/sim/ports.py": "a simulated thread of Offload, as the real one",
     "src/interlock/testing/simulate/peers.py": "a function that stands for a System: what it raises is told as that",
     "src/interlock/testing/sim/loop.py": "coroutines of a world that has ended are closed, whatever they do then",

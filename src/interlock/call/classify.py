@@ -16,6 +16,8 @@ REFUSED: Final = frozenset({408, 425, 429, 503})
 REDIRECTS_FOR_NOW: Final = frozenset({302, 303, 307})
 """Never followed. A temporary one may be a maintenance page that goes away; a permanent one needs a new binding."""
 PERMANENT: Final = frozenset({501, 505})
+_HINT_FIELD: Final = "webhook-delivery"
+"""How a receiver of webhooks steers its sender (as Svix has it): `abort-message` or `disable`."""
 
 
 class Failure(NamedTuple):
@@ -33,9 +35,13 @@ def answered(call: Call, answer: Answer, now: int) -> Outcome:
         return Done(answer)
     reason = f"http {status}"
     detail = f"{call.system} answered {call.method} with {status}"
+    hint = _hint(answer)
+    if hint == "abort-message":
+        return Reject(hint, f"{detail}, and wants this event no more", status, answer)
     if _is_ambiguous(status) and call.effect == "once":
-        return Unknown(reason, detail, status)
-    attempts_max = _attempts_max(call, status)
+        return Unknown(reason, detail, status, answer)
+    # The System is paused then (`disabled`): the event waits for the person who resumes it.
+    attempts_max = None if hint == "disable" else _attempts_max(call, status)
     if attempts_max == 0:
         return Reject(reason, detail, status, answer)
     asked = answer.header("retry-after")
@@ -57,12 +63,23 @@ def failed(call: Call, failure: Failure) -> Outcome:
     return Later(failure.kind, None, detail)
 
 
-def is_gone(call: Call, outcome: Outcome) -> bool:
-    """Whether the System says that this address takes nothing any more (410 to a POST).
+def disabled(call: Call, outcome: Outcome) -> str | None:
+    """Why the System is to be sent nothing more, if it says so: 410 to a POST, or its hint, also with a success.
 
     The other methods name one resource, and one resource that is gone is no reason to stop the rest.
     """
-    return isinstance(outcome, Later) and outcome.status == 410 and call.method == "POST"
+    if isinstance(outcome, Unavailable):
+        return None
+    if isinstance(outcome, Later) and outcome.status == 410 and call.method == "POST":
+        return "it answered 410 Gone to a POST"
+    if outcome.answer is not None and _hint(outcome.answer) == "disable":
+        return f"it answered {_HINT_FIELD}: disable"
+    return None
+
+
+def _hint(answer: Answer) -> str:
+    hint = answer.header(_HINT_FIELD)
+    return "" if hint is None else hint.strip().lower()
 
 
 def _is_ambiguous(status: int) -> bool:
@@ -82,7 +99,7 @@ def _attempts_max(call: Call, status: int) -> int | None:
         # conflict of another kind, a few attempts show it.
         return UNEXPECTED_ATTEMPTS_MAX
     if status == 410 and call.method == "POST":
-        # The System is paused (`is_gone`); the event waits for the person who resumes it.
+        # As for the hint `disable`.
         return None
     if 300 <= status < 500 or status in PERMANENT:
         return 0

@@ -339,10 +339,14 @@ def _fingerprint(request: Request) -> bytes:
 
 
 def _is_ambiguous(outcome: Outcome) -> bool:
-    """Whether a failure leaves it open if the call took effect: no answer, or a 5xx other than a plain refusal."""
+    """Whether a failure leaves it open if the call took effect.
+
+    No answer, a 5xx other than a plain refusal, or a success that its System's `success_when` does not take for one.
+    """
     if not isinstance(outcome, Later):
         return isinstance(outcome, Reject) and outcome.status is None
-    return outcome.status is None or (outcome.status >= 500 and outcome.status != 503)
+    status = outcome.status
+    return status is None or 200 <= status < 300 or (status >= 500 and status != 503)
 
 
 def _told(outcome: Outcome) -> str:

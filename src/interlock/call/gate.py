@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from interlock.call.breaker import JITTER_SHARE, Breaker, End, Published, State, Totals, Verdict
-from interlock.call.classify import is_gone
+from interlock.call.classify import disabled
 from interlock.call.gcra import Gcra
 from interlock.call.limit import Limiter
 from interlock.core.handler import Call, Handler
@@ -32,7 +32,8 @@ class GatePorts(NamedTuple):
     """What a gate needs of the world.
 
     `changed(system)`: work for it may be possible again. `turned(system, published)`: the breaker made a transition of
-    its own that other processes should hear of. `gone(system)`: it answered 410, and the gate has paused itself.
+    its own that other processes should hear of. `gone(system, why)`: it takes nothing any more, and the gate has paused
+    itself.
     """
 
     clock: Clock
@@ -40,7 +41,7 @@ class GatePorts(NamedTuple):
     emit: Emit
     changed: Callable[[str], None]
     turned: Callable[[str, Published], None]
-    gone: Callable[[str], None]
+    gone: Callable[[str, str], None]
 
 
 class GateState(NamedTuple):
@@ -215,7 +216,7 @@ class Gate:
         self._note(was, now)
         if outcome is not None and verdict != "void":
             self._tell(call, outcome, now - started)
-        if not is_calm:
+        if outcome is not None:
             self._obey(call, outcome, now)
 
     def _tell(self, call: Call, outcome: Outcome, duration_us: int) -> None:
@@ -230,19 +231,17 @@ class Gate:
             error=getattr(outcome, "reason", ""),
         )
 
-    def _obey(self, call: Call, outcome: Outcome | None, now: int) -> None:
+    def _obey(self, call: Call, outcome: Outcome, now: int) -> None:
         """What the System asked of all calls to it, not of this one only."""
-        if not isinstance(outcome, Later):
-            return
         system = self._terms.system
-        if outcome.status == 429:
+        if isinstance(outcome, Later) and outcome.status == 429:
             wait = outcome.after_us or THROTTLED_US
             self._limiter.pause(now + wait)
             self._ports.emit("limiter.paused", system=system, after_us=wait)
-        elif is_gone(call, outcome) and not self.paused:
+        elif (why := disabled(call, outcome)) is not None and not self.paused:
             self.pause()
-            self._ports.emit("system.gone", system=system, method=call.method, target=call.target)
-            self._ports.gone(system)
+            self._ports.emit("system.gone", system=system, method=call.method, target=call.target, why=why)
+            self._ports.gone(system, why)
 
     def _level(self, now: int) -> None:
         was = self.breaker.state
@@ -278,11 +277,17 @@ class Gate:
 
 
 def verdict_of(outcome: Outcome) -> Verdict:
-    """What an outcome says about the System: no answer, 5xx and malformed are bad, 4xx do not count."""
+    """What an outcome says about the System: no answer, 5xx and malformed are bad, 4xx do not count.
+
+    A success that is none by its body (`judge`) is malformed if it may pass; where the predicate itself failed, which
+    its bound on attempts tells, it says nothing.
+    """
     if isinstance(outcome, Done):
         return "good"
     if isinstance(outcome, Unavailable):
         return "void"
     if outcome.status is None:
         return "answered" if isinstance(outcome, Reject) else "bad"
-    return "answered" if 200 <= outcome.status < 500 else "bad"
+    if 200 <= outcome.status < 300:
+        return "bad" if isinstance(outcome, Later) and outcome.attempts_max is None else "answered"
+    return "answered" if 300 <= outcome.status < 500 else "bad"

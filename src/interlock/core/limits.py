@@ -112,6 +112,10 @@ CRASHES_TOGETHER_MAX = 2
 """Deaths of the process that an event may share with whatever else ran then; after them it runs alone."""
 CRASHES_ALONE_MAX = 3
 """Deaths of the process while an event ran alone before it is held for a person: one or two can be chance."""
+GUARD_EVENTS = 20
+"""Events that are looked back upon before a subscription or a System is paused by itself: fewer may be chance."""
+GUARD_SHARE = (1, 2)
+"""Of those, as (part, of), would have to die of one cause: a few poison events among good ones are no outage."""
 BLOCK_THEN_SKIP_US = 1 * US_PER_HOUR
 """How long a key waits for its failing head unless the subscription says otherwise."""
 MEMO_BYTES_MAX = 256 * 1024

@@ -88,6 +88,7 @@ class Unknown(msgspec.Struct, frozen=True):
     reason: str
     detail: str = ""
     status: int | None = None
+    answer: Answer | None = None
 
 
 Outcome = Done | Later | Reject | Unavailable | Unknown

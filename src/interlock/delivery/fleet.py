@@ -6,7 +6,7 @@ Deciding who works where is left to whoever calls `start`: on one process, it wo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -19,6 +19,7 @@ from interlock.core.ids import minted_id
 from interlock.core.ports import Timer
 from interlock.core.requests import decode_request, request_prefix
 from interlock.delivery.attempt import Ports, Run
+from interlock.delivery.guard import Cause, Guard, Trip
 from interlock.delivery.lane import Crew, Lane
 from interlock.delivery.tail import Tails
 from interlock.delivery.turn import Turn
@@ -47,6 +48,14 @@ class Gates(Protocol):
 
     def is_down(self, name: str, /) -> bool:
         """Whether what fails there now says something about the System rather than about the event."""
+        ...
+
+    def is_paused(self, name: str, /) -> bool:
+        """Whether nothing is sent to it until somebody resumes it."""
+        ...
+
+    def pause(self, name: str, /) -> None:
+        """Send it nothing from this moment on."""
         ...
 
 
@@ -101,6 +110,8 @@ class Fleet:
         self._closed = False
         self._known: dict[CursorId, None] = {}
         self._acted_on: dict[str, int] = {}
+        self._gates = gates
+        self._trips: list[Callable[[Trip], None]] = []
         self._crew = Crew(
             journal=store,
             ledger=store,
@@ -111,6 +122,9 @@ class Fleet:
             available=gates.available,
             release=gates.release,
             is_down=gates.is_down,
+            is_paused=gates.is_paused,
+            guard=Guard(),
+            trips=self._trips_by,
             dirty=self._settle,
             lost=self._lost,
             lease_until=lambda: self._lease_until,
@@ -225,6 +239,34 @@ class Fleet:
         for key in cells:
             if key.startswith((REQUEST_PREFIX, SUBSCRIPTION_CONTROL_PREFIX)):
                 self._spawn(self._take_cell(key))
+
+    def on_trip(self, callback: Callable[[Trip], None]) -> None:
+        """Call back when the guard has stopped a subscription or a System. It is paused here already."""
+        self._trips.append(callback)
+
+    def _trips_by(self, cursor: CursorId, offset: int, cause: Cause) -> bool:
+        """Whether the guard stops something because of an event that would die; it is paused here then."""
+        trip = self._crew.guard.bad(cursor, offset, cause)
+        if trip is None:
+            return False
+        if trip.kind == "system":
+            self._gates.pause(trip.subject)
+        else:
+            for lane in self._lanes.values():
+                if lane.id.subscription == trip.subject:
+                    lane.pause(True)
+        self._ports.emit(
+            "guard.tripped",
+            kind=trip.kind,
+            subject=trip.subject,
+            error=trip.cause.error,
+            fingerprint=trip.cause.fingerprint,
+            events=trip.events,
+            of=trip.of,
+        )
+        for callback in self._trips:
+            callback(trip)
+        return True
 
     def acted_on(self, cell: str) -> int:
         """The version of a subscription's control cell that the lanes act on; 0 before the first."""

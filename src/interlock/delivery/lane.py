@@ -15,14 +15,15 @@ from typing import Any
 from msgspec.structs import replace
 
 from interlock.core import limits
-from interlock.core.cursor import CursorId
+from interlock.core.cursor import Attempt, CursorId
 from interlock.core.event import Event
 from interlock.core.handler import Effect
-from interlock.core.outcome import Done, Unavailable
+from interlock.core.outcome import Done, Outcome, Unavailable
 from interlock.core.ports import Timer
 from interlock.core.requests import LaneRequest
 from interlock.delivery import deadletter
 from interlock.delivery.attempt import Ports, Program, Run
+from interlock.delivery.guard import Cause, Guard
 from interlock.delivery.requests import Requests
 from interlock.delivery.schedule import Terms, is_suspect
 from interlock.delivery.start import Failed, Start
@@ -49,7 +50,7 @@ class Crew:
     `dirty(lane)`: it has something to commit. `lost(lane, why)`: it has dropped its memory and can be opened again once
     `lane.ended()` returns. `lease_until()`: monotonic µs, counted from the sending of the renewal. `began`, `over`: an
     attempt runs, and whoever watches deadlines may cancel its task after setting `run.expired`. `alone` is for the one
-    suspect that may run in the whole process (rule 12).
+    suspect that may run in the whole process (rule 12). `trips` asks the guard, and pauses what it names.
     """
 
     journal: Journal
@@ -61,6 +62,9 @@ class Crew:
     available: Callable[[str, str], int | None]
     release: Callable[[str, str], None]
     is_down: Callable[[str], bool]
+    is_paused: Callable[[str], bool]
+    guard: Guard
+    trips: Callable[[CursorId, int, Cause], bool]
     dirty: Callable[[Lane], None]
     lost: Callable[[Lane, str], None]
     lease_until: Callable[[], int]
@@ -189,12 +193,14 @@ class Lane:
         self.paused = paused
         if self.turn is not None:
             self.turn.paused = paused
+            self.turn.timers.thaw()
             self.wake()
 
     def opened_up(self) -> None:
         """A System that it uses may be available again: ask anew."""
         if self.turn is not None:
             self.turn.gated_until = 0
+            self.turn.timers.thaw()
             self.wake()
 
     def _task(self, work: Coroutine[Any, Any, None]) -> None:
@@ -216,7 +222,7 @@ class Lane:
         try:
             while self._again and self.turn is turn:
                 self._again = False
-                turn.fire(self.crew.ports.clock.now())
+                turn.fire(self.crew.ports.clock.now(), self._is_paused)
                 await self._answer(turn)
                 await self._read(turn)
                 await self._claim(turn)
@@ -441,12 +447,13 @@ class Lane:
             if ended.emits:
                 turn.changes.emit(ended.emits)
             turn.done(start, now, ended.status, record, outcome.filtered)
+            crew.guard.good(self.id, start.offset, ended.systems)
         elif isinstance(outcome, Unavailable) and outcome.scope == "due":
             turn.postpone(start, now + (outcome.after_us or 0), now)
         else:
             record = run.record(ended, start.started_at, now, crew.plan)
             down = record.system is not None and crew.is_down(record.system)
-            failed = Failed(outcome, record, ended.memo, down)
+            failed = Failed(outcome, record, ended.memo, down, lambda: self._spares(outcome, record))
             row = turn.failed(start, failed, now, crew.ports.random.uniform(0.0, 1.0))
             crew.ports.emit(
                 "attempt.failed",
@@ -463,6 +470,24 @@ class Lane:
                 trace=record.trace,
             )
         crew.dirty(self)
+
+    def _is_paused(self, system: str) -> bool:
+        """A System that something of the lane waits for is one that it uses: it is told when that is resumed."""
+        paused = self.crew.is_paused(system)
+        if paused:
+            self.systems[system] = None
+        return paused
+
+    def _spares(self, outcome: Outcome, record: Attempt) -> bool:
+        """Whether an event whose attempts would end with this one is held back: what is paused lets nothing die.
+
+        The guard may pause it at this moment. Only what is in an inbox has failed before it came there.
+        """
+        answered = record.system if getattr(outcome, "status", None) is not None else None
+        if self.paused or (answered is not None and self._is_paused(answered)):
+            return True
+        cause = Cause(record.error, record.status, answered, record.fingerprint or "")
+        return self.spec.kind != "inbox" and self.crew.trips(self.id, record.offset, cause)
 
     async def _load(self, turn: Turn, start: Start) -> bool:
         """Bring a straggler's event, and its row with the memo."""

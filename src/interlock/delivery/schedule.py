@@ -80,7 +80,13 @@ def after_outage(row: Row, failure: Failure, started_at: int, now: int, terms: T
     """
     if not isinstance(failure, Later):
         return after_failure(row, failure, started_at, now, terms, chance)
-    wait_us = max(backoff_us(terms.retry, max(row.attempts, 1), chance), failure.after_us or 0)
+    return held_back(row, failure, started_at, now, terms, chance)
+
+
+def held_back(row: Row, failure: Later | Reject, started_at: int, now: int, terms: Terms, chance: float) -> Row:
+    """The row after an attempt that is not counted, whatever it ended in: the event is tried again."""
+    asked_us = failure.after_us or 0 if isinstance(failure, Later) else 0
+    wait_us = max(backoff_us(terms.retry, max(row.attempts, 1), chance), asked_us)
     return replace(_noted(row, failure, started_at), state="due", due_at=now + wait_us)
 
 
@@ -106,6 +112,14 @@ def is_suspect(row: Row) -> bool:
 def is_culprit(row: Row) -> bool:
     """The process died too often while of all suspects only this one ran (rule 12)."""
     return row.crashes >= limits.CRASHES_TOGETHER_MAX + limits.CRASHES_ALONE_MAX
+
+
+def recovered(row: Row, now: int, terms: Terms, *, crashed: bool) -> Row:
+    """A row that ran under an older epoch: a `once` call may have happened (rule 8), else it is due again."""
+    if row.call is not None:
+        return ambiguous_after_crash(row, now, terms)
+    row = replace(row, state="due", due_at=now, crashes=row.crashes + crashed)
+    return after_crash(row, now, terms) if is_culprit(row) else row
 
 
 def after_crash(row: Row, now: int, terms: Terms) -> Row:

@@ -1,4 +1,4 @@
-"""What the function of a poll or a schedule is given: the way to Systems. Who calls it is at the edge."""
+"""What the function of a poll, a schedule or a refresh is given: the way to Systems. Who calls it is elsewhere."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from interlock.core.ids import minted_id
 from interlock.delivery.attempt import Ports, wall_of
 from interlock.spec.function import Client, HttpSystem
 
+SourceKind = Literal["poll", "schedule", "refresh"]
+
 
 class SourceContext:
-    """The `Context` of a call of a poll or a schedule: the way to Systems. What it makes it returns; it emits nothing.
+    """The `Context` of a function that is called for no event: the way to Systems. It emits nothing.
 
     Args:
-        kind: what calls, `poll` or `schedule`.
+        kind: what calls.
         name: its name.
         run: what the call is for. Calls to Systems keep their idempotency keys when a call for the same is made again.
         deadline: when it ends, monotonic µs.
     """
 
-    def __init__(self, kind: Literal["poll", "schedule"], name: str, run: str, deadline: int, ports: Ports) -> None:
-        self._kind = kind
+    def __init__(self, kind: SourceKind, name: str, run: str, deadline: int, ports: Ports) -> None:
+        self._kind: SourceKind = kind
         self._name = name
         self._ports = ports
         self._deadline = deadline
@@ -53,12 +55,16 @@ class SourceContext:
         """Refused.
 
         Raises:
-            InterlockError: `poll.emits`, `schedule.emits`.
+            InterlockError: `poll.emits`, `schedule.emits`, `refresh.emits`.
         """
         told = f"{self._name} emits {draft.type}"
-        if self._kind == "poll":
-            raise InterlockError("poll.emits", told, "return it in the page's drafts")
-        raise InterlockError("schedule.emits", told, "return it with the other drafts")
+        match self._kind:
+            case "poll":
+                raise InterlockError("poll.emits", told, "return it in the page's drafts")
+            case "schedule":
+                raise InterlockError("schedule.emits", told, "return it with the other drafts")
+            case "refresh":
+                raise InterlockError("refresh.emits", told, "emit it where an event is delivered")
 
     def log(self, message: str, /, **fields: object) -> None:
         """A log line with its name."""

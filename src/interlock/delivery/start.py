@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from interlock.core.cursor import Attempt, Row
@@ -45,10 +46,11 @@ class Failed(NamedTuple):
     """An attempt that did not end well.
 
     `memo` are the results of its finished calls; b"" leaves what is stored. `down`: the System that failed it is held
-    to be down.
+    to be down. `spares()`: asked when it would be the event's last; true: nothing ends by it, the event is held back.
     """
 
     outcome: Later | Reject | Unavailable | Unknown
     attempt: Attempt | None
     memo: bytes = b""
     down: bool = False
+    spares: Callable[[], bool] | None = None

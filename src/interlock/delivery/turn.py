@@ -7,8 +7,7 @@ marks keep the conservation equation at every moment, not only at commits.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from heapq import heappop, heappush
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -16,12 +15,13 @@ from interlock.core import limits
 from interlock.core.cursor import Attempt, Counters, CursorId, Row, Success, types_after
 from interlock.core.event import Event
 from interlock.core.handler import Effect
-from interlock.core.outcome import Unavailable
+from interlock.core.outcome import Unavailable, Unknown
 from interlock.delivery import schedule
 from interlock.delivery.changes import Changes
 from interlock.delivery.keys import Line
 from interlock.delivery.marks import Marks
 from interlock.delivery.start import Failed, Start
+from interlock.delivery.timers import Timers
 from interlock.journal.ports import Opened, Settlement
 
 
@@ -67,7 +67,7 @@ class Turn:
         self.running: dict[int, Start] = {}
         self.ready: deque[Line] = deque()
         self.marks = Marks(self.lines)
-        self.timers: list[tuple[int, int]] = []
+        self.timers = Timers()
         self.paused = False
         self.stopping = False
         self.cut = False
@@ -96,24 +96,15 @@ class Turn:
             line.add_row(row.offset)
             self.rows[row.offset] = row
             if row.state == "running":
-                self._recover(line, row, now, crashed)
+                row = schedule.recovered(replace(row, epoch=self.epoch), now, self.terms, crashed=crashed)
+                self.place(line, row, accounted=True, now=now)
             elif row.due_at is not None:
-                heappush(self.timers, (row.due_at, row.offset))
+                self.timers.add(row.due_at, row.offset)
             self._queue(line)
         for mark in opened.marks:
             line = self.line(mark.key, mark.first)
             self.marks.enter(line, mark)
             self._queue(line)
-
-    def _recover(self, line: Line, row: Row, now: int, crashed: bool) -> None:
-        """A row that ran under an older epoch: a `once` call may have happened (rule 8), else it is due again."""
-        if row.call is not None:
-            self.place(line, schedule.ambiguous_after_crash(row, now, self.terms), accounted=True, now=now)
-            return
-        row = replace(row, state="due", due_at=now, crashes=row.crashes + crashed, epoch=self.epoch)
-        if schedule.is_culprit(row):
-            row = schedule.after_crash(row, now, self.terms)
-        self.place(line, row, accounted=True, now=now)
 
     # What comes in from the log.
 
@@ -303,7 +294,9 @@ class Turn:
             if failed.attempt is not None:
                 row = replace(row, system=failed.attempt.system, fingerprint=failed.attempt.fingerprint)
             after = schedule.after_outage if failed.down else schedule.after_failure
-            row = after(row, outcome, start.started_at, now, self.terms, chance)
+            before, row = row, after(row, outcome, start.started_at, now, self.terms, chance)
+            if row.state != "due" and not isinstance(outcome, Unknown) and failed.spares and failed.spares():
+                row = schedule.held_back(before, outcome, start.started_at, now, self.terms, chance)
         if failed.attempt is not None:
             self.changes.attempt(failed.attempt)
         self._leave(start, row, now)
@@ -374,7 +367,7 @@ class Turn:
         self.rows[offset] = replace(row, memo=b"") if row.memo else row
         line.add_row(offset)
         if row.due_at is not None and row.state != "running":
-            heappush(self.timers, (row.due_at, offset))
+            self.timers.add(row.due_at, offset)
             if row.due_at <= now:
                 self._queue(line)
 
@@ -506,17 +499,22 @@ class Turn:
 
     # Time.
 
-    def fire(self, now: int) -> None:
-        """Queue what is due, and end what was held long enough (rule 7: only `held` ends by a timer)."""
+    def fire(self, now: int, is_paused: Callable[[str], bool]) -> None:
+        """Queue what is due, and end what was held long enough (rule 7: only `held` ends by a timer).
+
+        Nothing ends while its subscription, or the System that it failed at, is paused.
+        """
         self.gated_until = 0 if self.gated_until <= now else self.gated_until
         self.held_until = 0 if self.held_until <= now else self.held_until
         if self._floor_is_due(now):
             # Rule 15. From here on it is a change like any other, and needs no timer.
             self.changes.any, self.filtered_at = True, None
-        while self.timers and self.timers[0][0] <= now:
-            due_at, offset = heappop(self.timers)
+        for due_at, offset in self.timers.take(now):
             row = self.rows.get(offset)
             if row is None or row.due_at != due_at:
+                continue
+            if row.state == "held" and (self.paused or (row.system is not None and is_paused(row.system))):
+                self.timers.stop(due_at, offset)
                 continue
             line = self.line(row.key if self.ordered else None, offset)
             if row.state == "held" and self.terms.on_dead.kind != "halt":
@@ -529,7 +527,7 @@ class Turn:
 
     def next_timer(self) -> int | None:
         """When `fire` or `next_start` next has something to do by itself."""
-        times = [due_at for due_at, _ in self.timers[:1]]
+        times = [] if self.timers.next_at is None else [self.timers.next_at]
         if self.stuck_at is not None:
             times.append(self._stuck_until())
         times += [at for at in (self.gated_until, self.held_until) if at > 0 and (self.ready or self.rows)]

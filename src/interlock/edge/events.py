@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from interlock.call.usercode import Raised, called
 from interlock.core import limits
 from interlock.core.event import Appended, Draft
 from interlock.core.ports import Access, Emit
@@ -20,7 +21,6 @@ from interlock.edge.cloudevents import JSON_MEDIA_TYPE
 from interlock.edge.fields import traceparent_of
 from interlock.edge.problem import Refused, problem, refuse
 from interlock.edge.receipt import acknowledge
-from interlock.edge.usercode import Raised, called
 from interlock.journal.ports import IdentityConflict
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import EventTypeSpec

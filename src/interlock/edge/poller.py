@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from interlock.call.usercode import Raised, awaited
 from interlock.edge.drafts import checked_drafts
 from interlock.edge.source import PAUSE_US, Position, SourcePorts, pause_after
-from interlock.edge.usercode import Raised, awaited
 from interlock.spec.plan import EventTypeSpec, Page, PollSpec
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from interlock.call.usercode import Raised, awaited
 from interlock.core import limits
 from interlock.core.cursor import Cursor
 from interlock.core.event import Draft
 from interlock.edge.drafts import checked_drafts
 from interlock.edge.source import PAUSE_US, Position, SourcePorts, pause_after
-from interlock.edge.usercode import Raised, awaited
 from interlock.spec.plan import EventTypeSpec, ScheduleSpec
 from interlock.spec.schedule import PassOver, Place, RunNow, WaitUntil, next_step, place_of
 from interlock.spec.span import moment

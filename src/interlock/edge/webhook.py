@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from interlock.call.usercode import Raised, called
 from interlock.core import limits
 from interlock.core.event import Appended, Draft
 from interlock.core.ports import Emit, NotVerified, Verified, Verify
@@ -21,7 +22,6 @@ from interlock.edge.fields import kept_fields, traceparent_of
 from interlock.edge.handshake import handshake
 from interlock.edge.problem import Refused, problem, refuse
 from interlock.edge.receipt import JSON, acknowledge
-from interlock.edge.usercode import Raised, called
 from interlock.spec.function import Headers, Hook
 from interlock.spec.hook import inbox_draft
 from interlock.spec.plan import EventTypeSpec, SubscriptionSpec, WebhookSpec

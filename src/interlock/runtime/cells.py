@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
-from interlock.control.audit import Who
-from interlock.control.commands import Commands
 from interlock.core import limits
 from interlock.core.controls import (
     SCHEDULE_CONTROL_PREFIX,
@@ -21,12 +19,10 @@ from interlock.core.controls import (
     system_control_key,
 )
 from interlock.core.errors import InterlockError
-from interlock.core.ports import Clock, Emit, Random
+from interlock.core.ports import Clock, Emit
 from interlock.journal.ports import Cell, Cells, CellWrite, Store
 from interlock.systems.registry import BREAKER_CELLS, Systems
 
-GONE: Final = Who("interlock", "it answered 410 Gone to a POST", role="engine")
-"""On whose behalf a System that is gone is paused."""
 _PREFIXES: Final = (SYSTEM_CONTROL_PREFIX, BREAKER_CELLS)
 
 
@@ -43,19 +39,17 @@ class SystemCells:
         names: Sequence[str],
         systems: Systems,
         store: Store,
-        ports: tuple[Clock, Random, Emit],
+        ports: tuple[Clock, Emit],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._names = names
         self._systems = systems
         self._store = store
-        self._clock, random, self._emit = ports
+        self._clock, self._emit = ports
         self._spawn = spawn
-        self._commands = Commands(store, store, self, self._clock, random, self._emit)
         self._acted_on: dict[str, int] = {}
         self._told: dict[str, bytes] = {}
         systems.on_turn(lambda name, value: spawn(self._tell(name, value)))
-        systems.on_gone(lambda name: spawn(self._pause(name)))
 
     async def start(self) -> None:
         """Apply what the store has of every System.
@@ -104,13 +98,6 @@ class SystemCells:
             await self._store.put([CellWrite(BREAKER_CELLS + name, value, expires_at=expires_at)])
         except InterlockError as error:
             self._emit("breaker.untold", system=name, code=error.code)
-
-    async def _pause(self, name: str) -> None:
-        """Let the pause of a System that is gone be seen, be audited and outlive this process."""
-        try:
-            await self._commands.pause_system(name, GONE, paused=True)
-        except InterlockError as error:
-            self._emit("system.pause-unwritten", system=name, code=error.code)
 
 
 class ScheduleCells:

@@ -26,6 +26,7 @@ from interlock.edge.scheduler import Scheduler
 from interlock.edge.source import SourcePorts
 from interlock.journal.ports import CellConflict, CellWrite, Store
 from interlock.runtime.cells import ScheduleCells, SystemCells
+from interlock.runtime.pauses import Pauses
 from interlock.security.signatures import verifier
 from interlock.spec.deploy import KNOWN_CELL, changes, remembered
 from interlock.spec.findings import Known
@@ -111,11 +112,19 @@ class Engine:
         for stream in self.plan.streams:
             await self.store.make_stream(stream.name, stream.shards)
         await self.store.make_stream(AUDIT_STREAM, 1)
-        self._systems = Systems(self.plan, world, self._transport)
+        self._systems = Systems(
+            self.plan,
+            world,
+            self._transport,
+            lambda name, run, deadline: SourceContext("refresh", name, run, deadline, self._ports),
+        )
         self._ports = Ports(world.clock, world.random, world.offload, world.emit, self._systems.client)
         self._fleet = Fleet(self.plan, self.store, self._ports, self._systems, known.first_names)
         self._systems.watch(self._fleet.system_changed)
-        ports = (world.clock, world.random, world.emit)
+        pauses = Pauses(self.store, self, (world.clock, world.random, world.emit), self._spawn)
+        self._systems.on_gone(pauses.gone)
+        self._fleet.on_trip(pauses.tripped)
+        ports = (world.clock, world.emit)
         self._cells = SystemCells(list(self.plan.systems), self._systems, self.store, ports, self._spawn)
         await self._cells.start()
         await self._fleet.start()

@@ -16,7 +16,7 @@ import msgspec
 from interlock.core import limits
 from interlock.core.errors import SpecError
 from interlock.core.event import Draft
-from interlock.core.outcome import Outcome
+from interlock.core.outcome import Answer, Later, Outcome, Reject
 from interlock.spec.delay import bringing_on, delay
 from interlock.spec.function import Context, Event, Hook, HttpSystem
 from interlock.spec.identity import checked_key, checked_text
@@ -49,6 +49,8 @@ AcceptFunction = Callable[[Hook], Iterable[Draft]]
 PollFunction = Callable[[str | None, Context], Awaitable[Page]]
 ScheduleFunction = Callable[[datetime, Context], Awaitable[Iterable[Draft]]]
 TranslateFunction = Callable[[T], U | None]
+SuccessWhen = Callable[[Answer], bool | Later | Reject]
+RefreshFunction = Callable[[Context], Awaitable[str]]
 SubscribeFunction = Callable[[Event[T], Context], Awaitable[Outcome | None] | Outcome | None]
 """`async def`, or a plain `def` that may block: it runs in a thread."""
 
@@ -166,12 +168,24 @@ class Integration:
         """The first part of every name in it, and the name of its stream."""
         return self.spec.name
 
-    def http(self, name: str, *, honours_keys: bool | None = None) -> HttpSystem:
+    def http(
+        self,
+        name: str,
+        *,
+        honours_keys: bool | None = None,
+        success_when: SuccessWhen | None = None,
+        refresh: RefreshFunction | None = None,
+    ) -> HttpSystem:
         """A System that speaks HTTP; `[systems."integration.name"]` in `interlock.toml` binds it to an address.
 
-        `honours_keys` says whether it makes a call with a repeated Idempotency-Key harmless.
+        Args:
+            honours_keys: whether it makes a call with a repeated Idempotency-Key harmless.
+            success_when: for one that reports failures in the body of a 2xx answer. A pure function: True is a success,
+                False is tried again; or it gives `Later(...)` or `Reject(...)` itself.
+            refresh: gives the value of `Authorization` for its calls when it answers 401, once for all calls under way;
+                each is then repeated with its key. The value is kept in memory only, and shown nowhere.
         """
-        spec = SystemSpec(f"{self.name}.{name}", self.name, "http", _caller(), honours_keys)
+        spec = SystemSpec(f"{self.name}.{name}", self.name, "http", _caller(), honours_keys, success_when, refresh)
         self.systems.append(spec)
         return HttpSystem(spec)
 

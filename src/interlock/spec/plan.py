@@ -65,6 +65,10 @@ class SystemSpec(msgspec.Struct, frozen=True):
     where: Where
     honours_keys: bool | None = None
     """Whether it makes a repeated idempotency key harmless; None: nobody has said, and `check` warns."""
+    success_when: Callable[..., Any] | None = None
+    """What a 2xx answer means, where the status does not say it: True, False, `Later` or `Reject`."""
+    refresh: Callable[..., Any] | None = None
+    """Obtains the `Authorization` of its calls anew when it answers 401."""
 
 
 class EventTypeSpec(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from interlock.core import limits
 from interlock.core.redact import is_secret_name
+from interlock.spec.answers import answers
 from interlock.spec.bounds import Range, bounds, deadline, within
 from interlock.spec.findings import Finding, Material
 from interlock.spec.literal import secret_in, secrets_in_text
@@ -274,6 +275,7 @@ RULES: Sequence[Rule] = (
     schedules,
     references,
     keyed_effects,
+    answers,
     shapes,
     gone,
 )

@@ -13,6 +13,7 @@ from interlock.core.handler import Call, Handler
 from interlock.core.limits import US_PER_MINUTE
 from interlock.core.outcome import Outcome, Unavailable
 from interlock.core.ports import Clock, Emit, Secrets
+from interlock.systems.authorization import FIELD, Authorization
 from interlock.systems.target import FRAMING_FIELDS, field_fault
 
 _MARK: Final = "secret:"
@@ -30,12 +31,17 @@ class _FromSecret(NamedTuple):
 class Fields:
     """The fields of one System's binding: `secret:NAME`, also after a scheme (`Bearer secret:NAME`), is looked up.
 
+    What `authorization` has obtained takes the place of the field that is bound.
+
     Raises:
         SpecError: `system.header-invalid`, for a field that cannot be sent or is not the binding's to set.
     """
 
-    def __init__(self, system: str, bound: Mapping[str, str], secrets: Secrets) -> None:
+    def __init__(
+        self, system: str, bound: Mapping[str, str], secrets: Secrets, authorization: Authorization | None = None
+    ) -> None:
         self._secrets = secrets
+        self._authorization = authorization
         plain: dict[str, str] = {}
         self._secret: tuple[_FromSecret, ...] = ()
         for name, value in {"User-Agent": "interlock", **bound}.items():
@@ -53,14 +59,21 @@ class Fields:
                 plain.pop(key, None)
                 plain[key] = value
         self._plain = tuple(plain.items())
-        self.reserved = FRAMING_FIELDS | OWN_FIELDS | {name for name, _ in self._plain} | {s.name for s in self._secret}
+        named = {name for name, _ in self._plain} | {part.name for part in self._secret}
+        obtained = {FIELD} if authorization is not None else frozenset[str]()
+        self.reserved = FRAMING_FIELDS | OWN_FIELDS | named | obtained
 
     def resolved(self) -> tuple[tuple[str, str], ...] | str:
         """The fields with the current secrets; or the name of a secret that is missing or cannot stand in a field."""
-        if not self._secret:
+        obtained = "" if self._authorization is None else self._authorization.field
+        if not self._secret and not obtained:
             return self._plain
-        found = list(self._plain)
+        found = [field for field in self._plain if not obtained or field[0] != FIELD]
+        if obtained:
+            found.append((FIELD, obtained))
         for name, scheme, secret in self._secret:
+            if obtained and name == FIELD:
+                continue
             active = self._secrets.active(secret)
             value = scheme + active[0].decode("latin-1") if active else ""
             if not value or field_fault(name, value):
@@ -71,6 +84,8 @@ class Fields:
     def hidden(self) -> Sequence[str]:
         """Every active secret of this System, longest first: none of them may stand in a record."""
         values = {value.decode("latin-1") for part in self._secret for value in self._secrets.active(part.secret)}
+        if self._authorization is not None:
+            values.update(self._authorization.hidden())
         return sorted((value for value in values if len(value) >= HIDDEN_CHARS_MIN), key=len, reverse=True)
 
 

@@ -1,6 +1,7 @@
 """All Systems of a plan: one stack of layers each, and what lanes, runtime and console ask of them.
 
-From the outside in: deadline, gate (pause, breaker, limiter), fields, transport. The attempt's `Scope` is before them.
+From the outside in: deadline, authorization, gate (pause, breaker, limiter), judge, fields, transport. The attempt's
+`Scope` is before them.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from typing import Final, Literal, NamedTuple, Protocol
 from interlock.call.breaker import Published, decode, encode
 from interlock.call.effect import Scope
 from interlock.call.gate import Gate, GatePorts, GateState, GateTerms
+from interlock.call.judge import judged
 from interlock.call.timeout import deadline
 from interlock.core.controls import Control
 from interlock.core.errors import SpecError
 from interlock.core.handler import Handler
 from interlock.core.ports import Clock, Emit, Net, Random, Secrets
-from interlock.spec.plan import HttpBinding, Plan
+from interlock.spec.plan import HttpBinding, Plan, SystemSpec
+from interlock.spec.uses import systems_used
+from interlock.systems.authorization import FIELD, Authorization, ContextFor
 from interlock.systems.fields import Fields, prepared
 from interlock.systems.http import HttpClient, HttpOutlet, http_transport
 from interlock.systems.target import Address, address
@@ -56,23 +60,30 @@ class _System(NamedTuple):
 
 
 class Systems:
-    """The other sides of one process.
+    """The other sides of one process. `context` is what a System's `refresh` is called with.
 
     Raises:
         SpecError: `system.unbound`, `system.url-invalid`, `system.header-invalid`, `system.rate-invalid`.
     """
 
-    def __init__(self, plan: Plan, ports: Ports, transport: Transport | None = None) -> None:
+    def __init__(
+        self, plan: Plan, ports: Ports, transport: Transport | None = None, context: ContextFor | None = None
+    ) -> None:
         self._ports = ports
+        self._context = context
         self._transport = transport
         self._tls: ssl.SSLContext | None = None
         self._watchers: list[Callable[[str], None]] = []
         self._turned: list[Callable[[str, bytes], None]] = []
-        self._gone: list[Callable[[str], None]] = []
+        self._gone: list[Callable[[str, str], None]] = []
         self._gate_ports = GatePorts(
             ports.clock, ports.random, ports.emit, changed=self._tell, turned=self._tell_turned, gone=self._tell_gone
         )
         self._bindings = plan.bindings
+        self._specs = plan.systems
+        self._refreshed_by = {
+            name: systems_used(spec.refresh) for name, spec in plan.systems.items() if spec.refresh is not None
+        }
         self._systems = {name: self._build(name, plan.bindings.get(name)) for name in plan.systems}
 
     def client(self, name: str, scope: Scope) -> HttpClient:
@@ -95,8 +106,17 @@ class Systems:
         self._find(name).gate.release(event)
 
     def is_down(self, name: str) -> bool:
-        """Whether the breaker is open, or half open until its probes have succeeded."""
-        return self._find(name).gate.breaker.state in ("open", "half_open", "forced_open")
+        """Whether the breaker is open, or half open until its probes have succeeded.
+
+        So is a System whose `Authorization` comes from one that is.
+        """
+        names = (name, *self._refreshed_by.get(name, ()))
+        return any(self._find(each).gate.breaker.state in ("open", "half_open", "forced_open") for each in names)
+
+    def is_paused(self, name: str) -> bool:
+        """Whether nothing is sent to it until somebody resumes it; one that the plan has no more is not paused."""
+        found = self._systems.get(name)
+        return found is not None and found.gate.paused
 
     def watch(self, callback: Callable[[str], None]) -> None:
         """Call back with the name of a System for which work may have become possible. It may only take note."""
@@ -106,8 +126,8 @@ class Systems:
         """Call back when a breaker here has found something: the value of its cell, for the other processes."""
         self._turned.append(callback)
 
-    def on_gone(self, callback: Callable[[str], None]) -> None:
-        """Call back when a System answered 410. It is paused here already; a person resumes it."""
+    def on_gone(self, callback: Callable[[str, str], None]) -> None:
+        """Call back when a System takes nothing any more, and why. It is paused here already; a person resumes it."""
         self._gone.append(callback)
 
     def adopt(self, name: str, value: bytes) -> None:
@@ -182,9 +202,10 @@ class Systems:
     def _build(self, name: str, binding: HttpBinding | None) -> _System:
         if binding is None:
             raise SpecError("system.unbound", f"{name} has no address", f'add [systems."{name}"] url = "https://..."')
-        clock = self._ports.clock
+        clock, spec = self._ports.clock, self._specs[name]
         where = address(name, binding.url)
-        fields = Fields(name, binding.headers, self._ports.secrets)
+        authorization = self._authorization(spec, binding)
+        fields = Fields(name, binding.headers, self._ports.secrets, authorization)
         terms = GateTerms(
             name, binding.concurrency, binding.deadline_us // SLOW_DIVISOR, binding.rate_per_second, binding.burst
         )
@@ -195,10 +216,22 @@ class Systems:
         else:
             pool = self._pool(where, binding)
             innermost = http_transport(pool, clock)
-        inner = gate.layer(prepared(fields, clock, self._ports.emit, innermost))
+        inner = prepared(fields, clock, self._ports.emit, innermost)
+        if spec.success_when is not None:
+            inner = judged(spec.success_when, inner)
+        inner = gate.layer(inner)
+        if authorization is not None:
+            inner = authorization.layer(inner)
         handler = deadline(clock, binding.deadline_us)(inner)
         outlet = HttpOutlet(name, handler, clock, self._ports.random, fields.hidden, where.prefix, fields.reserved)
         return _System(gate, outlet, pool, fields)
+
+    def _authorization(self, spec: SystemSpec, binding: HttpBinding) -> Authorization | None:
+        if spec.refresh is None or self._context is None:
+            return None
+        is_bound = any(name.lower() == FIELD for name in binding.headers)
+        ports = (self._ports.clock, self._ports.emit)
+        return Authorization(spec.name, spec.refresh, ports, self._context, is_bound=is_bound)
 
     def _pool(self, where: Address, binding: HttpBinding) -> Pool:
         tls = None
@@ -220,6 +253,6 @@ class Systems:
         for callback in self._turned:
             callback(name, encode(published))
 
-    def _tell_gone(self, name: str) -> None:
+    def _tell_gone(self, name: str, why: str) -> None:
         for callback in self._gone:
-            callback(name)
+            callback(name, why)

@@ -123,6 +123,12 @@ _ALL: Final[tuple[Record, ...]] = (
         "function.log", "info", "A user's function said something.", ("message", "event", "subscription", "attempt")
     ),
     Record(
+        "guard.tripped",
+        "error",
+        "Most of the last events would have died of one cause: the `subject` is paused until a person resumes it.",
+        ("kind", "subject", "error", "fingerprint", "events", "of"),
+    ),
+    Record(
         "http.served",
         "debug",
         "Answers of the data port within a second, of one method, route and status; one duration for each.",
@@ -161,6 +167,12 @@ _ALL: Final[tuple[Record, ...]] = (
         "warning",
         "A function held the loop too long: everything else waited for it.",
         ("duration_us", "function", "stack"),
+    ),
+    Record(
+        "pause.unwritten",
+        "warning",
+        "A pause that Interlock made itself could not be written yet: until then it holds in this process only.",
+        ("subject", "code"),
     ),
     Record(
         "poll.failed",
@@ -264,15 +276,16 @@ _ALL: Final[tuple[Record, ...]] = (
     Record(
         "system.gone",
         "error",
-        "A System answered 410 to a POST: it is paused until a person resumes it.",
-        ("system", "method", "target"),
+        "A System says that it takes nothing any more: it is paused until a person resumes it.",
+        ("system", "method", "target", "why"),
     ),
     Record(
-        "system.pause-unwritten",
+        "system.refresh-failed",
         "warning",
-        "The pause of a System that is gone could not be written: it holds in this process only.",
-        ("system", "code"),
+        "A System's `Authorization` could not be obtained anew; the calls that it refused are tried again.",
+        ("system", "why"),
     ),
+    Record("system.refreshed", "info", "A System's `Authorization` was obtained anew.", ("system",)),
     Record(
         "system.secret-missing",
         "error",

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from interlock.call.classify import Failure, answered, failed
+from interlock.call.judge import verdict
 from interlock.core.handler import SAFE_METHODS, Call
-from interlock.core.outcome import Answer, Outcome
+from interlock.core.outcome import Answer, Done, Outcome
 from interlock.core.ports import Clock, Listening
+from interlock.spec.plan import SystemSpec
 from interlock.wire.exchange import Fields, Head, Sink, Writer
 
 Reply = int | Answer | Failure
@@ -26,7 +28,10 @@ Reply = int | Answer | Failure
 
 
 class Made(NamedTuple):
-    """One call that reached a System. `json` is None for a body that is none; `status` 0 where none was answered."""
+    """One call that reached a System. `json` is None for a body that is none; `status` 0 where none was answered.
+
+    `succeeded`: it was answered 2xx, and the System's `success_when` takes that for a success.
+    """
 
     method: str
     target: str
@@ -36,6 +41,7 @@ class Made(NamedTuple):
     key: str
     status: int
     at: int
+    succeeded: bool
 
 
 class FakeSystem:
@@ -45,10 +51,12 @@ class FakeSystem:
         calls: everything that it got, in order.
     """
 
-    def __init__(self, name: str, clock: Clock) -> None:
-        self.name = name
+    def __init__(self, spec: SystemSpec, clock: Clock, paused: Callable[[], str | None]) -> None:
+        self.name = spec.name
         self.calls: list[Made] = []
+        self._success_when = spec.success_when
         self._clock = clock
+        self._paused = paused
         self._replies: deque[Reply] = deque()
 
     def answers(self, *replies: Reply) -> None:
@@ -56,12 +64,17 @@ class FakeSystem:
         self._replies.extend(replies)
 
     @property
+    def paused(self) -> str | None:
+        """Why nothing is sent to it, if it is paused."""
+        return self._paused()
+
+    @property
     def accepted(self) -> list[Any]:
-        """The JSON bodies of the calls that had an effect: answered 2xx, each idempotency key once, in order."""
+        """The JSON bodies of the calls that had an effect: they succeeded; each idempotency key once, in order."""
         seen: dict[str, None] = {}
         bodies: list[Any] = []
         for call in self.calls:
-            if not 200 <= call.status < 300 or call.method in SAFE_METHODS or (call.key and call.key in seen):
+            if not call.succeeded or call.method in SAFE_METHODS or (call.key and call.key in seen):
                 continue
             seen[call.key] = None
             bodies.append(call.json)
@@ -74,11 +87,27 @@ class FakeSystem:
         reply = self._replies.popleft() if self._replies else 200
         answer = Answer(reply) if isinstance(reply, int) else reply
         status = answer.status if isinstance(answer, Answer) else 0
-        headers = dict(reversed(call.headers))
+        now, headers = self._clock.now(), dict(reversed(call.headers))
+        outcome = answered(call, answer, now) if isinstance(answer, Answer) else failed(call, answer)
         self.calls.append(
-            Made(call.method, call.target, headers, call.body, _json(call.body), call.key, status, self._clock.now())
+            Made(
+                call.method,
+                call.target,
+                headers,
+                call.body,
+                _json(call.body),
+                call.key,
+                status,
+                now,
+                self._is_success(call, outcome),
+            )
         )
-        return answered(call, answer, self._clock.now()) if isinstance(answer, Answer) else failed(call, answer)
+        return outcome
+
+    def _is_success(self, call: Call, outcome: Outcome) -> bool:
+        if isinstance(outcome, Done) and outcome.answer is not None and self._success_when is not None:
+            outcome = verdict(call, outcome.answer, self._success_when)
+        return isinstance(outcome, Done)
 
 
 class FakeSecrets:

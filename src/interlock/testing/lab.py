@@ -8,11 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar, cast, overload
 
 import msgspec
 
+from interlock.control.audit import Who
+from interlock.control.commands import POLL_US, Commands
+from interlock.core.controls import Control, decode_control, subscription_control_key, system_control_key
 from interlock.core.cursor import CursorId, Row
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.limits import US_PER_DAY
@@ -79,6 +83,11 @@ class SubscriptionView:
         ]
 
     @property
+    def paused(self) -> str | None:
+        """Why no attempt of it starts, if it is paused: by Interlock itself, in a test."""
+        return _paused(self._disk, subscription_control_key(self._name))
+
+    @property
     def delivered(self) -> int:
         """How many events were delivered."""
         return sum(ledger.held.cursor.counters.delivered for _, ledger in self._ledgers())
@@ -131,7 +140,10 @@ class Lab:
         self.plan = build_plan(integrations, nowhere(integrations))
         self._disk = MemoryDisk()
         self._secrets = FakeSecrets()
-        self._systems = {name: FakeSystem(name, self.clock) for name in self.plan.systems}
+        self._systems = {
+            name: FakeSystem(spec, self.clock, partial(_paused, self._disk, system_control_key(name)))
+            for name, spec in self.plan.systems.items()
+        }
         self._sent = 0
         self._broken: list[str] = []
         world = World(self.clock, SimRandom.seeded(0), NoNet(), Inline(), self._emit, self._secrets, anyone)
@@ -220,6 +232,18 @@ class Lab:
         assert not isinstance(appended, AppendRefused), "no cell rode along, so none can be in conflict"
         return appended[0]
 
+    async def resume(self, what: HttpSystem | str) -> None:
+        """Let a System or a subscription that is paused go on, as `interlock systems resume` does."""
+        name = what if isinstance(what, str) else what.name
+        engine, world = self._engine, self._engine.world
+        commands = Commands(engine.store, engine.store, engine, self.clock, world.random, world.emit)
+        resume = commands.pause_system if name in self.plan.systems else commands.pause_subscription
+        _named("System or subscription", name, {**self.plan.systems, **self.plan.subscriptions})
+        resuming = asyncio.ensure_future(resume(name, Who("lab", "the test says so"), paused=False))
+        while not resuming.done():
+            await self.clock.advance(POLL_US)
+        resuming.result()
+
     async def advance(self, by: timedelta | None = None, /, **span: float) -> None:
         """Move the clock on: `advance(hours=2)` or `advance(timedelta(hours=2))`."""
         await self.clock.advance(by or timedelta(**span))
@@ -227,16 +251,27 @@ class Lab:
     async def settle(self) -> None:
         """Move the clock from timer to timer until nothing is due: only what waits for a person is left.
 
+        So does all that waits for a subscription or a System that is paused.
+
         Raises:
             AssertionError: if something is still due after days; it says what.
         """
         until = self.clock.monotonic() + SETTLE_US_MAX
         await self.clock.settle()
-        while due := [str(one) for one in owed(self._disk) if one.by_itself]:
+        while due := self._due():
             next_at = self.clock.next_at()
             if next_at is None or next_at > until:
                 raise AssertionError("never settled: " + "; ".join(due))
             await self.clock.advance(next_at - self.clock.monotonic())
+
+    def _due(self) -> list[str]:
+        systems = self._engine.systems
+        stopped = {
+            lane.id.subscription
+            for lane in self._engine.fleet.lanes()
+            if lane.paused or any(systems.is_paused(name) for name in lane.systems)
+        }
+        return [str(one) for one in owed(self._disk) if one.by_itself and one.subscription not in stopped]
 
     async def _open_store(self, wakeup: Wakeup) -> Store:
         return MemoryStore(self.clock, wakeup, emit=self._emit, disk=self._disk)
@@ -252,6 +287,12 @@ class Lab:
         await self.clock.settle()
         assert answered.done(), f"{webhook.name} has not answered, and no time has passed"
         return answered.result()
+
+
+def _paused(disk: MemoryDisk, key: str) -> str | None:
+    cell = disk.cells.get(key)
+    control = decode_control(cell.value) if cell else Control()
+    return control.reason if control.paused else None
 
 
 def _named(kind: str, name: str, known: Mapping[str, T]) -> T:

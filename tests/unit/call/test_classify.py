@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.call.classify import Failure, FailureKind, answered, failed, is_gone
+from interlock.call.classify import Failure, FailureKind, answered, disabled, failed
 from interlock.core.handler import Call, Effect
 from interlock.core.limits import US_PER_SECOND
-from interlock.core.outcome import Answer, Done, Later, Reject, Unavailable, Unknown
+from interlock.core.outcome import Answer, Done, Later, Outcome, Reject, Unavailable, Unknown
 
 NOW = 1_767_225_600_000_000
 
@@ -59,11 +59,34 @@ def test_a_conflict_may_be_our_own_earlier_request_only_where_a_key_was_sent():
 
 def test_gone_stops_the_system_for_posts_and_only_the_event_for_the_resource_methods():
     posted, got = outcome_of(410), outcome_of(410, method="DELETE")
-    assert is_gone(call(), posted)
+    assert disabled(call(), posted)
     assert isinstance(posted, Later)
     assert isinstance(got, Reject)
-    assert not is_gone(call("DELETE"), got)
-    assert not is_gone(call(), outcome_of(404))
+    assert not disabled(call("DELETE"), got)
+    assert not disabled(call(), outcome_of(404))
+
+
+def hinted(status: int, hint: str, effect: Effect = "keyed") -> Outcome:
+    return answered(call(effect=effect), Answer(status, (("webhook-delivery", hint),)), NOW)
+
+
+@pytest.mark.parametrize("status", [400, 410, 429, 500, 503])
+def test_a_receiver_that_wants_an_event_no_more_is_not_sent_it_again(status: int):
+    for effect in ("keyed", "once"):
+        assert isinstance(hinted(status, " Abort-Message ", effect), Reject)
+    assert isinstance(hinted(200, "abort-message"), Done)
+    assert isinstance(hinted(status, "slower"), type(outcome_of(status)))
+
+
+def test_a_receiver_that_wants_nothing_more_stops_its_system_and_the_event_waits():
+    failed_so, done_so = hinted(422, "disable"), hinted(200, "disable")
+    assert isinstance(failed_so, Later)
+    assert failed_so.attempts_max is None
+    assert isinstance(done_so, Done)
+    assert isinstance(hinted(500, "disable", "once"), Unknown)
+    for outcome in (failed_so, done_so, hinted(500, "disable", "once")):
+        assert disabled(call("PUT"), outcome) == "it answered webhook-delivery: disable"
+    assert not disabled(call(), hinted(503, "abort-message"))
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, 507, 520])

@@ -57,7 +57,7 @@ class Bench:
             self._emit,
             self.changed.append,
             lambda _system, found: self.turned.append(found),
-            self.gone.append,
+            lambda system, _: self.gone.append(system),
         )
         self.gate = Gate(GateTerms(SYSTEM, concurrency, 5 * US_PER_SECOND, rate, burst), ports)
         self.reply: Outcome | None = OK
@@ -474,6 +474,10 @@ def test_what_another_process_found_holds_here_and_is_not_published_again():
         (THROTTLED, "answered"),
         (Later("http 408", status=408), "answered"),
         (Reject("http 404", status=404), "answered"),
+        (Later("error-body", status=200), "bad"),
+        (Reject("closed", status=200), "answered"),
+        (Later("success_when KeyError", status=200, attempts_max=5), "answered"),
+        (Later("quota", status=429), "answered"),
         (Reject("answer-too-large"), "answered"),
         (Unavailable("lease"), "void"),
     ],

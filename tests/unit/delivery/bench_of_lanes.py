@@ -100,6 +100,12 @@ class Bench:
     def is_down(self, name: str, /) -> bool:
         return False
 
+    def is_paused(self, name: str, /) -> bool:
+        return False
+
+    def pause(self, name: str, /) -> None:
+        raise AssertionError(f"{name} is no System of this bench")
+
     def available(self, name: str, event: str, /) -> int | None:
         return self.wait_us
 

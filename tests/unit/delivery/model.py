@@ -232,7 +232,7 @@ class Driver:
         action()
         if self.replays and self.chance.random() < self.replays:
             self.replay()
-        self.turn.fire(self.now)
+        self.turn.fire(self.now, lambda _: False)
         left, right = self.turn.equation()
         assert left == right
         if self.chance.random() < 0.2 and not self.turn.ready:
@@ -249,7 +249,7 @@ class Driver:
                 self.end()
             self.settle()
             self.answer()
-            self.turn.fire(self.now)
+            self.turn.fire(self.now, lambda _: False)
             if not self.turn.ready_now(self.now):
                 self.turn.make_room(self.now)
             if self.ledger.cursor.floor == len(self.log.events) and not self.running and not self.turn.changes.any:

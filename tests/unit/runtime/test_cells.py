@@ -16,8 +16,10 @@ from interlock.call.breaker import Published, decode, encode
 from interlock.control.audit import STREAM, AuditEntry, Who
 from interlock.control.commands import Commands
 from interlock.core.controls import decode_control, schedule_control_key, system_control_key
+from interlock.core.errors import StoreFull
 from interlock.core.event import Draft, Shard
 from interlock.core.handler import Call, Handler
+from interlock.core.limits import GUARD_EVENTS, RUNNING_MAX
 from interlock.core.outcome import Answer, Done, Later, Outcome, Reject
 from interlock.core.ports import Wakeup
 from interlock.journal.memory import Inline, MemoryDisk, MemoryStore
@@ -58,6 +60,17 @@ def shop() -> tuple[Integration, Callable[[int], Draft]]:
     return integration, lambda number: placed.draft(Order(number), id=f"o-{number}")
 
 
+class FullStore(MemoryStore):
+    """Appends nothing while it `refuses`."""
+
+    refuses = False
+
+    async def append(self, drafts: Sequence[Draft], cells: Sequence[CellWrite] = ()) -> Any:
+        if self.refuses:
+            raise StoreFull("store.full", "the disk is full", "make room")
+        return await super().append(drafts, cells)
+
+
 class Shop:
     """Processes, one after the other or side by side, over one disk; the ledger answers as `answer` says."""
 
@@ -67,6 +80,7 @@ class Shop:
         self.answer: Outcome = Done(Answer(201))
         self.sent: list[Call] = []
         self.records: list[tuple[str, dict[str, Any]]] = []
+        self.stores: list[FullStore] = []
 
     async def start(self) -> Engine:
         integration, self.draft = shop()
@@ -90,7 +104,8 @@ class Shop:
 
     def _open_store(self, wakeup: Wakeup) -> Awaitable[Store]:
         async def opened() -> Store:
-            return MemoryStore(self.clock, wakeup, emit=self._emit, disk=self.disk)
+            self.stores.append(FullStore(self.clock, wakeup, emit=self._emit, disk=self.disk))
+            return self.stores[-1]
 
         return opened()
 
@@ -149,6 +164,59 @@ def test_a_system_that_is_gone_is_paused_by_a_cell_with_its_audit_and_stays_so_o
         assert len(shop.sent) == 1
         assert again.acted_on(key) == 1
         await shop.stop(again)
+
+    run(story)
+
+
+def test_what_the_guard_stops_is_a_cell_with_its_audit_and_is_stopped_beside_it_and_after_a_restart() -> None:
+    async def story(shop: Shop) -> None:
+        engine, shop.answer = await shop.start(), Reject("http 422", status=422)
+        beside = await shop.start()
+        await shop.place(engine, range(60))
+        sent = len(shop.sent)
+        assert sent < 2 * GUARD_EVENTS + RUNNING_MAX
+        key = system_control_key(LEDGER)
+        control = decode_control((await engine.store.get([key]))[key].value)
+        assert (control.paused, control.by) == (True, "interlock")
+        batch = await engine.store.read(Shard(STREAM, 0), 0, 10)
+        (entry,) = [msgspec.json.decode(event.draft.data, type=AuditEntry) for event in batch.events]
+        assert (entry.action, entry.subject, entry.role) == ("system.pause", LEDGER, "engine")
+        assert entry.reason == control.reason
+        (alert,) = shop.told("guard.tripped")
+        assert (alert["kind"], alert["subject"], alert["events"], alert["of"]) == ("system", LEDGER, 20, 20)
+        assert beside.systems.is_paused(LEDGER)
+        await shop.stop(beside)
+        await shop.stop(engine)
+
+        again, shop.answer = await shop.start(), Done(Answer(201))
+        await shop.place(again, [77])
+        assert len(shop.sent) == sent
+        resuming = asyncio.ensure_future(commands(again).pause_system(LEDGER, ANN, paused=False))
+        await shop.clock.advance(timedelta(seconds=30))
+        await resuming
+        rows = [row for ledger in shop.disk.ledgers.values() for row in ledger.rows.values()]
+        assert len([row for row in rows if row.state == "dead"]) < GUARD_EVENTS
+        assert [row for row in rows if row.state != "dead"] == []
+        await shop.stop(again)
+
+    run(story)
+
+
+def test_a_pause_that_cannot_be_written_holds_here_at_once_and_is_written_when_it_can_be() -> None:
+    async def story(shop: Shop) -> None:
+        engine, shop.answer = await shop.start(), GONE
+        (store,) = shop.stores
+        await engine.store.append([shop.draft(1)])
+        store.refuses = True
+        await shop.clock.advance(timedelta(seconds=10))
+        assert engine.systems.is_paused(LEDGER)
+        assert system_control_key(LEDGER) not in shop.disk.cells
+        assert {fields["subject"] for fields in shop.told("pause.unwritten")} == {LEDGER}
+        store.refuses = False
+        await shop.clock.advance(timedelta(seconds=2))
+        assert decode_control(shop.disk.cells[system_control_key(LEDGER)].value).paused
+        assert len(shop.sent) == 1
+        await shop.stop(engine)
 
     run(story)
 

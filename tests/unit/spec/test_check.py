@@ -88,6 +88,11 @@ class Project:
         self.integration.schedule(**({"missed": "skip"} | options))(nightly)
         return self
 
+    def answering(self, **declared: object):
+        self.integration.systems.clear()
+        self.ledger = self.integration.http("ledger", honours_keys=True, **declared)
+        return self
+
     def bound(self, **options: object) -> Bindings:
         binding = HttpBinding(**({"url": "https://ledger.example"} | options))
         return Bindings(
@@ -101,8 +106,13 @@ class Project:
         return [finding.rule for finding in self.findings(bindings, **material)]
 
 
+async def waiting(_: object) -> str:
+    return ""
+
+
 def right() -> Project:
-    return Project().accept().book().link().poll().schedule(cron="0 6 * * MON-FRI", timezone="Europe/Berlin")
+    declared = Project().answering(success_when=lambda answer: bool(answer.body), refresh=waiting)
+    return declared.accept().book().link().poll().schedule(cron="0 6 * * MON-FRI", timezone="Europe/Berlin")
 
 
 def test_nothing_is_said_of_what_is_right():
@@ -285,6 +295,11 @@ WRONG: dict[str, tuple[str, Wrong]] = {
         lambda: Project().rules(sources={"a.py": 'SECRET = "whsec' + '_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"'}),
     ),
     "nobody says whether keys are honoured": ("spec.keys-unsaid", lambda: unsaid().book().rules()),
+    "a verdict that would have to be waited for": (
+        "spec.success-when-async",
+        lambda: Project().answering(success_when=waiting).rules(),
+    ),
+    "a token without waiting": ("spec.refresh-not-async", lambda: Project().answering(refresh=lambda _: "").rules()),
     "another shape under one version": (
         "spec.shape-changed",
         lambda: Project().rules(known=Known(types={"payment.settled@1": "0" * 32})),

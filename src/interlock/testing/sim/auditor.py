@@ -9,12 +9,14 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from interlock.core.controls import decode_control
 from interlock.core.cursor import CursorId
 from interlock.core.event import Draft, Event, Shard
 from interlock.core.ports import Offload
 from interlock.journal.decide import Held
 from interlock.journal.memory_disk import MemoryDisk, MemoryLedger
-from interlock.testing.sim.history import Accounted, History, Logged, Retired
+from interlock.journal.ports import Cell
+from interlock.testing.sim.history import SPOILED, Accounted, Controlled, History, Logged, Retired
 from interlock.testing.sim.loop import SimLoop, current_process
 from interlock.testing.sim.ports import CommitFault, SimOffload
 from interlock.testing.standing import live
@@ -51,7 +53,7 @@ def digest_of(data: bytes) -> str:
 
 
 class Auditor:
-    """Writes `Logged` and `Accounted` lines for one disk. `lineage` reads where an event came from."""
+    """Writes `Logged`, `Accounted` and `Controlled` lines for one disk. `lineage` reads where an event came from."""
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class Auditor:
         self._heads: dict[Shard, int] = {}
         self._gone: dict[Shard, int] = {}
         self._held: dict[CursorId, Held] = {}
+        self._controls: dict[str, Cell] = {}
 
     def look(self) -> None:
         """Write down what the last commit did."""
@@ -91,6 +94,14 @@ class Auditor:
             if self._held.get(id) is not ledger.held:
                 self._held[id] = ledger.held
                 self._history.add(self._accounted(id, ledger))
+
+        for key, cell in self._disk.cells.items():
+            if key.startswith("control/") and self._controls.get(key) is not cell:
+                self._controls[key] = cell
+                control = decode_control(cell.value)
+                self._history.add(
+                    Controlled(t=self._loop.now_us, process="disk", subject=key, paused=control.paused, by=control.by)
+                )
 
     def _logged(self, event: Event) -> Logged:
         draft = event.draft
@@ -133,6 +144,11 @@ class Auditor:
             dead_rows=tuple(row.offset for row in ledger.rows.values() if row.state == "dead"),
             exhausted=tuple(
                 row.offset for row in ledger.rows.values() if row.state == "dead" and row.reason == "exhausted"
+            ),
+            spoiled=tuple(
+                row.offset
+                for row in ledger.rows.values()
+                if row.state in ("held", "dead") and row.reason == "permanent" and row.error == SPOILED
             ),
             discarded_rows=tuple(row.offset for row in ledger.rows.values() if row.state == "discarded"),
             marks=tuple((mark.key, mark.first, mark.last, mark.count) for mark in ledger.marks.values()),

@@ -25,6 +25,7 @@ from interlock.testing.sim.history import (
     Retired,
 )
 from interlock.testing.sim.order import no_stale_effect, one_sender_per_key, order_per_key, put_back_goes_first
+from interlock.testing.sim.systemic import nothing_dies_while_stopped, stopped_in_time
 
 SLACK_US = 50_000
 """Between the start of an attempt, which a budget counts from, and its function's first line."""
@@ -341,6 +342,8 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     death_by_attempt,
     liveness,
     isolation,
+    stopped_in_time,
+    nothing_dies_while_stopped,
 )
 
 

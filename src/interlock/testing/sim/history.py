@@ -11,6 +11,8 @@ import msgspec
 
 KILLED = "killed"
 """`Fault.what` when a process is dead from then on."""
+SPOILED = "bad deploy"
+"""What events are rejected for by a function that rejects everything."""
 Kind = Literal["invoke", "ok", "fail", "info"]
 """`fail` surely did not happen; `info` may have (a timeout, a reset, a 5xx)."""
 
@@ -70,7 +72,8 @@ class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
     """A commit changed a cursor: what the ledger then held. `marks` as (key, first, last, count).
 
     `process`: who committed. `epoch`: raised by each opening. `exhausted`: those of the dead that died of a budget.
-    `running`: those of the live whose attempt was started before this commit.
+    `running`: those of the live whose attempt was started before this commit. `spoiled`: those held or dead whose
+    function rejects everything.
     """
 
     subscription: str
@@ -90,6 +93,7 @@ class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
     dead_rows: tuple[int, ...] = ()
     exhausted: tuple[int, ...] = ()
     discarded_rows: tuple[int, ...] = ()
+    spoiled: tuple[int, ...] = ()
     marks: tuple[tuple[str, int, int, int], ...] = ()
     types: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
@@ -147,6 +151,14 @@ class Asked(Line, tag="asked", frozen=True, kw_only=True):
     offset: int
 
 
+class Controlled(Line, tag="controlled", frozen=True, kw_only=True):
+    """A commit changed what is paused. `subject` is the key of its control cell."""
+
+    subject: str
+    paused: bool
+    by: str
+
+
 class Fault(Line, tag="fault", frozen=True, kw_only=True):
     """Something was broken on purpose. `scope` says what it can explain."""
 
@@ -191,7 +203,21 @@ class Reads(msgspec.Struct, frozen=True):
     delay_us: int = 0
 
 
-AnyLine = Published | Logged | Retired | Read | Accounted | Began | Ended | Called | Asked | Fault | Quiet | Finished
+AnyLine = (
+    Published
+    | Logged
+    | Retired
+    | Read
+    | Accounted
+    | Began
+    | Ended
+    | Called
+    | Asked
+    | Controlled
+    | Fault
+    | Quiet
+    | Finished
+)
 
 
 class History:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from interlock.core.event import Draft
 from interlock.core.limits import US_PER_MINUTE, US_PER_SECOND
+from interlock.core.outcome import Outcome, Reject
 from interlock.spec.bindings import Bindings, StreamBinding
 from interlock.spec.check import build_plan
 from interlock.spec.declare import EventType, Integration, ScheduleFunction
@@ -20,14 +21,14 @@ from interlock.spec.plan import HttpBinding, OnDead, Plan, RetryPolicy
 from interlock.spec.retry import block_then_skip
 from interlock.spec.span import instant, microseconds
 from interlock.testing.sim.auditor import Fact, digest_of
-from interlock.testing.sim.history import Began, History, Reads
+from interlock.testing.sim.history import SPOILED, Began, History, Reads
 from interlock.testing.sim.loop import SimLoop, current_process
 from interlock.testing.sim.remotes import CallBody
 from interlock.testing.sim.serving import HTTP_PORT
 from interlock.testing.sim.swarm import Swarm
 
 Effect = Literal["keyed", "natural", "once"]
-Function = Callable[[Event[Any], Context], Awaitable[None]]
+Function = Callable[[Event[Any], Context], Awaitable[Outcome | None]]
 
 STREAM = "sim"
 RETRY = RetryPolicy(base_us=US_PER_SECOND, cap_us=30 * US_PER_SECOND, age_max_us=5 * US_PER_MINUTE)
@@ -44,11 +45,15 @@ class Shape(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What functions are handed by the world: where they note what they do, and the event that kills their process."""
+    """What functions are handed by the world: where they note what they do, and how they are bad.
+
+    `bomb`: the event that kills their process. `spoils(name)`: whether the function of this name rejects everything.
+    """
 
     loop: SimLoop
     history: History
     bomb: str
+    spoils: Callable[[str], bool]
 
 
 SHAPES: dict[str, Shape] = {
@@ -77,7 +82,7 @@ BOMB = "e0-3"
 PUBLISHED_TYPES = ("opened", "moved", "ticked")
 
 
-def program(loop: SimLoop, history: History, swarm: Swarm, *, narrow: bool) -> Plan:
+def program(seen: Seen, swarm: Swarm, *, narrow: bool) -> Plan:
     """The plan; `narrow` leaves out the second type of `VARIANT`."""
     sim = Integration(STREAM, owner="simulator", purpose="Every promise is kept under every fault")
     systems = {name: sim.http(name, honours_keys=effect == "keyed") for name, effect in SYSTEM_EFFECTS.items()}
@@ -98,7 +103,7 @@ def program(loop: SimLoop, history: History, swarm: Swarm, *, narrow: bool) -> P
             continue
         calls = [(label, systems[label]) for label in shape.systems]
         bomb = BOMB if swarm.bombs and name == bombed(swarm) else ""
-        function = _function(Seen(loop, history, bomb), name, calls, shape.effect)
+        function = _function(seen._replace(bomb=bomb), name, calls, shape.effect)
         if name == "remind":
             function = _reminding(function, types["reminded"])
         sim.subscribe(
@@ -164,11 +169,13 @@ def _chiming(chimed: EventType[Fact]) -> ScheduleFunction:
 
 
 def _reminding(function: Function, reminded: EventType[Fact]) -> Function:
-    async def remind(event: Event[Any], context: Context) -> None:
-        await function(event, context)
+    async def remind(event: Event[Any], context: Context) -> Outcome | None:
+        if outcome := await function(event, context):
+            return outcome
         fact, id = event.payload, event.stored.draft.id
         reminder = Fact(fact.key, fact.serial, f"{STREAM}.remind", id)
         context.emit(reminded.draft(reminder, id=f"{id}-reminder", due=REMINDER_DELAY))
+        return None
 
     return remind
 
@@ -176,7 +183,7 @@ def _reminding(function: Function, reminded: EventType[Fact]) -> Function:
 def _function(seen: Seen, name: str, calls: list[tuple[str, HttpSystem]], effect: Effect) -> Function:
     method = "PUT" if effect == "natural" else "POST"
 
-    async def function(event: Event[Any], context: Context) -> None:
+    async def function(event: Event[Any], context: Context) -> Outcome | None:
         process, stored = current_process(), event.stored
         seen.history.add(
             Began(
@@ -193,6 +200,8 @@ def _function(seen: Seen, name: str, calls: list[tuple[str, HttpSystem]], effect
         if stored.draft.id == seen.bomb and process is not None:
             process.kill()
             await seen.loop.create_future()
+        if seen.spoils(name):
+            return Reject(SPOILED)
         for label, system in calls:
             body = CallBody(
                 f"{STREAM}.{name}",
@@ -205,6 +214,7 @@ def _function(seen: Seen, name: str, calls: list[tuple[str, HttpSystem]], effect
                 digest_of(stored.draft.data),
             )
             await context.use(system).request(method, f"/{name}", json=body, effect=effect)
+        return None
 
     function.__name__ = function.__qualname__ = name
     return function

@@ -39,7 +39,7 @@ class Swarm(msgspec.Struct, frozen=True):
     is dead. `cuts`: a process is killed while a slow call of it is under way. `slow_start`: the Systems are slow from
     the first call on. `freezes`: a process falls asleep beyond its lease when it has begun an attempt. `chimes`: what a
     schedule does about the times that it misses; None for no schedule. `replays`: a person has settled events delivered
-    again.
+    again. `spoiled`: the subscription whose function rejects everything for a while, or "".
     """
 
     schedule: Schedule
@@ -74,6 +74,7 @@ class Swarm(msgspec.Struct, frozen=True):
     freezes: float = 0.0
     chimes: Missed | None = None
     replays: float = 0.0
+    spoiled: str = ""
 
 
 def draw(seed: int) -> Swarm:
@@ -87,7 +88,8 @@ def draw(seed: int) -> Swarm:
     else:
         swarm = msgspec.structs.replace(swarm, bombs=int(kind < 0.15))
         swarm = _taken_over(swarm, random.Random(f"{seed}/swarm/3"))
-    return _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
+    swarm = _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
+    return _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -103,6 +105,22 @@ def _replayed(swarm: Swarm, chance: random.Random) -> Swarm:
     if chance.random() >= 0.35:
         return swarm
     return msgspec.structs.replace(swarm, replays=chance.choice((2.0, 10.0, 30.0)))
+
+
+def _spoiled(swarm: Swarm, chance: random.Random) -> Swarm:
+    """A bad deploy: a function rejects everything, and comes to see enough keys and events for that to be told."""
+    written = [name for name in swarm.subscriptions if name in ("book", "mirror", "notify", "charge", "index")]
+    if not written or chance.random() >= 0.2:
+        return swarm
+    if chance.random() < 0.5:
+        swarm = _calm(swarm, chance)
+    return msgspec.structs.replace(
+        swarm,
+        spoiled=chance.choice(written),
+        keys=40,
+        events=150,
+        duration_us=chance.choice((60, 240)) * US_PER_SECOND,
+    )
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:

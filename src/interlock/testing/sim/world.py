@@ -12,7 +12,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from interlock.core.controls import Control, encode_control, subscription_control_key, system_control_key
+from interlock.core.controls import (
+    Control,
+    decode_control,
+    encode_control,
+    subscription_control_key,
+    system_control_key,
+)
 from interlock.core.cursor import CursorId
 from interlock.core.errors import StoreError
 from interlock.core.event import Shard
@@ -29,7 +35,16 @@ from interlock.testing.sim.loop import START_US, SimLoop
 from interlock.testing.sim.machine import Machine, Parts
 from interlock.testing.sim.net import Conditions, Network
 from interlock.testing.sim.ports import CommitFault, SimClock
-from interlock.testing.sim.program import CALLING, PUBLISHED_TYPES, STREAM, SYSTEM_EFFECTS, VARIANT, program, reads_of
+from interlock.testing.sim.program import (
+    CALLING,
+    PUBLISHED_TYPES,
+    STREAM,
+    SYSTEM_EFFECTS,
+    VARIANT,
+    Seen,
+    program,
+    reads_of,
+)
 from interlock.testing.sim.remotes import CallBody, Mood, Remote
 from interlock.testing.sim.serving import HTTP_PORT
 from interlock.testing.sim.swarm import MOODS, Swarm, draw, limited
@@ -81,6 +96,8 @@ class World:
         self._jobs = 0
         self._freezing = False
         self._truce = False
+        self._spoils = False
+        self._spoil_chance = loop.stream("spoiled")
         self._asked: dict[tuple[CursorId, int], Machine | None] = {}
         self._remotes: dict[str, Remote] = {}
         self._poison = frozenset(f"k{number}" for number in range(min(swarm.poison, swarm.keys - 1)))
@@ -105,6 +122,8 @@ class World:
         until = self.loop.now_us + self.swarm.duration_us
         for rate, act in self._nemeses():
             self._again(rate, act, until)
+        if self.swarm.spoiled:
+            self.loop.create_task(self._spoil())
         await self.clock.sleep_until(until)
         await self._mend()
         for producer in producers:
@@ -130,6 +149,9 @@ class World:
     def _is_poison(self, body: CallBody) -> bool:
         return self.breaking and body.key in self._poison and body.offset % 3 == 0
 
+    def _is_spoiled(self, function: str) -> bool:
+        return self._spoils and function == self.swarm.spoiled
+
     def _conditions(self, host: str, port: int) -> Conditions:
         chance, swarm = self.network.chance, self.swarm
         if not self.breaking:
@@ -148,7 +170,8 @@ class World:
     # Processes.
 
     def _start_machine(self) -> None:
-        plan = program(self.loop, self.history, self.swarm, narrow=self._narrow)
+        seen = Seen(self.loop, self.history, "", self._is_spoiled)
+        plan = program(seen, self.swarm, narrow=self._narrow)
         self.machines.append(Machine(self._parts, len(self.machines) + 1, plan, self._restart))
 
     def _restart(self, machine: Machine) -> None:
@@ -340,6 +363,19 @@ class World:
             verb = self.chance.choice(verbs)
             self._later(took_us / 2 / US_PER_SECOND, lambda: self._ask(id, [body.offset], verb))
 
+    async def _spoil(self) -> None:
+        """A bad deploy goes out, and whoever hears of the pause resumes it, sometimes before the deploy is mended."""
+        chance, key = self._spoil_chance, subscription_control_key(f"{STREAM}.{self.swarm.spoiled}")
+        await self.clock.sleep_until(self.loop.now_us + int(chance.uniform(0, 0.3) * self.swarm.duration_us))
+        self._spoils = True
+        self._fault("operator", f"{self.swarm.spoiled} rejects everything")
+        while self.breaking:
+            await self.clock.sleep_until(self.loop.now_us + int(chance.choice((2, 10, 100)) * US_PER_SECOND))
+            cell = self.disk.cells.get(key)
+            if self.breaking and cell is not None and decode_control(cell.value).by == "interlock":
+                self._spoils = self._spoils and chance.random() < 0.5
+                self._control(key, paused=False)
+
     def _pause(self, key: str) -> None:
         self._fault("operator", f"{key} is paused")
         self._control(key, paused=True)
@@ -377,7 +413,7 @@ class World:
 
     async def _mend(self) -> None:
         """From here on nothing is broken."""
-        self.breaking = False
+        self.breaking = self._spoils = False
         for remote in self._remotes.values():
             remote.mood = "well"
         for machine in self.machines:

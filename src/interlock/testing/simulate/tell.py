@@ -62,7 +62,9 @@ def record_told(record: str, fields: Mapping[str, object]) -> tuple[str, str] | 
         case "breaker.transition":
             return name, _BREAKER.get(str(fields["state"]), f"breaker is {fields['state']}")
         case "system.gone":
-            return name, "answered 410: it is paused until a person resumes it"
+            return name, "answered that it is gone: paused until a person resumes it"
+        case "guard.tripped":
+            return str(fields["subject"]), f"PAUSED before more die of one cause: {fields['error']}"
         case _:
             return None
 

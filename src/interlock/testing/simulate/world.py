@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from interlock.core.controls import Control, encode_control, subscription_control_key, system_control_key
+from interlock.core.controls import Control, decode_control, encode_control, subscription_control_key, system_control_key
 from interlock.core.errors import StoreError
 from interlock.core.event import Draft
 from interlock.core.event import Event as StoredEvent
@@ -340,8 +340,7 @@ class World:
         self._replace()
         while self.machine() is None:
             await self.clock.sleep_until(self.loop.now_us + US_PER_SECOND)
-        for key in [key for key in self.disk.cells if key.startswith("control/")]:
-            self._control(key, paused=False)
+        self._resume_all()
         self.history.add(Quiet(t=self.loop.now_us, process="world"))
         self._tell("world", "nothing is broken any more")
 
@@ -350,9 +349,16 @@ class World:
         while self.loop.now_us < until and self.loop.steps < STEPS_MAX:
             if not any(one.by_itself for one in owed(self.disk)):
                 break
+            # What the guard has paused waits for a person, and here is one.
+            self._resume_all()
             await self.clock.sleep_until(self.loop.now_us + LOOK_US)
         pending = tuple(str(one) for one in owed(self.disk) if one.by_itself)
         self.history.add(Finished(t=self.loop.now_us, process="world", pending=pending))
+
+    def _resume_all(self) -> None:
+        for key, cell in list(self.disk.cells.items()):
+            if key.startswith("control/") and decode_control(cell.value).paused:
+                self._control(key, paused=False)
 
     def _at(self, when: int, act: Callable[[], object]) -> None:
         self.loop.call_at_us(when, act, context=self._context)

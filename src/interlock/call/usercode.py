@@ -1,4 +1,4 @@
-"""The one place where the edge calls users' functions, and the shell that turns whatever they raise into a value."""
+"""The shell that turns whatever users' functions raise into a value: all of them but those that attempts run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def called(function: Callable[[A], T], argument: A) -> T | Raised:
     """What the function returns, or what it raised."""
     try:
         return function(argument)
-    # A bug in a user's function is a value here: the request that met it is answered like any other.
+    # A bug in a user's function is a value here: what met it is answered like anything else.
     except Exception as error:  # noqa: BLE001
         return Raised(error, _named(error))
 
