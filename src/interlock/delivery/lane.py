@@ -21,7 +21,7 @@ from interlock.core.handler import Effect
 from interlock.core.outcome import Done, Unavailable
 from interlock.core.ports import Timer
 from interlock.core.requests import LaneRequest
-from interlock.delivery import deadletter
+from interlock.delivery import deadletter, passing
 from interlock.delivery.attempt import Ports, Program, Run
 from interlock.delivery.requests import Requests
 from interlock.delivery.schedule import Terms, is_suspect
@@ -220,7 +220,7 @@ class Lane:
                 await self._claim(turn)
                 if self.turn is turn:
                     self._spawn(turn)
-                    self._again |= turn.make_room(self.crew.ports.clock.now())
+                    self._again |= passing.make_room(turn, self.crew.ports.clock.now())
                     if turn.changes.any:
                         self.crew.dirty(self)
         except Retired as retired:

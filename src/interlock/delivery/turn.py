@@ -119,7 +119,7 @@ class Turn:
 
     def room(self) -> int:
         """How many further offsets may be read now."""
-        self._advance()
+        self.advance()
         if self.stopping or self.systemic:
             return 0
         return self.floor + limits.WINDOW_OFFSETS - self.read_to
@@ -169,7 +169,7 @@ class Turn:
         if line is None:
             line = self.lines[index] = Line(key)
         elif line.count:
-            self._fold(line, event.offset)
+            self.fold(line, event.offset)
             return
         self.window[event.offset] = event
         line.window.append(event.offset)
@@ -296,7 +296,7 @@ class Turn:
         if isinstance(outcome, Unavailable) and not failed.memo:
             self._take_back(start, outcome, now)
             return None
-        row = replace(self._row_of(start), memo=failed.memo, epoch=self.epoch, crashes=0)
+        row = replace(self.row_of(start), memo=failed.memo, epoch=self.epoch, crashes=0)
         if isinstance(outcome, Unavailable):
             row = replace(row, state="due", due_at=now + (outcome.after_us or 0), call=None)
         else:
@@ -312,7 +312,7 @@ class Turn:
     def postpone(self, start: Start, due_at: int, now: int) -> None:
         """The event is not due yet: it waits as a row, and nothing has been tried."""
         self._end(start)
-        row = replace(self._row_of(start), state="due", due_at=due_at, call=None, epoch=self.epoch, crashes=0)
+        row = replace(self.row_of(start), state="due", due_at=due_at, call=None, epoch=self.epoch, crashes=0)
         self._leave(start, row, now)
 
     def _leave(self, start: Start, row: Row, now: int) -> None:
@@ -350,7 +350,8 @@ class Turn:
             self.window[start.offset] = start.event
             start.line.window.appendleft(start.offset)
 
-    def _row_of(self, start: Start) -> Row:
+    def row_of(self, start: Start) -> Row:
+        """The row of an attempt's event as it is, or a new one."""
         return self.rows.get(start.offset) or start.row or start.fresh_row()
 
     # Stragglers.
@@ -396,7 +397,7 @@ class Turn:
 
         Gives the number of the settlement that must be durable first.
         """
-        row = replace(self._row_of(start), state="running", due_at=None, call=call, epoch=self.epoch, memo=b"")
+        row = replace(self.row_of(start), state="running", due_at=None, call=call, epoch=self.epoch, memo=b"")
         if start.origin == "mark":
             self._consume(start.line)
             start.origin = "row"
@@ -432,33 +433,8 @@ class Turn:
 
     # The full window, and marks.
 
-    def make_room(self, now: int) -> bool:
-        """Pass events as they are when the floor stands still, nothing can start and a slot is free; true if it did.
-
-        A full window passes its lowest; one with room only what waits behind a straggler, so that a halted key with few
-        followers does not pin the log for ever.
-        """
-        is_full = self.room() <= 0
-        may_not = self.paused or self.stopping or self.systemic or len(self.running) >= limits.RUNNING_MAX
-        if may_not or self.ready_now(now) or not (is_full or self.window):
-            self.stuck_at = None
-            return False
-        # A floor that still moves will make room by itself, without a row or a mark.
-        if self.stuck_at is None or self.stuck_at[0] != self.floor:
-            self.stuck_at = (self.floor, now)
-        if now < self._stuck_until():
-            return False
-        self.stuck_at = None
-        last = self.floor + limits.WINDOW_OFFSETS // 4 if is_full else self.read_to
-        floor, passed = self.floor, False
-        for offset in range(floor + 1, min(self.read_to, last) + 1):
-            if not self.above >> (offset - floor - 1) & 1:
-                passed |= self._pass(offset, now, is_full=is_full)
-        self._advance()
-        return passed
-
-    def _stuck_until(self) -> int:
-        """When the patience with a floor that stands still ends."""
+    def stuck_until(self) -> int:
+        """When the patience with a floor that stands still ends (`passing.py`)."""
         assert self.stuck_at is not None, "asked only while it stands still"
         patience_us = limits.FLOOR_PATIENCE_US if self.room() > 0 else limits.WINDOW_PATIENCE_US
         return self.stuck_at[1] + patience_us
@@ -467,30 +443,8 @@ class Turn:
         """Something in the ready queue would start if asked (or might: it may turn out to be blocked)."""
         return bool(self.ready) and self.may_start(now)
 
-    def _pass(self, offset: int, now: int, *, is_full: bool) -> bool:
-        start = self.running.get(offset)
-        if start is not None:
-            if is_full:
-                row = replace(self._row_of(start), state="running", due_at=None, epoch=self.epoch)
-                self.place(start.line, row, accounted=False, now=now)
-            return is_full
-        event = self.window[offset]
-        line = self.lines[event.draft.key if self.ordered and event.draft.key is not None else offset]
-        if line.blocked or (line.running is not None and is_full):
-            while line.window:
-                follower = line.window.popleft()
-                del self.window[follower]
-                self._fold(line, follower)
-        elif is_full:
-            line.window.popleft()
-            del self.window[offset]
-            row = Row(offset, event.draft.key, "due", due_at=now, epoch=self.epoch, type=event.draft.type)
-            self.place(line, row, accounted=False, now=now)
-        else:
-            return False
-        return True
-
-    def _fold(self, line: Line, offset: int) -> None:
+    def fold(self, line: Line, offset: int) -> None:
+        """Count an event that was read behind its key's mark, and account for it."""
         self.marks.fold(line, offset)
         self.above |= 1 << (offset - self.floor - 1)
         self.changes.mark(line)
@@ -531,7 +485,7 @@ class Turn:
         """When `fire` or `next_start` next has something to do by itself."""
         times = [due_at for due_at, _ in self.timers[:1]]
         if self.stuck_at is not None:
-            times.append(self._stuck_until())
+            times.append(self.stuck_until())
         times += [at for at in (self.gated_until, self.held_until) if at > 0 and (self.ready or self.rows)]
         if self.filtered_at is not None:
             times.append(self.filtered_at + limits.FLOOR_IDLE_US)
@@ -543,7 +497,7 @@ class Turn:
         """What is to be committed, once; None if nothing is, or if one is in flight (rule 9)."""
         if self.in_flight is not None or not (self.changes.any or release or self._floor_is_due(now)):
             return None
-        self._advance()
+        self.advance()
         self.number += 1
         self.in_flight = self.number
         self.ages_us = self.changes.ages_us
@@ -583,7 +537,7 @@ class Turn:
         left = self.floor - self.start_offset + self.above.bit_count()
         return left, self.delivered + self.filtered + self.discarded + self.dead + len(self.rows) + behind
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Move the floor over the bits that stand right above it."""
         if self.above & 1:
             run = (~self.above & (self.above + 1)).bit_length() - 1
