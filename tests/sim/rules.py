@@ -22,6 +22,7 @@ from interlock.core.event import Draft
 from interlock.delivery import attempt as attempt_module
 from interlock.delivery import lane as lane_module
 from interlock.delivery import schedule
+from interlock.delivery.gaps import Gaps
 from interlock.delivery.keys import Line
 from interlock.delivery.lane import Lane
 from interlock.delivery.turn import Turn
@@ -239,6 +240,14 @@ def _apply_while_it_runs() -> None:
     _replace(Lane, "_answer", answer)
 
 
+def _forget_gaps() -> None:
+    _replace(Gaps, "may_be", lambda self, key: False)
+
+
+def _tell_gaps_again() -> None:
+    _replace(Turn, "_told", lambda self, start: None)
+
+
 REMOVALS = (
     Removal("1", "a death need not be durable before the key goes on", _no_wall),
     Removal("2", "attempts start that may outlive the lease, and are sent", _ignore_the_lease),
@@ -260,6 +269,8 @@ REMOVALS = (
     Removal("10", "a lane opens while former attempts may run", _reopen_at_once),
     Removal("10 (drain)", "a drain gives back what it had to cut off", _give_back_what_was_cut_off),
     Removal("12", "deaths of the process are not counted", _never_count_crashes),
+    Removal("gaps", "nobody is told of what died before", _forget_gaps),
+    Removal("gaps (told)", "that it was told is not noted", _tell_gaps_again),
     Removal("due", "a delayed event is appended at once", _wait_for_nothing),
     Removal("time", "a schedule settles its time before its events are durable", _settle_the_time_first),
 )

@@ -70,6 +70,10 @@ FETCH_EVENTS_MAX = 256
 """Events of marked keys that are fetched at once."""
 BLOCKED_KEYS_MAX = 100_000
 """Above it the lane stops reading: so many blocked keys are one systemic fault, not many. Delayed events count."""
+GAP_KEYS_MAX = 100_000
+"""Keys with untold dead letters that a lane remembers; beyond them it asks the store about every key, at each start."""
+GAP_EVENTS_MAX = 1_000
+"""Missing events that one event tells of: each is a row of its settlement. Of what is beyond, the next one tells."""
 DELAY_MAX_US = 366 * US_PER_DAY
 """How long after its acceptance a delayed event can be due: a wait of years is a date that belongs in a database."""
 FLOOR_IDLE_US = 5 * US_PER_SECOND

@@ -28,13 +28,16 @@ from interlock.core.redact import redacted_text
 from interlock.delivery.plain import Plain
 from interlock.delivery.work import Ended, Work
 from interlock.spec.delay import due_at, undelayed
-from interlock.spec.function import Client, HttpSystem
+from interlock.spec.function import Client, Gap, HttpSystem
 from interlock.spec.function import Event as TypedEvent
 from interlock.spec.hook import decode_inbox
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import SubscriptionSpec
 
 ClientFor = Callable[[str, Scope], Client]
+
+GAP_EXTENSION: Final = "interlockgap"
+"""The CloudEvents attribute of a translated event: what its key misses before it, as the field of calls says it."""
 
 _OUTCOME_NAMES: dict[type, Any] = {
     Later: "later",
@@ -106,6 +109,11 @@ class Run:
         """When the attempt is ended, in UTC."""
         return wall_of(self._ports.clock, self.work.deadline)
 
+    @property
+    def gap(self) -> Gap | None:
+        """What is missing before this event; None if nothing is."""
+        return self.work.gap
+
     def use(self, system: HttpSystem) -> Client:
         """The way to a System; every call through it carries deadline, key, breaker and trace."""
         return self._ports.client(system.name, self.scope)
@@ -143,6 +151,7 @@ class Run:
                 traceparent=draft.traceparent or "",
                 replay="" if row is None else row.job or "",
                 again=self.work.again,
+                gap="" if self.work.gap is None else self.work.gap.field,
             )
         return self._scope
 
@@ -217,6 +226,7 @@ class Run:
                 key=None if into.key is None else into.key(payload),
                 time=draft.time,
                 subject=draft.subject,
+                extensions=() if self.work.gap is None else ((GAP_EXTENSION, self.work.gap.field),),
                 traceparent=draft.traceparent,
             )
         )

@@ -23,6 +23,7 @@ from interlock.core.ports import Timer
 from interlock.core.requests import LaneRequest
 from interlock.delivery import deadletter, passing
 from interlock.delivery.attempt import Ports, Program, Run
+from interlock.delivery.lookback import look_back
 from interlock.delivery.requests import Requests
 from interlock.delivery.schedule import Terms, is_suspect
 from interlock.delivery.start import Failed, Start
@@ -392,6 +393,8 @@ class Lane:
         if start.event is None and not await self._load(turn, start):
             return
         assert start.event is not None, "loaded above"
+        if turn.gaps.may_be(start.line.key) and not await self._look_back(turn, start):
+            return
         id = start.event.id if self.systems else ""
         # Loading takes time: what held when the attempt was chosen is asked once more.
         now = clock.monotonic()
@@ -412,7 +415,7 @@ class Lane:
             return self.turn is turn and clock.monotonic() < min(deadline, crew.lease_until())
 
         again = turn.crashed or start.row is not None
-        run = Run(self.program, Work(start.event, start.row, deadline, may_send, announce, again))
+        run = Run(self.program, Work(start.event, start.row, deadline, may_send, announce, again, start.gap))
         crew.began(run, task)
         try:
             ended = await run.run()
@@ -475,6 +478,15 @@ class Lane:
             if memo:
                 start.row = replace(row, memo=memo)
         start.event = event
+        return self.turn is turn
+
+    async def _look_back(self, turn: Turn, start: Start) -> bool:
+        """Bring what its key misses."""
+        stores = (self.crew.journal, self.crew.ledger)
+        try:
+            start.gap = await look_back(turn, start, self.id, stores, lambda: self.turn is turn)
+        except Retired as retired:
+            self._cursor_lost(turn, retired)
         return self.turn is turn
 
     async def _durable_start(self, turn: Turn, start: Start, call: str | None) -> bool:

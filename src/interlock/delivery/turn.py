@@ -17,8 +17,9 @@ from interlock.core.cursor import Attempt, Counters, CursorId, Row, Success, typ
 from interlock.core.event import Event
 from interlock.core.handler import Effect
 from interlock.core.outcome import Unavailable
-from interlock.delivery import schedule
+from interlock.delivery import gaps, schedule
 from interlock.delivery.changes import Changes
+from interlock.delivery.gaps import Gaps
 from interlock.delivery.keys import Line
 from interlock.delivery.marks import Marks
 from interlock.delivery.start import Failed, Start
@@ -60,6 +61,7 @@ class Turn:
         self.filtered = cursor.counters.filtered
         self.discarded = cursor.counters.discarded
         self.dead = cursor.counters.dead
+        self.gaps = Gaps(opened.gaps)
 
         self.lines: dict[str | int, Line] = {}
         self.window: dict[int, Event] = {}
@@ -280,6 +282,8 @@ class Turn:
             self.filtered += 1
         else:
             self.delivered += 1
+            if start.missing:
+                self._told(start)
             if start.event is not None and not start.is_replay:
                 self.changes.ages_us.append(now - start.event.accepted_at)
         if attempt is not None:
@@ -288,6 +292,14 @@ class Turn:
             self.changes.successes.append(Success(offset, start.started_at, now - start.started_at, status, filtered))
             self.changes.any = True
         self.look_again(line)
+
+    def _told(self, start: Start) -> None:
+        """The receiver has heard of what its key misses: that is durable before it hears of the rest."""
+        for row in gaps.told(start):
+            if row.offset in self.rows:
+                self.rows[row.offset] = row
+            self.changes.put(row)
+        self._wall(start.line)
 
     def failed(self, start: Start, failed: Failed, now: int, chance: float) -> Row | None:
         """The attempt did not succeed; gives the row that it leaves, or None if it is as if it had never started."""
@@ -362,7 +374,11 @@ class Turn:
         if not accounted:
             self.above |= 1 << (offset - self.floor - 1)
         self.changes.put(row)
+        if line.running is not None:
+            gaps.noted(self.running.get(line.running), row)
         if row.state in ("dead", "discarded"):
+            if line.key is not None and row.is_missing:
+                self.gaps.opens(line.key)
             self.rows.pop(offset, None)
             line.drop_row(offset)
             self.dead += row.state == "dead"

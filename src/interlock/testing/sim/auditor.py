@@ -113,6 +113,7 @@ class Auditor:
                 row.offset for row in ledger.rows.values() if row.state == "dead" and row.reason == "exhausted"
             ),
             discarded_rows=tuple(row.offset for row in ledger.rows.values() if row.state == "discarded"),
+            untold=tuple(row.offset for row in ledger.missing()),
             marks=tuple((mark.key, mark.first, mark.last, mark.count) for mark in ledger.marks.values()),
             types=tuple((entry.offset, tuple(sorted(entry.types))) for entry in cursor.types),
         )

@@ -24,6 +24,7 @@ from interlock.testing.sim.history import (
     Reads,
     Retired,
 )
+from interlock.testing.sim.missing import gaps_are_told
 from interlock.testing.sim.order import no_stale_effect, one_sender_per_key, order_per_key, put_back_goes_first
 
 SLACK_US = 50_000
@@ -333,6 +334,7 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     order_per_key,
     one_sender_per_key,
     put_back_goes_first,
+    gaps_are_told,
     the_log,
     conservation,
     retry_discipline,

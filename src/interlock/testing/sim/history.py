@@ -70,7 +70,8 @@ class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
     """A commit changed a cursor: what the ledger then held. `marks` as (key, first, last, count).
 
     `process`: who committed. `epoch`: raised by each opening. `exhausted`: those of the dead that died of a budget.
-    `running`: those of the live whose attempt was started before this commit.
+    `running`: those of the live whose attempt was started before this commit. `untold`: those of the dead and discarded
+    that nobody has told their receiver of.
     """
 
     subscription: str
@@ -90,6 +91,7 @@ class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
     dead_rows: tuple[int, ...] = ()
     exhausted: tuple[int, ...] = ()
     discarded_rows: tuple[int, ...] = ()
+    untold: tuple[int, ...] = ()
     marks: tuple[tuple[str, int, int, int], ...] = ()
     types: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
@@ -110,6 +112,7 @@ class Called(Line, tag="called", frozen=True, kw_only=True):
 
     `fresh`: it changed the remote's state. `status` 0: it never answered. `retry_after_us`: what it asked for.
     `sender`: the process that sent it. `until`: it is under way so long; until the answer, or its caller's deadline.
+    `gap`: what it says is missing before it: how many, and the first and the last offset.
     """
 
     subscription: str
@@ -126,6 +129,7 @@ class Called(Line, tag="called", frozen=True, kw_only=True):
     retry_after_us: int = 0
     sender: str = ""
     until: int = 0
+    gap: tuple[int, int, int] | None = None
 
 
 class Asked(Line, tag="asked", frozen=True, kw_only=True):

@@ -87,7 +87,8 @@ def draw(seed: int) -> Swarm:
     else:
         swarm = msgspec.structs.replace(swarm, bombs=int(kind < 0.15))
         swarm = _taken_over(swarm, random.Random(f"{seed}/swarm/3"))
-    return _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
+    swarm = _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
+    return _forgetful(swarm, random.Random(f"{seed}/swarm/6"))
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -103,6 +104,11 @@ def _replayed(swarm: Swarm, chance: random.Random) -> Swarm:
     if chance.random() >= 0.35:
         return swarm
     return msgspec.structs.replace(swarm, replays=chance.choice((2.0, 10.0, 30.0)))
+
+
+def _forgetful(swarm: Swarm, chance: random.Random) -> Swarm:
+    """How many keys with dead letters a lane remembers."""
+    return msgspec.structs.replace(swarm, limits={**swarm.limits, "GAP_KEYS_MAX": chance.choice((0, 1, 100_000))})
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:
