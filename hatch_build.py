@@ -21,7 +21,7 @@ COMPILED = {
     "edge": "admission app cloudevents events fields receipt router usercode",
     "telemetry": "emit metrics",
     "security": "access",
-    "delivery": "attempt changes fleet gaps keys lane marks passing schedule start tail turn",
+    "delivery": "attempt changes fleet gaps keys lane marks newest passing schedule start tail turn",
     "call": "classify effect gate gcra limit timeout trace",
     "systems": "fields http registry target",
     "journal": "writer",

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
+import msgspec
+
 from interlock.core.cursor import Cursor, TypesFrom
 from interlock.core.errors import StoreError
 from interlock.core.event import Draft
@@ -25,12 +27,14 @@ from interlock.delivery import schedule
 from interlock.delivery.gaps import Gaps
 from interlock.delivery.keys import Line
 from interlock.delivery.lane import Lane
+from interlock.delivery.newest import NewestByKey
 from interlock.delivery.turn import Turn
 from interlock.edge.source import Position
 from interlock.journal import decide
 from interlock.journal.memory_disk import MemoryTx
 from interlock.journal.ports import Committed, LeaseLost
 from interlock.journal.store import GroupStore
+from interlock.spec.newness import Newness
 from interlock.testing.sim.guard import sealed
 from interlock.testing.sim.world import simulate
 
@@ -248,6 +252,22 @@ def _tell_gaps_again() -> None:
     _replace(Turn, "_told", lambda self, start: None)
 
 
+def _forget_the_newest() -> None:
+    _replace(NewestByKey, "take", lambda self, now: iter(()))
+
+
+def _count_what_failed_as_newest() -> None:
+    original = Turn.failed
+
+    def failed(self: Turn, start: Any, *args: Any) -> Any:
+        if start.event is not None and self.newest._asked:
+            serial = msgspec.json.decode(start.event.draft.data)["serial"]
+            self.newest.delivered(start.line.key, start.offset, Newness("number", serial))
+        return original(self, start, *args)
+
+    _replace(Turn, "failed", failed)
+
+
 REMOVALS = (
     Removal("1", "a death need not be durable before the key goes on", _no_wall),
     Removal("2", "attempts start that may outlive the lease, and are sent", _ignore_the_lease),
@@ -271,6 +291,8 @@ REMOVALS = (
     Removal("12", "deaths of the process are not counted", _never_count_crashes),
     Removal("gaps", "nobody is told of what died before", _forget_gaps),
     Removal("gaps (told)", "that it was told is not noted", _tell_gaps_again),
+    Removal("newest", "the newest event of a key is forgotten", _forget_the_newest),
+    Removal("newest (failed)", "what failed counts as the newest", _count_what_failed_as_newest),
     Removal("due", "a delayed event is appended at once", _wait_for_nothing),
     Removal("time", "a schedule settles its time before its events are durable", _settle_the_time_first),
 )

@@ -12,8 +12,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec.structs import replace
-
 from interlock.core import limits
 from interlock.core.cursor import CursorId
 from interlock.core.event import Event
@@ -21,9 +19,10 @@ from interlock.core.handler import Effect
 from interlock.core.outcome import Done, Unavailable
 from interlock.core.ports import Timer
 from interlock.core.requests import LaneRequest
-from interlock.delivery import deadletter, passing
+from interlock.delivery import passing
 from interlock.delivery.attempt import Ports, Program, Run
-from interlock.delivery.lookback import look_back
+from interlock.delivery.loading import Stores, load
+from interlock.delivery.newest import NewestByKey
 from interlock.delivery.requests import Requests
 from interlock.delivery.schedule import Terms, is_suspect
 from interlock.delivery.start import Failed, Start
@@ -55,6 +54,7 @@ class Crew:
 
     journal: Journal
     ledger: Ledger
+    stores: Stores
     ports: Ports
     tails: Tails
     plan: str
@@ -99,6 +99,9 @@ class Lane:
         now = self.crew.ports.clock.now()
         self.turn = Turn(opened, self._terms, self.spec.order == "key", now, crashed)
         self.turn.paused = self.paused
+        if self.program.newness is not None:
+            names = self.id._replace(subscription=self.program.first_name)
+            self.turn.newest = NewestByKey(names, self.turn.accounts_for)
         self.turn.held_until = max(self.turn.held_until, self._under_way_until)
         # A pump that was cancelled before its first step has not said that it ended.
         self._pumping = False
@@ -390,11 +393,12 @@ class Lane:
 
     async def _attempt(self, turn: Turn, start: Start, task: asyncio.Task[Any]) -> None:
         crew, clock = self.crew, self.crew.ports.clock
-        if start.event is None and not await self._load(turn, start):
+        must_load = start.event is None or turn.must_look_back(start.line.key)
+        if must_load and not await self._load(turn, start):
             return
         assert start.event is not None, "loaded above"
-        if turn.gaps.may_be(start.line.key) and not await self._look_back(turn, start):
-            return
+        # At once: while this one waits for anything, others may take its key's place in memory.
+        newest = turn.newest.of(start.line.key)
         id = start.event.id if self.systems else ""
         # Loading takes time: what held when the attempt was chosen is asked once more.
         now = clock.monotonic()
@@ -415,7 +419,8 @@ class Lane:
             return self.turn is turn and clock.monotonic() < min(deadline, crew.lease_until())
 
         again = turn.crashed or start.row is not None
-        run = Run(self.program, Work(start.event, start.row, deadline, may_send, announce, again, start.gap))
+        work = Work(start.event, start.row, deadline, may_send, announce, again, start.gap, newest)
+        run = Run(self.program, work)
         crew.began(run, task)
         try:
             ended = await run.run()
@@ -440,6 +445,11 @@ class Lane:
             record = run.record(ended, start.started_at, now, crew.plan) if straggler else None
             if ended.emits:
                 turn.changes.emit(ended.emits)
+            if run.late:
+                turn.late += 1
+                crew.ports.emit("event.late", subscription=self.id.subscription, event=run.work.event.id)
+            elif run.newness is not None:
+                turn.newest.delivered(start.line.key, start.offset, run.newness)
             turn.done(start, now, ended.status, record, outcome.filtered)
         elif isinstance(outcome, Unavailable) and outcome.scope == "due":
             turn.postpone(start, now + (outcome.after_us or 0), now)
@@ -465,26 +475,9 @@ class Lane:
         crew.dirty(self)
 
     async def _load(self, turn: Turn, start: Start) -> bool:
-        """Bring a straggler's event, and its row with the memo."""
+        """Bring what the attempt needs of the store; false if the lane was lost meanwhile."""
         try:
-            (event,) = await self.crew.journal.fetch(self.id.shard, [start.offset])
-        except Retired as retired:
-            self._cursor_lost(turn, retired)
-            return False
-        row = start.row
-        if row is not None and (row.attempts_total or row.replays):
-            stored = await self.crew.ledger.rows(self.id, [start.offset])
-            memo = deadletter.pending_memo(turn, start.offset) or (stored[0].memo if stored else b"")
-            if memo:
-                start.row = replace(row, memo=memo)
-        start.event = event
-        return self.turn is turn
-
-    async def _look_back(self, turn: Turn, start: Start) -> bool:
-        """Bring what its key misses."""
-        stores = (self.crew.journal, self.crew.ledger)
-        try:
-            start.gap = await look_back(turn, start, self.id, stores, lambda: self.turn is turn)
+            await load(turn, start, self.id, self.crew.stores, lambda: self.turn is turn)
         except Retired as retired:
             self._cursor_lost(turn, retired)
         return self.turn is turn

@@ -22,6 +22,7 @@ from interlock.delivery.changes import Changes
 from interlock.delivery.gaps import Gaps
 from interlock.delivery.keys import Line
 from interlock.delivery.marks import Marks
+from interlock.delivery.newest import NewestByKey
 from interlock.delivery.start import Failed, Start
 from interlock.journal.ports import Opened, Settlement
 
@@ -61,7 +62,9 @@ class Turn:
         self.filtered = cursor.counters.filtered
         self.discarded = cursor.counters.discarded
         self.dead = cursor.counters.dead
+        self.late = cursor.counters.late
         self.gaps = Gaps(opened.gaps)
+        self.newest = NewestByKey(cursor.id, self.accounts_for, asked=False)
 
         self.lines: dict[str | int, Line] = {}
         self.window: dict[int, Event] = {}
@@ -517,6 +520,8 @@ class Turn:
         self.number += 1
         self.in_flight = self.number
         self.ages_us = self.changes.ages_us
+        for write in self.newest.take(now):
+            self.changes.cell(write, urgent=False)
         clean = release or (self.unclean > 0 and now - self.opened_at > limits.LEASE_TTL_US)
         settlement = Settlement(
             cursor=self.id,
@@ -525,7 +530,7 @@ class Turn:
             number=self.number,
             floor=self.floor,
             above=self.above,
-            counters=Counters(self.delivered, self.filtered, self.discarded, self.dead),
+            counters=Counters(self.delivered, self.filtered, self.discarded, self.dead, self.late),
             clean=clean,
             release=release and not self.cut,
             **self.changes.take(),
@@ -538,6 +543,7 @@ class Turn:
         """The settlement is durable: what waited for it may start."""
         self.in_flight = None
         self.changes.committed()
+        self.newest.committed()
         while self.walls and self.walls[0][0] <= number:
             line = self.walls.popleft()[1]
             if line.wall <= number:
@@ -546,6 +552,15 @@ class Turn:
                     self._forget(line)
                 else:
                     self._queue(line)
+
+    def must_look_back(self, key: str | None) -> bool:
+        """Whether an event of the key needs something of the store about those before it."""
+        return self.gaps.may_be(key) or not self.newest.knows(key)
+
+    def accounts_for(self, offset: int) -> bool:
+        """Whether the subscription covers the event and has passed it, settled or not."""
+        passed = offset <= self.floor or bool(self.above >> (offset - self.floor - 1) & 1)
+        return passed and offset > self.start_offset
 
     def equation(self) -> tuple[int, int]:
         """Both sides of the conservation equation as they stand in memory."""

@@ -10,6 +10,7 @@ from interlock.call.record import Announce
 from interlock.core.cursor import Row
 from interlock.core.event import Draft, Event
 from interlock.core.outcome import Outcome
+from interlock.delivery.newest import Newest
 from interlock.spec.function import Gap
 
 
@@ -18,7 +19,7 @@ class Work(msgspec.Struct, frozen=True):
 
     `deadline` is monotonic µs; `may_send` is asked whenever bytes are about to leave (rule 2); `announce` makes durable
     what a take-over must know of a call (rule 8). `again`: an earlier attempt may have sent something. `gap`: what
-    its key misses.
+    its key misses. `newest`: the newest delivered event of its key.
     """
 
     event: Event
@@ -28,6 +29,7 @@ class Work(msgspec.Struct, frozen=True):
     announce: Announce
     again: bool = False
     gap: Gap | None = None
+    newest: Newest | None = None
 
 
 class Ended(msgspec.Struct, frozen=True):

@@ -170,6 +170,7 @@ class Reads(msgspec.Struct, frozen=True):
         prompt_us: within which time an event is delivered where nothing in its way is broken; None: not promised.
         ailing: keys whose events are made to fail.
         delay_us: how long after an event what is derived of it is due.
+        newer: whether it delivers only what has a higher serial than what it has delivered of the key.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Reads(msgspec.Struct, frozen=True):
     prompt_us: int | None = None
     ailing: frozenset[str] = frozenset()
     delay_us: int = 0
+    newer: bool = False
 
 
 AnyLine = Published | Logged | Retired | Read | Accounted | Began | Called | Asked | Fault | Quiet | Finished

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from interlock.testing.sim.case import Case, CursorName, Place, Violation, place_of
+from interlock.testing.sim.case import Case, CursorName, Place, Violation, is_over, place_of
 from interlock.testing.sim.history import Accounted, Asked, Began, Called
 
 Attempt = tuple[str, Place, str]
@@ -84,12 +84,8 @@ def _as_the_disk_has_it(line: Called, untold: tuple[int, ...], must: list[int]) 
 def _told_by_now(case: Case, book: Accounted, telling: dict[int, tuple[int, int]]) -> Iterator[Violation]:
     """Whoever has told of something is settled in the commit that notes so."""
     for offset, (first, last) in list(telling.items()):
-        if offset in book.live or offset in book.dead_rows or offset in book.discarded_rows:
-            continue
-        if offset > book.floor and not book.above >> (offset - book.floor - 1) & 1:
-            continue
         event = case.logged[book.stream, book.shard, offset]
-        if any(key == event.key and low <= offset <= high for key, low, high, _ in book.marks):
+        if not is_over(book, offset, event.key) or offset in book.dead_rows or offset in book.discarded_rows:
             continue
         del telling[offset]
         for missing in book.untold:

@@ -40,6 +40,7 @@ class Shape(NamedTuple):
     effect: Effect
     on_dead: Literal["skip", "halt"] | OnDead
     ordered: bool = True
+    newer: bool = False
 
 
 class Seen(NamedTuple):
@@ -60,6 +61,7 @@ SHAPES: dict[str, Shape] = {
     "onward": Shape(("canonical",), ("erp",), "keyed", "halt"),
     "remind": Shape(("opened",), (), "keyed", "skip"),
     "recall": Shape(("reminded",), ("mail",), "keyed", "skip"),
+    "latest": Shape(("moved",), ("search",), "keyed", "skip", newer=True),
     "ring": Shape(("chimed",), ("chat",), "keyed", "skip"),
 }
 VARIANT = "book"
@@ -106,6 +108,7 @@ def program(loop: SimLoop, history: History, swarm: Swarm, *, narrow: bool) -> P
             retry=RETRY,
             on_dead=shape.on_dead,
             start="beginning",
+            **({"if_newer_than": "serial"} if shape.newer else {}),
         )(function)
     streams = (STREAM, waiting_room(STREAM)) if "reminded" in types else (STREAM,)
     bindings = Bindings(
@@ -140,9 +143,10 @@ def reads_of(swarm: Swarm, ailing: frozenset[str], prompt_us: int | None) -> lis
                 backoff_us=RETRY.base_us // 2,
                 age_max_us=min(ages),
                 attempts_max=RETRY.attempts_max,
-                prompt_us=prompt_us if shape.effect != "once" and name != "remind" else None,
+                prompt_us=prompt_us if shape.effect != "once" and name != "remind" and not shape.newer else None,
                 delay_us=microseconds(REMINDER_DELAY) if name == "remind" else 0,
                 ailing=ailing,
+                newer=shape.newer,
             )
         )
     return found
