@@ -172,9 +172,7 @@ WRONG: dict[str, tuple[str, Wrong]] = {
     "newer by a field that says nothing": (
         "spec.newness-unusable",
         lambda: (
-            (p := Project())
-            .book(p.integration.event("lines", Lines, key=lambda p: p.id), if_newer_than="lines")
-            .rules()
+            (p := Project()).book(p.integration.event("x", Lines, key=lambda p: p.id), if_newer_than="lines").rules()
         ),
     ),
     "an order that is none": ("spec.order-unknown", lambda: Project().book(order="fifo").rules()),

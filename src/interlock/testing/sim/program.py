@@ -13,7 +13,7 @@ from interlock.core.event import Draft
 from interlock.core.limits import US_PER_MINUTE, US_PER_SECOND
 from interlock.spec.bindings import Bindings, StreamBinding
 from interlock.spec.check import build_plan
-from interlock.spec.declare import EventType, Integration, ScheduleFunction
+from interlock.spec.declare import EventType, Integration, ScheduleFunction, SubscribeOptions
 from interlock.spec.delay import waiting_room
 from interlock.spec.function import Context, Event, HttpSystem
 from interlock.spec.plan import HttpBinding, OnDead, Plan, RetryPolicy
@@ -102,14 +102,12 @@ def program(loop: SimLoop, history: History, swarm: Swarm, *, narrow: bool) -> P
         function = _function(Seen(loop, history, bomb), name, calls, shape.effect)
         if name == "remind":
             function = _reminding(function, types["reminded"])
-        sim.subscribe(
-            *[types[type] for type in reads],
-            order="key" if shape.ordered else "none",
-            retry=RETRY,
-            on_dead=shape.on_dead,
-            start="beginning",
-            **({"if_newer_than": "serial"} if shape.newer else {}),
-        )(function)
+        options = SubscribeOptions(
+            order="key" if shape.ordered else "none", retry=RETRY, on_dead=shape.on_dead, start="beginning"
+        )
+        if shape.newer:
+            options["if_newer_than"] = "serial"
+        sim.subscribe(*[types[type] for type in reads], **options)(function)
     streams = (STREAM, waiting_room(STREAM)) if "reminded" in types else (STREAM,)
     bindings = Bindings(
         systems={
