@@ -864,6 +864,32 @@ class StoreContract:
         assert [success.offset for success in passage.successes] == [3]
 
     @on_loop
+    async def test_what_a_key_misses_is_found_until_it_is_told(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 9)
+        lane = await Lane.open(store)
+        await lane.settle(
+            floor=8,
+            counters=Counters(dead=4, discarded=1),
+            put=[
+                Row(4, "a", "discarded"),
+                Row(1, "a", "dead", reason="permanent", memo=b"calls"),
+                Row(2, "a", "due"),
+                Row(3, "a", "dead", trigger="replay"),
+                Row(5, "b", "dead"),
+                Row(6, None, "dead"),
+                Row(7, "c", "held"),
+            ],
+        )
+        missing = await store.missing(lane.cursor.id, "a")
+        assert [(row.offset, row.reason, row.memo) for row in missing] == [(1, "permanent", b""), (4, None, b"")]
+        await lane.settle(put=[Row(1, "a", "dead", told=8)])
+        assert [row.offset for row in await store.missing(lane.cursor.id, "a")] == [4]
+        assert [await store.missing(lane.cursor.id, key) for key in ("c", "d")] == [[], []]
+        assert await store.missing(CursorId("unknown", ONE), "a") == []
+        assert (await Lane.open(store, "w2")).opened.gaps == ["a", "b"]
+
+    @on_loop
     async def test_how_a_row_was_put_back_is_kept_with_it(self, world: World) -> None:
         store = await world.open()
         await stream_of(store, 9)

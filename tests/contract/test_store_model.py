@@ -64,6 +64,8 @@ rows = st.lists(
         died_at=st.integers(1, 3),
         fingerprint=st.sampled_from(["fp_1", "fp_2", None]),
         memo=st.sampled_from([b"", b"memo"]),
+        trigger=st.sampled_from(["auto", "replay"]),
+        told=st.sampled_from([None, 30]),
     ),
     max_size=3,
     unique_by=lambda row: row.offset,
@@ -196,7 +198,7 @@ class Both(RuleBasedStateMachine):
             number=number + data.draw(st.sampled_from([1, 1, 1, 1, 0])),
             floor=cursor.floor + data.draw(st.integers(0, 8)),
             above=data.draw(st.sampled_from([0, 2, 1 << 1000])),
-            counters=Counters(*data.draw(st.tuples(*[st.integers(0, 9)] * 4))),
+            counters=Counters(*data.draw(st.tuples(*[st.integers(0, 9)] * 5))),
             put=rows,
             clear=clear,
             marks=marks,
@@ -244,6 +246,7 @@ class Both(RuleBasedStateMachine):
         self.both(lambda store: store.kept(shard, after, limit))
         self.both(lambda store: store.fetch(shard, [after, after + 1]))
         self.both(lambda store: store.rows(CursorId("one", shard), range(after, after + limit)))
+        self.both(lambda store: store.missing(CursorId("one", shard), "a"))
 
     @invariant()
     def all_that_can_be_seen_is_the_same(self) -> None:

@@ -16,21 +16,26 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
+import msgspec
+
 from interlock.core.cursor import Cursor, TypesFrom
 from interlock.core.errors import StoreError
 from interlock.core.event import Draft
 from interlock.delivery import attempt as attempt_module
 from interlock.delivery import lane as lane_module
 from interlock.delivery import schedule
+from interlock.delivery.gaps import Gaps
 from interlock.delivery.guard import Cause, Guard
 from interlock.delivery.keys import Line
 from interlock.delivery.lane import Lane
+from interlock.delivery.newest import NewestByKey
 from interlock.delivery.turn import Turn
 from interlock.edge.source import Position
 from interlock.journal import decide
 from interlock.journal.memory_disk import MemoryTx
 from interlock.journal.ports import Committed, LeaseLost
 from interlock.journal.store import GroupStore
+from interlock.spec.newness import Newness
 from interlock.testing.sim.guard import sealed
 from interlock.testing.sim.world import simulate
 
@@ -265,6 +270,30 @@ def _let_die_what_is_under_way() -> None:
     _replace(Lane, "_spares", spares)
 
 
+def _forget_gaps() -> None:
+    _replace(Gaps, "may_be", lambda self, key: False)
+
+
+def _tell_gaps_again() -> None:
+    _replace(Turn, "_told", lambda self, start: None)
+
+
+def _forget_the_newest() -> None:
+    _replace(NewestByKey, "take", lambda self, now: iter(()))
+
+
+def _count_what_failed_as_newest() -> None:
+    original = Turn.failed
+
+    def failed(self: Turn, start: Any, *args: Any) -> Any:
+        if start.event is not None and self.newest._asked:
+            serial = msgspec.json.decode(start.event.draft.data)["serial"]
+            self.newest.delivered(start.line.key, start.offset, Newness("number", serial))
+        return original(self, start, *args)
+
+    _replace(Turn, "failed", failed)
+
+
 REMOVALS = (
     Removal("1", "a death need not be durable before the key goes on", _no_wall),
     Removal("2", "attempts start that may outlive the lease, and are sent", _ignore_the_lease),
@@ -289,6 +318,10 @@ REMOVALS = (
     Removal("guard", "what dies of one cause goes on dying", _never_stop),
     Removal("guard (held)", "what is held dies while its subscription is paused", _let_die_what_is_held),
     Removal("guard (back)", "what is under way when it is paused dies", _let_die_what_is_under_way),
+    Removal("gaps", "nobody is told of what died before", _forget_gaps),
+    Removal("gaps (told)", "that it was told is not noted", _tell_gaps_again),
+    Removal("newest", "the newest event of a key is forgotten", _forget_the_newest),
+    Removal("newest (failed)", "what failed counts as the newest", _count_what_failed_as_newest),
     Removal("due", "a delayed event is appended at once", _wait_for_nothing),
     Removal("time", "a schedule settles its time before its events are durable", _settle_the_time_first),
 )

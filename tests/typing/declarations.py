@@ -111,7 +111,13 @@ slack("a secret")  # type: ignore[call-arg]  # a name, by its name
 
 
 @payments.subscribe(
-    settled, retry=PATIENT, on_dead="halt", freshness=timedelta(minutes=5), deadline=timedelta(seconds=9), start="now"
+    settled,
+    retry=PATIENT,
+    on_dead="halt",
+    freshness=timedelta(minutes=5),
+    deadline=timedelta(seconds=9),
+    start="now",
+    if_newer_than="cents",
 )
 async def book(event: Event[Settled], context: Context) -> None:
     assert_type(event.payload, Settled)

@@ -25,6 +25,8 @@ from interlock.core.redact import excerpt, redacted_text
 
 REPLAY_FIELD: Final = "interlock-replay"
 """A structured-field token (RFC 9651): the request by which a person has this event delivered again."""
+GAP_FIELD: Final = "interlock-gap"
+"""A structured-field integer (RFC 9651): how many events of the key are missing before this one."""
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -81,6 +83,7 @@ class Scope:
             8); False says that the lease is gone. None where nobody takes over what is under way.
         traceparent: of the request that brought the event, or "".
         replay: the request (`job_...`) by which a person has it delivered again, which each call names, or "".
+        gap: what is missing before the event, as `GAP_FIELD` says it in each call, or "".
         again: an earlier attempt may have got as far as sending, and left no memo (a crash).
 
     Attributes:
@@ -101,6 +104,7 @@ class Scope:
     announce: Announce | None = None
     traceparent: str = ""
     replay: str = ""
+    gap: str = ""
     again: bool = False
 
     systems: set[str] = field(default_factory=set, init=False)
@@ -284,7 +288,7 @@ class Scope:
             system=outlet.system,
             method=request.method,
             target=request.target,
-            headers=((REPLAY_FIELD, self.replay), *request.headers) if self.replay else request.headers,
+            headers=(*self._told(), *request.headers) if self.replay or self.gap else request.headers,
             body=request.body,
             effect=(request.effect or "keyed") if key else "natural",
             key=key,
@@ -296,6 +300,11 @@ class Scope:
             traceparent=trace.child(self._trace, outlet.random),
             may_send=self.may_send,
         )
+
+    def _told(self) -> tuple[tuple[str, str], ...]:
+        """What each call says of how its event came."""
+        fields = ((REPLAY_FIELD, self.replay), (GAP_FIELD, self.gap))
+        return tuple((name, value) for name, value in fields if value)
 
     async def _exchange(self, outlet: Outlet, request: Request, call: Call) -> Outcome:
         started = outlet.clock.monotonic()

@@ -76,10 +76,20 @@ def show(session: Session, name: str, output: Format) -> None:
     head = f"{row.name}  order {row.order or '-'}  on_dead {row.on_dead or '-'}  owner {row.owner or '-'}"
     click.echo(plain(head) + (f"\n{plain(paused_text(row.by, row.reason))}" if row.paused else ""))
     rows = [
-        (f"{c.stream}/{c.shard}", c.newest, c.floor, c.above, c.lag, sum(c.stragglers.values()), c.behind, c.imbalance)
+        (
+            f"{c.stream}/{c.shard}",
+            c.newest,
+            c.floor,
+            c.above,
+            c.lag,
+            sum(c.stragglers.values()),
+            c.behind,
+            c.late,
+            c.imbalance,
+        )
         for c in found.cursors
     ]
-    columns = ("shard", "newest", "floor", "above", "lag", "stragglers", "behind", "imbalance")
+    columns = ("shard", "newest", "floor", "above", "lag", "stragglers", "behind", "late", "imbalance")
     show_table(columns, rows, "it has read nothing yet; send it an event: interlock send TYPE PAYLOAD")
     if row.paused:
         hint(f"interlock subscriptions resume {row.name}", quiet=session.quiet)

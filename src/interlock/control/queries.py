@@ -295,6 +295,7 @@ def cursor_row(line: CursorLine, journal: Journal) -> shapes.CursorRow:
         sum(line.lag.values()),
         line.oldest_at,
         imbalance(line),
+        cursor.counters.late,
     )
 
 
@@ -331,6 +332,7 @@ def _subscription(
         discarded=sum(counter.discarded for counter in counters),
         stragglers=_stragglers(lines),
         behind=sum(line.behind for line in lines),
+        late=sum(counter.late for counter in counters),
     )
 
 

@@ -380,7 +380,8 @@ class CursorRow(msgspec.Struct, frozen=True):
     """A subscription's place in one shard, with the two sides of the conservation equation.
 
     `imbalance` is left side minus right side: anything but 0 is a bug. `lag` counts events of its types above the
-    floor, of which the first was accepted at `oldest_at`.
+    floor, of which the first was accepted at `oldest_at`. `late`: how often one was filtered because a newer one of its
+    key had been delivered.
     """
 
     subscription: str
@@ -398,6 +399,7 @@ class CursorRow(msgspec.Struct, frozen=True):
     lag: int
     oldest_at: int | None
     imbalance: int
+    late: int
 
 
 class SubscriptionRow(msgspec.Struct, frozen=True):
@@ -425,6 +427,7 @@ class SubscriptionRow(msgspec.Struct, frozen=True):
     discarded: int
     stragglers: Mapping[str, int]
     behind: int
+    late: int
 
 
 class SubscriptionDetail(msgspec.Struct, frozen=True):

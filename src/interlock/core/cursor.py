@@ -40,12 +40,16 @@ class CursorId(NamedTuple):
 
 
 class Counters(msgspec.Struct, frozen=True, gc=False):
-    """Events that a cursor has accounted for and settled. `dead` counts rows in that state (they are stragglers)."""
+    """Events that a cursor has accounted for and settled. `dead` counts rows in that state (they are stragglers).
+
+    `late`: how often one was filtered because a newer one of its key had been delivered.
+    """
 
     delivered: int = 0
     filtered: int = 0
     discarded: int = 0
     dead: int = 0
+    late: int = 0
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +80,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         job: the request (`job_...`) that put it back last.
         actor: who asked for that.
         why: in their words.
+        told: the offset of the event whose delivery told its receiver that this one, dead or discarded, is missing.
     """
 
     offset: int
@@ -102,6 +107,12 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     job: str | None = None
     actor: str | None = None
     why: str | None = None
+    told: int | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether its receiver was never given it and has not been told. What is replayed it was given before."""
+        return self.state in ("dead", "discarded") and self.told is None and self.trigger != "replay"
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):

@@ -70,6 +70,16 @@ FETCH_EVENTS_MAX = 256
 """Events of marked keys that are fetched at once."""
 BLOCKED_KEYS_MAX = 100_000
 """Above it the lane stops reading: so many blocked keys are one systemic fault, not many. Delayed events count."""
+GAP_KEYS_MAX = 100_000
+"""Keys with untold dead letters that a lane remembers; beyond them it asks the store about every key, at each start."""
+GAP_EVENTS_MAX = 1_000
+"""Missing events that one event tells of: each is a row of its settlement. Of what is beyond, the next one tells."""
+NEWEST_KEYS_MAX = 10_000
+"""Keys of which a lane remembers the newest delivered event; of others it asks the store when one of them comes."""
+NEWEST_KEPT_US = 90 * US_PER_DAY
+"""How long after the newest delivered event of a key a late one is known for late: three times what a log keeps."""
+NEWNESS_CHARS_MAX = 255
+"""A text that says how new an event is: a version or a date. It stands in a cell for each key."""
 DELAY_MAX_US = 366 * US_PER_DAY
 """How long after its acceptance a delayed event can be due: a wait of years is a date that belongs in a database."""
 FLOOR_IDLE_US = 5 * US_PER_SECOND

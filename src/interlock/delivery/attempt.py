@@ -25,16 +25,21 @@ from interlock.core.ids import derived_id, fingerprint, minted_id
 from interlock.core.outcome import Done, Later, Outcome, Reject, Unavailable, Unknown
 from interlock.core.ports import Clock, Emit, Offload, Random
 from interlock.core.redact import redacted_text
+from interlock.delivery.newest import is_late
 from interlock.delivery.plain import Plain
 from interlock.delivery.work import Ended, Work
 from interlock.spec.delay import due_at, undelayed
-from interlock.spec.function import Client, HttpSystem
+from interlock.spec.function import Client, Gap, HttpSystem
 from interlock.spec.function import Event as TypedEvent
 from interlock.spec.hook import decode_inbox
 from interlock.spec.jsontext import PayloadError
+from interlock.spec.newness import Newness, newness_of
 from interlock.spec.plan import SubscriptionSpec
 
 ClientFor = Callable[[str, Scope], Client]
+
+GAP_EXTENSION: Final = "interlockgap"
+"""The CloudEvents attribute of a translated event: what its key misses before it, as the field of calls says it."""
 
 _OUTCOME_NAMES: dict[type, Any] = {
     Later: "later",
@@ -68,15 +73,19 @@ class Program:
     decoders: Mapping[str, Callable[[bytes], Any]]
     is_async: bool
     first_name: str
+    newness: Callable[[Any], Newness] | None
 
     @classmethod
     def of(cls, spec: SubscriptionSpec, ports: Ports, first_name: str) -> Program:
         """Prepare a subscription's function."""
         decoders = {type.id: type.decode for type in spec.types}
-        return cls(spec, ports, decoders, inspect.iscoroutinefunction(inspect.unwrap(spec.function)), first_name)
+        is_async = inspect.iscoroutinefunction(inspect.unwrap(spec.function))
+        newness = None if spec.if_newer_than is None else newness_of(spec.if_newer_than)
+        return cls(spec, ports, decoders, is_async, first_name, newness)
 
 
 _DONE: Final = Done()
+_FILTERED: Final = Done(filtered=True)
 _ENDED_WELL: Final = Ended(_DONE, 0, (), b"", ())
 """How most attempts end: made once."""
 
@@ -84,7 +93,7 @@ _ENDED_WELL: Final = Ended(_DONE, 0, (), b"", ())
 class Run:
     """An attempt under way; the function sees it as its `Context`."""
 
-    __slots__ = ("_emits", "_plain", "_ports", "_program", "_scope", "_spec", "expired", "work")
+    __slots__ = ("_emits", "_plain", "_ports", "_program", "_scope", "_spec", "expired", "late", "newness", "work")
 
     def __init__(self, program: Program, work: Work) -> None:
         self._program = program
@@ -95,6 +104,8 @@ class Run:
         self._plain: Plain | None = None
         self._emits: list[Draft] = []
         self.expired = False
+        self.newness: Newness | None = None
+        self.late = False
 
     @property
     def attempt(self) -> int:
@@ -105,6 +116,11 @@ class Run:
     def deadline(self) -> datetime:
         """When the attempt is ended, in UTC."""
         return wall_of(self._ports.clock, self.work.deadline)
+
+    @property
+    def gap(self) -> Gap | None:
+        """What is missing before this event; None if nothing is."""
+        return self.work.gap
 
     def use(self, system: HttpSystem) -> Client:
         """The way to a System; every call through it carries deadline, key, breaker and trace."""
@@ -143,6 +159,7 @@ class Run:
                 traceparent=draft.traceparent or "",
                 replay="" if row is None else row.job or "",
                 again=self.work.again,
+                gap="" if self.work.gap is None else self.work.gap.field,
             )
         return self._scope
 
@@ -181,6 +198,8 @@ class Run:
         match spec.kind:
             case "subscribe":
                 typed: TypedEvent[Any] = TypedEvent(event, self._program.decoders[event.draft.type])
+                if self._program.newness is not None and self._is_late(typed.payload):
+                    return _FILTERED
                 if self._program.is_async:
                     result = await spec.function(typed, self)
                 else:
@@ -204,9 +223,10 @@ class Run:
         again = () if row is None or row.trigger != "replay" else (row.job or "",)
         spec, draft, into = self._spec, self.work.event.draft, self._spec.into
         assert into is not None, "a translation says what it translates into"
-        payload = spec.function(self._program.decoders[draft.type](draft.data))
+        raw = self._program.decoders[draft.type](draft.data)
+        payload = None if self._program.newness is not None and self._is_late(raw) else spec.function(raw)
         if payload is None:
-            return Done(filtered=True)
+            return _FILTERED
         self.emit(
             Draft(
                 stream=into.stream,
@@ -217,10 +237,17 @@ class Run:
                 key=None if into.key is None else into.key(payload),
                 time=draft.time,
                 subject=draft.subject,
+                extensions=() if self.work.gap is None else ((GAP_EXTENSION, self.work.gap.field),),
                 traceparent=draft.traceparent,
             )
         )
         return Done()
+
+    def _is_late(self, payload: Any) -> bool:
+        assert self._program.newness is not None, "asked only where somebody said what is late"
+        self.newness = self._program.newness(payload)
+        self.late = is_late(self.newness, self.work.event.offset, self.work.newest)
+        return self.late
 
     def _bring_on(self) -> Outcome:
         """Append the draft that waits in the event once it is due."""

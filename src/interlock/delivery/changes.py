@@ -99,10 +99,11 @@ class Changes:
         self._emits.extend(drafts)
         self.any = True
 
-    def cell(self, write: CellWrite) -> None:
+    def cell(self, write: CellWrite, *, urgent: bool = True) -> None:
         """A cell that is written with the settlement."""
         self._cells.append(write)
-        self.any = self.urgent = True
+        self.any = True
+        self.urgent |= urgent
 
     def effect(self, name: str) -> None:
         """The name of an effect that the cursor has not noted yet. A call waits for it."""

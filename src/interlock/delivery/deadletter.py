@@ -84,5 +84,4 @@ def pending_memo(turn: Turn, offset: int) -> bytes:
 
 def _without_row(turn: Turn, offset: int) -> Answer:
     """The event was settled, or it was never started."""
-    accounted = offset <= turn.floor or bool(turn.above >> (offset - turn.floor - 1) & 1)
-    return "settled" if accounted and offset > turn.start_offset else "not-found"
+    return "settled" if turn.accounts_for(offset) else "not-found"

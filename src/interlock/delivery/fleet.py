@@ -21,6 +21,7 @@ from interlock.core.requests import decode_request, request_prefix
 from interlock.delivery.attempt import Ports, Run
 from interlock.delivery.guard import Cause, Guard, Trip
 from interlock.delivery.lane import Crew, Lane
+from interlock.delivery.loading import Stores
 from interlock.delivery.tail import Tails
 from interlock.delivery.turn import Turn
 from interlock.journal.ports import CURSOR_MOVED, Assign, Lease, LeaseLost, Settlement, Store
@@ -115,6 +116,7 @@ class Fleet:
         self._crew = Crew(
             journal=store,
             ledger=store,
+            stores=Stores(store, store, store),
             ports=ports,
             tails=self._tails,
             plan=plan.digest,

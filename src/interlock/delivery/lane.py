@@ -12,8 +12,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec.structs import replace
-
 from interlock.core import limits
 from interlock.core.cursor import Attempt, CursorId
 from interlock.core.event import Event
@@ -21,9 +19,11 @@ from interlock.core.handler import Effect
 from interlock.core.outcome import Done, Outcome, Unavailable
 from interlock.core.ports import Timer
 from interlock.core.requests import LaneRequest
-from interlock.delivery import deadletter
+from interlock.delivery import passing
 from interlock.delivery.attempt import Ports, Program, Run
 from interlock.delivery.guard import Cause, Guard
+from interlock.delivery.loading import Stores, load, log_from
+from interlock.delivery.newest import NewestByKey
 from interlock.delivery.requests import Requests
 from interlock.delivery.schedule import Terms, is_suspect
 from interlock.delivery.start import Failed, Start
@@ -55,6 +55,7 @@ class Crew:
 
     journal: Journal
     ledger: Ledger
+    stores: Stores
     ports: Ports
     tails: Tails
     plan: str
@@ -104,6 +105,9 @@ class Lane:
         self._openings += 1
         self.turn = Turn(opened, self._terms, self.spec.order == "key", now, crashed)
         self.turn.paused = self.paused
+        if self.program.newness is not None:
+            names = self.id._replace(subscription=self.program.first_name)
+            self.turn.newest = NewestByKey(names, self.turn.accounts_for)
         self.turn.held_until = max(self.turn.held_until, self._under_way_until)
         # A pump that was cancelled before its first step has not said that it ended.
         self._pumping = False
@@ -228,7 +232,7 @@ class Lane:
                 await self._claim(turn)
                 if self.turn is turn:
                     self._spawn(turn)
-                    self._again |= turn.make_room(self.crew.ports.clock.now())
+                    self._again |= passing.make_room(turn, self.crew.ports.clock.now())
                     if turn.changes.any:
                         self.crew.dirty(self)
         except Retired as retired:
@@ -293,27 +297,13 @@ class Lane:
             at is not None and at <= end and seen < limits.SCAN_EVENTS_PER_TURN and turn.marks.scan_from() is not None
         ):
             types, until = turn.types_after(at - 1)
-            batch = await self._log_from(at, types)
+            batch = await log_from(self.crew.journal, self.id.shard, at, types)
             if self.turn is not turn:
                 return
             last = batch.upto if until is None else min(batch.upto, until)
             turn.marks.scanned(batch.events, at, last)
             seen += len(batch.events)
             at = last + 1
-
-    async def _log_from(self, at: int, types: frozenset[str] | None) -> Batch:
-        """A part of the log from `at` on; where that is retired, of what was kept of it (rule 4)."""
-        journal, shard = self.crew.journal, self.id.shard
-        while True:
-            oldest = journal.bounds(shard)[0]
-            if at < oldest:
-                kept = await journal.kept(shard, at - 1, limits.WINDOW_OFFSETS)
-                return Batch([event for event in kept.events if types is None or event.draft.type in types], kept.upto)
-            try:
-                return await journal.read(shard, at - 1, limits.WINDOW_OFFSETS, types)
-            except Retired:
-                if journal.bounds(shard)[0] == oldest:
-                    raise
 
     # Attempts.
 
@@ -397,9 +387,12 @@ class Lane:
 
     async def _attempt(self, turn: Turn, start: Start, task: asyncio.Task[Any]) -> None:
         crew, clock = self.crew, self.crew.ports.clock
-        if start.event is None and not await self._load(turn, start):
+        must_load = start.event is None or turn.must_look_back(start.line.key)
+        if must_load and not await self._load(turn, start):
             return
         assert start.event is not None, "loaded above"
+        # At once: while this one waits for anything, others may take its key's place in memory.
+        newest = turn.newest.of(start.line.key)
         id = start.event.id if self.systems else ""
         # Loading takes time: what held when the attempt was chosen is asked once more.
         now = clock.monotonic()
@@ -421,7 +414,8 @@ class Lane:
 
         # What ended before the lane was lost may not have been settled: its calls may have been made.
         again = turn.crashed or self._openings > 1 or start.row is not None
-        run = Run(self.program, Work(start.event, start.row, deadline, may_send, announce, again))
+        work = Work(start.event, start.row, deadline, may_send, announce, again, start.gap, newest)
+        run = Run(self.program, work)
         crew.began(run, task)
         try:
             ended = await run.run()
@@ -446,6 +440,11 @@ class Lane:
             record = run.record(ended, start.started_at, now, crew.plan) if straggler else None
             if ended.emits:
                 turn.changes.emit(ended.emits)
+            if run.late:
+                turn.late += 1
+                crew.ports.emit("event.late", subscription=self.id.subscription, event=run.work.event.id)
+            elif run.newness is not None:
+                turn.newest.delivered(start.line.key, start.offset, run.newness)
             turn.done(start, now, ended.status, record, outcome.filtered)
             crew.guard.good(self.id, start.offset, ended.systems)
         elif isinstance(outcome, Unavailable) and outcome.scope == "due":
@@ -490,19 +489,11 @@ class Lane:
         return self.spec.kind != "inbox" and self.crew.trips(self.id, record.offset, cause)
 
     async def _load(self, turn: Turn, start: Start) -> bool:
-        """Bring a straggler's event, and its row with the memo."""
+        """Bring what the attempt needs of the store; false if the lane was lost meanwhile."""
         try:
-            (event,) = await self.crew.journal.fetch(self.id.shard, [start.offset])
+            await load(turn, start, self.id, self.crew.stores, lambda: self.turn is turn)
         except Retired as retired:
             self._cursor_lost(turn, retired)
-            return False
-        row = start.row
-        if row is not None and (row.attempts_total or row.replays):
-            stored = await self.crew.ledger.rows(self.id, [start.offset])
-            memo = deadletter.pending_memo(turn, start.offset) or (stored[0].memo if stored else b"")
-            if memo:
-                start.row = replace(row, memo=memo)
-        start.event = event
         return self.turn is turn
 
     async def _durable_start(self, turn: Turn, start: Start, call: str | None) -> bool:

@@ -90,8 +90,7 @@ def _step_us(request: LaneRequest) -> int:
 def _is_over(turn: Turn, event: Event) -> bool:
     """Whether it is accounted for and not known to wait. Dead and discarded ones are over, too: their row says it."""
     offset = event.offset
-    accounted = offset <= turn.floor or bool(turn.above >> (offset - turn.floor - 1) & 1)
-    if not accounted:
+    if not turn.accounts_for(offset):
         return False
     line = turn.lines.get(event.draft.key) if turn.ordered and event.draft.key is not None else None
     return line is None or not (line.count and line.first <= offset <= line.last)

@@ -47,6 +47,11 @@ class SourceContext:
         """When the call is ended, in UTC."""
         return wall_of(self._ports.clock, self._deadline)
 
+    @property
+    def gap(self) -> None:
+        """Nothing is missing: what it reads has no order here."""
+        return
+
     def use(self, system: HttpSystem) -> Client:
         """The way to a System."""
         return self._ports.client(system.name, self._scope)

@@ -9,6 +9,7 @@ from interlock.core.cursor import Attempt, Row
 from interlock.core.event import Event
 from interlock.core.outcome import Later, Reject, Unavailable, Unknown
 from interlock.delivery.keys import Line
+from interlock.spec.function import Gap
 
 Origin = Literal["window", "row", "mark"]
 
@@ -16,10 +17,11 @@ Origin = Literal["window", "row", "mark"]
 class Start:
     """An attempt that is to run or runs.
 
-    `event` is None where the log has to be asked for it; `row` is its straggler.
+    `event` is None where the log has to be asked for it; `row` is its straggler. `missing`: by offset, the rows of what
+    its key misses, which its delivery tells of (`gap`); None if nothing is. `looked_back`: the ledger has been asked.
     """
 
-    __slots__ = ("event", "line", "offset", "origin", "row", "started_at")
+    __slots__ = ("event", "gap", "line", "looked_back", "missing", "offset", "origin", "row", "started_at")
 
     def __init__(
         self, offset: int, line: Line, origin: Origin, event: Event | None, row: Row | None, started_at: int
@@ -30,6 +32,9 @@ class Start:
         self.event = event
         self.row = row
         self.started_at = started_at
+        self.missing: dict[int, Row] | None = None
+        self.looked_back = False
+        self.gap: Gap | None = None
 
     @property
     def is_replay(self) -> bool:

@@ -16,10 +16,12 @@ from interlock.core.cursor import Attempt, Counters, CursorId, Row, Success, typ
 from interlock.core.event import Event
 from interlock.core.handler import Effect
 from interlock.core.outcome import Unavailable, Unknown
-from interlock.delivery import schedule
+from interlock.delivery import gaps, schedule
 from interlock.delivery.changes import Changes
+from interlock.delivery.gaps import Gaps
 from interlock.delivery.keys import Line
 from interlock.delivery.marks import Marks
+from interlock.delivery.newest import NewestByKey
 from interlock.delivery.start import Failed, Start
 from interlock.delivery.timers import Timers
 from interlock.journal.ports import Opened, Settlement
@@ -60,6 +62,9 @@ class Turn:
         self.filtered = cursor.counters.filtered
         self.discarded = cursor.counters.discarded
         self.dead = cursor.counters.dead
+        self.late = cursor.counters.late
+        self.gaps = Gaps(opened.gaps)
+        self.newest = NewestByKey(cursor.id, self.accounts_for, asked=False)
 
         self.lines: dict[str | int, Line] = {}
         self.window: dict[int, Event] = {}
@@ -110,7 +115,7 @@ class Turn:
 
     def room(self) -> int:
         """How many further offsets may be read now."""
-        self._advance()
+        self.advance()
         if self.stopping or self.systemic:
             return 0
         return self.floor + limits.WINDOW_OFFSETS - self.read_to
@@ -160,7 +165,7 @@ class Turn:
         if line is None:
             line = self.lines[index] = Line(key)
         elif line.count:
-            self._fold(line, event.offset)
+            self.fold(line, event.offset)
             return
         self.window[event.offset] = event
         line.window.append(event.offset)
@@ -271,6 +276,8 @@ class Turn:
             self.filtered += 1
         else:
             self.delivered += 1
+            if start.missing:
+                self._told(start)
             if start.event is not None and not start.is_replay:
                 self.changes.ages_us.append(now - start.event.accepted_at)
         if attempt is not None:
@@ -280,6 +287,14 @@ class Turn:
             self.changes.any = True
         self.look_again(line)
 
+    def _told(self, start: Start) -> None:
+        """The receiver has heard of what its key misses: that is durable before it hears of the rest."""
+        for row in gaps.told(start):
+            if row.offset in self.rows:
+                self.rows[row.offset] = row
+            self.changes.put(row)
+        self._wall(start.line)
+
     def failed(self, start: Start, failed: Failed, now: int, chance: float) -> Row | None:
         """The attempt did not succeed; gives the row that it leaves, or None if it is as if it had never started."""
         self._end(start)
@@ -287,7 +302,7 @@ class Turn:
         if isinstance(outcome, Unavailable) and not failed.memo:
             self._take_back(start, outcome, now)
             return None
-        row = replace(self._row_of(start), memo=failed.memo, epoch=self.epoch, crashes=0)
+        row = replace(self.row_of(start), memo=failed.memo, epoch=self.epoch, crashes=0)
         if isinstance(outcome, Unavailable):
             row = replace(row, state="due", due_at=now + (outcome.after_us or 0), call=None)
         else:
@@ -305,7 +320,7 @@ class Turn:
     def postpone(self, start: Start, due_at: int, now: int) -> None:
         """The event is not due yet: it waits as a row, and nothing has been tried."""
         self._end(start)
-        row = replace(self._row_of(start), state="due", due_at=due_at, call=None, epoch=self.epoch, crashes=0)
+        row = replace(self.row_of(start), state="due", due_at=due_at, call=None, epoch=self.epoch, crashes=0)
         self._leave(start, row, now)
 
     def _leave(self, start: Start, row: Row, now: int) -> None:
@@ -343,7 +358,8 @@ class Turn:
             self.window[start.offset] = start.event
             start.line.window.appendleft(start.offset)
 
-    def _row_of(self, start: Start) -> Row:
+    def row_of(self, start: Start) -> Row:
+        """The row of an attempt's event as it is, or a new one."""
         return self.rows.get(start.offset) or start.row or start.fresh_row()
 
     # Stragglers.
@@ -354,7 +370,11 @@ class Turn:
         if not accounted:
             self.above |= 1 << (offset - self.floor - 1)
         self.changes.put(row)
+        if line.running is not None:
+            gaps.noted(self.running.get(line.running), row)
         if row.state in ("dead", "discarded"):
+            if line.key is not None and row.is_missing:
+                self.gaps.opens(line.key)
             self.rows.pop(offset, None)
             line.drop_row(offset)
             self.dead += row.state == "dead"
@@ -389,7 +409,7 @@ class Turn:
 
         Gives the number of the settlement that must be durable first.
         """
-        row = replace(self._row_of(start), state="running", due_at=None, call=call, epoch=self.epoch, memo=b"")
+        row = replace(self.row_of(start), state="running", due_at=None, call=call, epoch=self.epoch, memo=b"")
         if start.origin == "mark":
             self._consume(start.line)
             start.origin = "row"
@@ -425,33 +445,8 @@ class Turn:
 
     # The full window, and marks.
 
-    def make_room(self, now: int) -> bool:
-        """Pass events as they are when the floor stands still, nothing can start and a slot is free; true if it did.
-
-        A full window passes its lowest; one with room only what waits behind a straggler, so that a halted key with few
-        followers does not pin the log for ever.
-        """
-        is_full = self.room() <= 0
-        may_not = self.paused or self.stopping or self.systemic or len(self.running) >= limits.RUNNING_MAX
-        if may_not or self.ready_now(now) or not (is_full or self.window):
-            self.stuck_at = None
-            return False
-        # A floor that still moves will make room by itself, without a row or a mark.
-        if self.stuck_at is None or self.stuck_at[0] != self.floor:
-            self.stuck_at = (self.floor, now)
-        if now < self._stuck_until():
-            return False
-        self.stuck_at = None
-        last = self.floor + limits.WINDOW_OFFSETS // 4 if is_full else self.read_to
-        floor, passed = self.floor, False
-        for offset in range(floor + 1, min(self.read_to, last) + 1):
-            if not self.above >> (offset - floor - 1) & 1:
-                passed |= self._pass(offset, now, is_full=is_full)
-        self._advance()
-        return passed
-
-    def _stuck_until(self) -> int:
-        """When the patience with a floor that stands still ends."""
+    def stuck_until(self) -> int:
+        """When the patience with a floor that stands still ends (`passing.py`)."""
         assert self.stuck_at is not None, "asked only while it stands still"
         patience_us = limits.FLOOR_PATIENCE_US if self.room() > 0 else limits.WINDOW_PATIENCE_US
         return self.stuck_at[1] + patience_us
@@ -460,30 +455,8 @@ class Turn:
         """Something in the ready queue would start if asked (or might: it may turn out to be blocked)."""
         return bool(self.ready) and self.may_start(now)
 
-    def _pass(self, offset: int, now: int, *, is_full: bool) -> bool:
-        start = self.running.get(offset)
-        if start is not None:
-            if is_full:
-                row = replace(self._row_of(start), state="running", due_at=None, epoch=self.epoch)
-                self.place(start.line, row, accounted=False, now=now)
-            return is_full
-        event = self.window[offset]
-        line = self.lines[event.draft.key if self.ordered and event.draft.key is not None else offset]
-        if line.blocked or (line.running is not None and is_full):
-            while line.window:
-                follower = line.window.popleft()
-                del self.window[follower]
-                self._fold(line, follower)
-        elif is_full:
-            line.window.popleft()
-            del self.window[offset]
-            row = Row(offset, event.draft.key, "due", due_at=now, epoch=self.epoch, type=event.draft.type)
-            self.place(line, row, accounted=False, now=now)
-        else:
-            return False
-        return True
-
-    def _fold(self, line: Line, offset: int) -> None:
+    def fold(self, line: Line, offset: int) -> None:
+        """Count an event that was read behind its key's mark, and account for it."""
         self.marks.fold(line, offset)
         self.above |= 1 << (offset - self.floor - 1)
         self.changes.mark(line)
@@ -529,7 +502,7 @@ class Turn:
         """When `fire` or `next_start` next has something to do by itself."""
         times = [] if self.timers.next_at is None else [self.timers.next_at]
         if self.stuck_at is not None:
-            times.append(self._stuck_until())
+            times.append(self.stuck_until())
         times += [at for at in (self.gated_until, self.held_until) if at > 0 and (self.ready or self.rows)]
         if self.filtered_at is not None:
             times.append(self.filtered_at + limits.FLOOR_IDLE_US)
@@ -541,10 +514,12 @@ class Turn:
         """What is to be committed, once; None if nothing is, or if one is in flight (rule 9)."""
         if self.in_flight is not None or not (self.changes.any or release or self._floor_is_due(now)):
             return None
-        self._advance()
+        self.advance()
         self.number += 1
         self.in_flight = self.number
         self.ages_us = self.changes.ages_us
+        for write in self.newest.take(now):
+            self.changes.cell(write, urgent=False)
         clean = release or (self.unclean > 0 and now - self.opened_at > limits.LEASE_TTL_US)
         settlement = Settlement(
             cursor=self.id,
@@ -553,7 +528,7 @@ class Turn:
             number=self.number,
             floor=self.floor,
             above=self.above,
-            counters=Counters(self.delivered, self.filtered, self.discarded, self.dead),
+            counters=Counters(self.delivered, self.filtered, self.discarded, self.dead, self.late),
             clean=clean,
             release=release and not self.cut,
             **self.changes.take(),
@@ -566,6 +541,7 @@ class Turn:
         """The settlement is durable: what waited for it may start."""
         self.in_flight = None
         self.changes.committed()
+        self.newest.committed()
         while self.walls and self.walls[0][0] <= number:
             line = self.walls.popleft()[1]
             if line.wall <= number:
@@ -575,13 +551,22 @@ class Turn:
                 else:
                     self._queue(line)
 
+    def must_look_back(self, key: str | None) -> bool:
+        """Whether an event of the key needs something of the store about those before it."""
+        return self.gaps.may_be(key) or not self.newest.knows(key)
+
+    def accounts_for(self, offset: int) -> bool:
+        """Whether the subscription covers the event and has passed it, settled or not."""
+        passed = offset <= self.floor or bool(self.above >> (offset - self.floor - 1) & 1)
+        return passed and offset > self.start_offset
+
     def equation(self) -> tuple[int, int]:
         """Both sides of the conservation equation as they stand in memory."""
         behind = sum(line.count for line in self.marks)
         left = self.floor - self.start_offset + self.above.bit_count()
         return left, self.delivered + self.filtered + self.discarded + self.dead + len(self.rows) + behind
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Move the floor over the bits that stand right above it."""
         if self.above & 1:
             run = (~self.above & (self.above + 1)).bit_length() - 1

@@ -10,13 +10,16 @@ from interlock.call.record import Announce
 from interlock.core.cursor import Row
 from interlock.core.event import Draft, Event
 from interlock.core.outcome import Outcome
+from interlock.delivery.newest import Newest
+from interlock.spec.function import Gap
 
 
 class Work(msgspec.Struct, frozen=True):
     """One attempt to make.
 
     `deadline` is monotonic µs; `may_send` is asked whenever bytes are about to leave (rule 2); `announce` makes durable
-    what a take-over must know of a call (rule 8). `again`: an earlier attempt may have sent something.
+    what a take-over must know of a call (rule 8). `again`: an earlier attempt may have sent something. `gap`: what
+    its key misses. `newest`: the newest delivered event of its key.
     """
 
     event: Event
@@ -25,6 +28,8 @@ class Work(msgspec.Struct, frozen=True):
     may_send: Callable[[], bool]
     announce: Announce
     again: bool = False
+    gap: Gap | None = None
+    newest: Newest | None = None
 
 
 class Ended(msgspec.Struct, frozen=True):

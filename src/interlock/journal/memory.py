@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from interlock.core.cursor import CursorId, Past, Row
 from interlock.core.event import Event, Shard
-from interlock.core.limits import READ_SCAN_OFFSETS_MAX
+from interlock.core.limits import GAP_EVENTS_MAX, READ_SCAN_OFFSETS_MAX
 from interlock.core.ports import Clock, Emit, Offload, Wakeup
 from interlock.journal import decide
 from interlock.journal.memory_disk import MemoryDisk, MemoryTx
@@ -119,6 +119,10 @@ class MemoryBackend:
     def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]:
         ledger = self.disk.ledgers.get(cursor)
         return [] if ledger is None else [ledger.rows[offset] for offset in offsets if offset in ledger.rows]
+
+    def missing(self, cursor: CursorId, key: str) -> Sequence[Row]:
+        ledger = self.disk.ledgers.get(cursor)
+        return [] if ledger is None else [row for row in ledger.missing() if row.key == key][:GAP_EVENTS_MAX]
 
     def past(self, cursor: CursorId, offsets: Sequence[int]) -> Mapping[int, Past]:
         ledger, wanted = self.disk.ledgers.get(cursor), frozenset(offsets)

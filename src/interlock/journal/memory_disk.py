@@ -11,7 +11,7 @@ import msgspec
 from interlock.core.cursor import Attempt, Cursor, CursorId, Mark, Row, Success
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.ids import shard_of
-from interlock.core.limits import SEGMENT_EVENTS, US_PER_DAY
+from interlock.core.limits import GAP_KEYS_MAX, SEGMENT_EVENTS, US_PER_DAY
 from interlock.journal import decide, lifecycle
 from interlock.journal.decide import Held, WorkerLease
 from interlock.journal.ports import (
@@ -90,6 +90,12 @@ class MemoryLedger:
     marks: dict[str, Mark] = field(default_factory=dict[str, Mark])
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     settled: list[Settled] = field(default_factory=list[Settled])
+
+    def missing(self) -> Iterator[Row]:
+        """Rows of keys that are missing and untold, lowest first, without their memo."""
+        for _, row in sorted(self.rows.items()):
+            if row.is_missing and row.key is not None:
+                yield msgspec.structs.replace(row, memo=b"")
 
     def records(self) -> Iterator[Success | Attempt]:
         """What is known of all attempts."""
@@ -257,7 +263,9 @@ class MemoryTx:
         ]
         until = held.former_until if held.former_until > self.now else 0
         dead = until > 0 and held.former not in self.workers and self._is_alone()
-        return Opened(held.cursor, live, [ledger.marks[key] for key in sorted(ledger.marks)], until, dead)
+        marks = [ledger.marks[key] for key in sorted(ledger.marks)]
+        gaps = sorted({row.key or "" for row in ledger.missing()})[: GAP_KEYS_MAX + 1]
+        return Opened(held.cursor, live, marks, until, dead, gaps)
 
     def _is_alone(self) -> bool:
         return self.disk.proves_deaths and all(store.workers is self.workers for store in self.disk.attached)

@@ -101,6 +101,7 @@ class Opened(msgspec.Struct, frozen=True):
 
     `former_until`: when the lease of a former holder ends that did not give the cursor back; 0 if there is none.
     `former_dead`: that holder is proven dead (on SQLite by the file lock), so only calls that it had in flight matter.
+    `gaps`: in order, keys with rows that are missing and untold (`Row.is_missing`), at most `limits.GAP_KEYS_MAX` + 1.
     """
 
     cursor: Cursor
@@ -108,6 +109,7 @@ class Opened(msgspec.Struct, frozen=True):
     marks: Sequence[Mark]
     former_until: int = 0
     former_dead: bool = False
+    gaps: Sequence[str] = ()
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -299,6 +301,10 @@ class Ledger(Protocol):
 
     async def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]:
         """Rows at these offsets in any state, memo included; those that do not exist are left out."""
+        ...
+
+    async def missing(self, cursor: CursorId, key: str) -> Sequence[Row]:
+        """The key's rows that are missing and untold, lowest first, at most `limits.GAP_EVENTS_MAX`; memo left out."""
         ...
 
     async def past(self, cursor: CursorId, offsets: Sequence[int]) -> Mapping[int, Past]:

@@ -23,6 +23,7 @@ from interlock.spec.identity import checked_key, checked_text
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.link import link_function
 from interlock.spec.model import codec
+from interlock.spec.newness import NewnessFunction
 from interlock.spec.plan import (
     EventTypeSpec,
     IntegrationSpec,
@@ -96,6 +97,8 @@ class SubscribeOptions(TypedDict, total=False):
         freshness: within which time of its acceptance an event should be done; measured, and alerted on.
         deadline: how long one attempt may take; 30 s unless stated.
         start: where it starts in the log when it is first deployed; `now` unless stated.
+        if_newer_than: a field of the payload, or a function of it, that says how new an event is: an int, a str or a
+            datetime. One that is not newer than the newest delivered one of its key is filtered and counted as late.
     """
 
     order: Order
@@ -104,6 +107,7 @@ class SubscribeOptions(TypedDict, total=False):
     freshness: timedelta
     deadline: timedelta
     start: Literal["now", "beginning"] | datetime
+    if_newer_than: str | NewnessFunction
 
 
 class EventType(msgspec.Struct, Generic[T], frozen=True):
@@ -394,6 +398,7 @@ def _subscription(
         freshness_us=None if freshness is None else microseconds(freshness),
         deadline_us=limits.FUNCTION_DEADLINE_US if deadline is None else microseconds(deadline),
         start=start if isinstance(start, str) else instant(start),
+        if_newer_than=options.get("if_newer_than"),
     )
 
 

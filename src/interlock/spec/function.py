@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, NamedTuple, Protocol, TypedDict, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -119,6 +119,33 @@ class Event(Generic[T_co]):
         return f"<Event {self.id} {self.type} key={self.key!r}>"
 
 
+class Missing(NamedTuple):
+    """An event that the function was not given, and will not be unless a person brings it back.
+
+    `reason` is that of its dead letter (`permanent`, `exhausted`, ...), or `discarded`.
+    """
+
+    id: str
+    reason: str
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """What a key misses between the event before and this one: how many, the first and the last of them.
+
+    It is told once: by the first event that is delivered after them, in each of its attempts.
+    """
+
+    count: int
+    first: Missing
+    last: Missing
+
+    @property
+    def field(self) -> str:
+        """As calls say it, in `Interlock-Gap`: a structured-field integer with parameters (RFC 9651)."""
+        (first, why_first), (last, why_last) = self.first, self.last
+        return f"{self.count};first={first};first-reason={why_first};last={last};last-reason={why_last}"
+
+
 class CallOptions(TypedDict, total=False):
     """What a call may say beside method and path.
 
@@ -165,6 +192,14 @@ class Context(Protocol):
     @property
     def deadline(self) -> datetime:
         """When the attempt is ended, in UTC."""
+        ...
+
+    @property
+    def gap(self) -> Gap | None:
+        """What is missing before this event, because it died or was discarded; None if nothing is.
+
+        Only where there is order. Calls say it, too, in the header `Interlock-Gap`.
+        """
         ...
 
     def use(self, system: HttpSystem) -> Client:

@@ -12,6 +12,7 @@ import msgspec
 
 from interlock.core import limits
 from interlock.core.event import Draft
+from interlock.spec.newness import NewnessFunction
 from interlock.spec.schedule import CronTimes, EveryTimes, Missed, Times
 
 
@@ -154,6 +155,8 @@ class SubscriptionSpec(msgspec.Struct, frozen=True):
     into: EventTypeSpec | None = None
     webhook: WebhookSpec | None = None
     link: LinkSpec | None = None
+    if_newer_than: str | NewnessFunction | None = None
+    """What says how new an event is; one that is not newer than the newest delivered one of its key is filtered."""
     systems: tuple[str, ...] = ()
     """Systems that its function is known to use (read from its code); more are learned as it runs."""
 

@@ -19,6 +19,7 @@ from interlock.spec.answers import answers
 from interlock.spec.bounds import Range, bounds, deadline, within
 from interlock.spec.findings import Finding, Material
 from interlock.spec.literal import secret_in, secrets_in_text
+from interlock.spec.newness import USABLE, fields_of
 from interlock.spec.plan import ScheduleSpec, SubscriptionSpec, Where
 from interlock.spec.references import secret_name, secret_references
 from interlock.spec.schedule import is_zone, why_not_cron
@@ -58,6 +59,33 @@ def order(material: Material) -> Iterator[Finding]:
                 "its types are of different integrations, between which there is no order",
                 "Make one subscription for the types of each integration.",
             )
+
+
+def newness(material: Material) -> Iterator[Finding]:
+    """What is late is told by the payload, for each key: so there is a key, and every payload says how new it is."""
+    for spec in material.written():
+        said = spec.if_newer_than
+        if said is None:
+            continue
+        if spec.order != "key":
+            yield _error(
+                "spec.newness-without-order",
+                spec,
+                "if_newer_than= is for each key, and without order two events of a key may be delivered at once",
+                'Leave order="none" out, or if_newer_than=.',
+            )
+        if not isinstance(said, str):
+            continue
+        for type in spec.types:
+            fields = fields_of(type.model)
+            if fields is None:
+                continue
+            if said not in fields:
+                why, fix = f"{type.id} has no field {said!r}", "Name one of its fields, or give a function."
+                yield _error("spec.newness-unknown", spec, why, _nearest(said, sorted(fields), fix))
+            elif fields[said] not in USABLE:
+                why = f"{said!r} of {type.id} is no int, str or datetime, so it does not say which event is newer"
+                yield _error("spec.newness-unusable", spec, why, "Name another field, or give a function.")
 
 
 def owner_and_purpose(material: Material) -> Iterator[Finding]:
@@ -263,6 +291,7 @@ def gone(material: Material) -> Iterator[Finding]:
 RULES: Sequence[Rule] = (
     deadline,
     order,
+    newness,
     owner_and_purpose,
     freshness,
     on_dead,

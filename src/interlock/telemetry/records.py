@@ -94,6 +94,12 @@ _ALL: Final[tuple[Record, ...]] = (
     Record("disk.ok", "info", "The store's disk has room again.", ("free_bytes", "total_bytes")),
     Record("engine.failed", "error", "A duty of the engine raised what it must not.", ("error",)),
     Record(
+        "event.late",
+        "debug",
+        "An event was filtered: a newer one of its key had been delivered (`if_newer_than=`).",
+        ("subscription", "event"),
+    ),
+    Record(
         "events.accepted",
         "debug",
         "`POST /events` was made durable; `events` counts the duplicates, too.",

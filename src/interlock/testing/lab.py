@@ -92,6 +92,11 @@ class SubscriptionView:
         """How many events were delivered."""
         return sum(ledger.held.cursor.counters.delivered for _, ledger in self._ledgers())
 
+    @property
+    def late(self) -> int:
+        """How often an event was filtered because a newer one of its key had been delivered (`if_newer_than=`)."""
+        return sum(ledger.held.cursor.counters.late for _, ledger in self._ledgers())
+
     def _ledgers(self) -> list[tuple[Shard, MemoryLedger]]:
         ledgers = self._disk.ledgers.items()
         return [(id.shard, ledger) for id, ledger in ledgers if id.subscription == self._name]

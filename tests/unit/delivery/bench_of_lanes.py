@@ -54,6 +54,7 @@ class Bench:
         order: str = "key",
         segment_events: int = 10_000,
         proves_deaths: bool = False,
+        **options: Any,
     ) -> None:
         self.clock = FakeClock()
         self.disk = MemoryDisk(segment_events=segment_events, proves_deaths=proves_deaths)
@@ -83,7 +84,7 @@ class Bench:
 
         plain_book.__name__ = "book"
         function = plain_book if plain else book
-        shop.subscribe(self.order, on_dead=on_dead, retry=retry or RetryPolicy(), order=order)(function)  # type: ignore[arg-type]
+        shop.subscribe(self.order, on_dead=on_dead, retry=retry or RetryPolicy(), order=order, **options)(function)  # type: ignore[arg-type]
         self.plan = planned([shop], Bindings())
         self.id = CursorId("shop.book", Shard("shop", 0))
         self.fleet: Fleet

@@ -9,7 +9,7 @@ from interlock.core.event import Draft, Event, Shard
 from interlock.core.limits import US_PER_HOUR, US_PER_SECOND
 from interlock.core.outcome import Later, Reject, Unavailable
 from interlock.core.requests import LaneRequest
-from interlock.delivery import replay
+from interlock.delivery import passing, replay
 from interlock.delivery.deadletter import Ask
 from interlock.delivery.schedule import Terms
 from interlock.delivery.start import Failed, Start
@@ -236,7 +236,7 @@ class Driver:
         left, right = self.turn.equation()
         assert left == right
         if self.chance.random() < 0.2 and not self.turn.ready:
-            self.turn.make_room(self.now)
+            passing.make_room(self.turn, self.now)
 
     def drain(self) -> None:
         """After the last fault everything that can be settled is."""
@@ -251,7 +251,7 @@ class Driver:
             self.answer()
             self.turn.fire(self.now, lambda _: False)
             if not self.turn.ready_now(self.now):
-                self.turn.make_room(self.now)
+                passing.make_room(self.turn, self.now)
             if self.ledger.cursor.floor == len(self.log.events) and not self.running and not self.turn.changes.any:
                 live = [row for row in self.ledger.rows.values() if row.state != "dead"]
                 if not self.ledger.marks and not live:

@@ -38,6 +38,12 @@ class Settled:
     cents: int
 
 
+@dataclass
+class Lines:
+    id: str
+    lines: list[str]
+
+
 class Project:
     """A right integration, of which a test makes one thing wrong."""
 
@@ -164,6 +170,20 @@ WRONG: dict[str, tuple[str, Wrong]] = {
     "order without a key": (
         "spec.order-needs-key",
         lambda: (p := Project()).book(p.integration.event("ping", Settled)).rules(),
+    ),
+    "newer ones only, without order": (
+        "spec.newness-without-order",
+        lambda: Project().book(order="none", on_dead="skip", if_newer_than="cents").rules(),
+    ),
+    "newer by a field that is not there": (
+        "spec.newness-unknown",
+        lambda: Project().book(if_newer_than="cent").rules(),
+    ),
+    "newer by a field that says nothing": (
+        "spec.newness-unusable",
+        lambda: (
+            (p := Project()).book(p.integration.event("x", Lines, key=lambda p: p.id), if_newer_than="lines").rules()
+        ),
     ),
     "an order that is none": ("spec.order-unknown", lambda: Project().book(order="fifo").rules()),
     "a subscription for nothing": ("spec.subscription-empty", lambda: empty().rules()),

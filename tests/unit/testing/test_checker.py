@@ -107,6 +107,12 @@ GOOD: list[AnyLine] = [
     Quiet(t=13), Finished(t=14),
 ]  # fmt: skip
 
+GAPPED: list[AnyLine] = [
+    *two_events(), taken_over(7, "p1", 1), began(8, 1), called(9, 1, 422, sender="p1"),
+    cursor(10, 1, 0, dead=1, dead_rows=(1,), untold=(1,)), began(11, 2),
+]  # fmt: skip
+"""The first event is dead, and the attempt of the second has begun."""
+
 BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
     "an event that never arrives": ("I1", [*two_events(), called(8, 1), cursor(9, 2, 2), Finished(t=10)], READS),
     "an event that was never handed in": ("I2", [logged(1, 1)], READS),
@@ -225,6 +231,30 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
     "a time that a schedule leaves out": (
         "I5", [logged(1, 1, via="bell", serial=7), logged(2, 2, via="bell", serial=9)], READS,
     ),
+    "a gap that nobody tells of": (
+        "I17", [*GAPPED, called(12, 2, sender="p1"), cursor(13, 2, 1, number=2, dead=1, dead_rows=(1,))], READS,
+    ),
+    "a gap that is none": (
+        "I17", [*two_events(), taken_over(6, "p1", 1), began(7, 2), called(8, 2, sender="p1", gap=(1, 1, 1))], READS,
+    ),
+    "a gap that is told and counts as untold": (
+        "I17",
+        [*GAPPED, called(12, 2, sender="p1", gap=(1, 1, 1)),
+         cursor(13, 2, 1, number=2, dead=1, dead_rows=(1,), untold=(1,))],
+        READS,
+    ),
+    "a late event where only newer ones are wanted": (
+        "I18",
+        [publish(1, "invoke"), logged(2, 1, serial=5), publish(3, "invoke", "e2"), logged(4, 2, serial=4),
+         taken_over(5, "p1", 1), began(6, 1), called(7, 1), cursor(8, 1, 1), began(9, 2)],
+        Reads("s", "log", ordered=True, effect="keyed", labels=("a",), newer=True),
+    ),
+    "a newer event that is left out": (
+        "I1",
+        [publish(1, "invoke"), logged(2, 1, serial=5), publish(3, "invoke", "e2"), logged(4, 2, serial=6),
+         taken_over(5, "p1", 1), began(6, 1), called(7, 1), cursor(8, 2, 1, filtered=1), Finished(t=9)],
+        Reads("s", "log", ordered=True, effect="keyed", labels=("a",), newer=True),
+    ),
     "work that stays": ("I13", [Quiet(t=1), Finished(t=2, pending=("s: e1 is due",))], READS),
     "a run without an end": ("I13", [Quiet(t=1), cursor(2, 0, 0)], READS),
     "a healthy key that waits": (
@@ -257,7 +287,7 @@ def test_a_replay_is_no_fault_in_itself() -> None:
 
 def test_every_invariant_has_a_bad_history() -> None:
     assert {invariant for invariant, _, _ in BAD.values()} == {
-        "I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I13", "I15",
+        "I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I13", "I15", "I17", "I18",
     }  # fmt: skip
 
 

@@ -49,7 +49,7 @@ from interlock.journal.sqlite.connection import (
     migrate,
     migrations,
 )
-from interlock.journal.sqlite.ledger import Ledger, LedgerTx, read_past, read_rows
+from interlock.journal.sqlite.ledger import Ledger, LedgerTx, read_missing, read_past, read_rows
 from interlock.journal.sqlite.log import Log, LogTx
 from interlock.journal.sqlite.reads import fetch_events, kept_events, read_events
 from interlock.journal.sqlite.room import disk_level, disk_room
@@ -442,6 +442,10 @@ class SqliteBackend:
         found = self.reading(lambda connection: list(read_rows(connection, known[0], where, offsets)))
         by_offset = {row.offset: row for row in found}
         return [by_offset[offset] for offset in offsets if offset in by_offset]
+
+    def missing(self, cursor: CursorId, key: str) -> Sequence[Row]:
+        known = self._tables.ledger.cursors.get(cursor)
+        return [] if known is None else self.reading(lambda connection: read_missing(connection, known[0], key))
 
     def past(self, cursor: CursorId, offsets: Sequence[int]) -> Mapping[int, Past]:
         known = self._tables.ledger.cursors.get(cursor)

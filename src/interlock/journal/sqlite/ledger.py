@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from interlock.core.cursor import Attempt, Counters, Cursor, CursorId, Mark, Past, Row, Success, TypesFrom
-from interlock.core.limits import WINDOW_OFFSETS
+from interlock.core.limits import GAP_EVENTS_MAX, GAP_KEYS_MAX, WINDOW_OFFSETS
 from interlock.journal import decide
 from interlock.journal.decide import Held, WorkerLease
 from interlock.journal.ports import Assign, Lease, LeaseLost, Opened, Settlement
@@ -26,12 +26,14 @@ ROW_UPSERT: Final = "ON CONFLICT (cursor, offset) DO UPDATE SET " + ", ".join(
 )
 CURSOR_FIELDS: Final = (
     *("id", "subscription", "stream", "shard", "start", "floor", "above", "epoch", "number", "delivered", "filtered"),
-    *("discarded", "dead", "types", "token", "unclean", "effects", "worker", "former", "former_until"),
+    *("discarded", "dead", "types", "token", "unclean", "effects", "worker", "former", "former_until", "late"),
 )
 CURSOR_COLUMNS: Final = ", ".join(CURSOR_FIELDS)
 _CURSOR_CHANGES: Final = ", ".join([f"{name} = excluded.{name}" for name in CURSOR_FIELDS[5:]])
 CURSOR_UPSERT: Final = f"ON CONFLICT (id) DO UPDATE SET {_CURSOR_CHANGES}"
 LIVE_STATES: Final = "('running', 'due', 'held')"
+_MISSING: Final = "told IS NULL AND key IS NOT NULL AND \"trigger\" <> 'replay' AND state IN ('dead', 'discarded')"
+"""`Row.is_missing`, of an event with a key, as the index has it."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _types_text: Final = msgspec.json.Encoder(order="deterministic").encode
@@ -180,6 +182,7 @@ class LedgerTx:
             list(read_marks(self._connection, number)),
             until,
             dead and until > 0,
+            read_gaps(self._connection, number),
         )
 
     def _start(self, assign: Assign) -> int:
@@ -257,14 +260,14 @@ def cursor_values(number: int, held: Held, stream: int) -> tuple[Any, ...]:
         _types_text(cursor.types).decode(),
         *(cursor.token, cursor.unclean),
         _types_text(cursor.effects).decode(),
-        *(held.worker, held.former, held.former_until),
+        *(held.worker, held.former, held.former_until, counters.late),
     )
 
 
 def held_from(row: Sequence[Any], log: Log) -> Held:
     """A cursor from a row of CURSOR_FIELDS."""
     _, subscription, stream, shard, start, floor, above, epoch, number = row[:9]
-    delivered, filtered, discarded, dead, types, token, unclean, effects, worker, former, former_until = row[9:]
+    delivered, filtered, discarded, dead, types, token, unclean, effects, worker, former, former_until, late = row[9:]
     cursor = Cursor(
         id=CursorId(subscription, log.by_number[stream].shards[shard]),
         start=start,
@@ -272,7 +275,7 @@ def held_from(row: Sequence[Any], log: Log) -> Held:
         above=int.from_bytes(above, "little"),
         epoch=epoch,
         number=number,
-        counters=Counters(delivered, filtered, discarded, dead),
+        counters=Counters(delivered, filtered, discarded, dead, late),
         types=_types_from(types),
         token=token,
         unclean=unclean,
@@ -282,12 +285,24 @@ def held_from(row: Sequence[Any], log: Log) -> Held:
 
 
 def read_rows(
-    connection: Connection, cursor: int, where: str, values: Iterable[Any], *, memo: bool = True
+    connection: Connection, cursor: int, where: str, values: Iterable[Any], *, memo: bool = True, limit: int = -1
 ) -> Iterable[Row]:
-    """Rows of a cursor in offset order; `where` begins with AND."""
+    """Rows of a cursor in offset order, at most `limit` (-1: all); `where` begins with AND."""
     columns = ", ".join(name if memo or name != "memo" else "x''" for name in ROW_FIELDS)
-    query = f"SELECT {columns} FROM rows WHERE cursor = ? {where} ORDER BY offset"
-    return (Row(*row) for row in connection.execute(query, (cursor, *values)))
+    query = f"SELECT {columns} FROM rows WHERE cursor = ? {where} ORDER BY offset LIMIT ?"
+    return (Row(*row) for row in connection.execute(query, (cursor, *values, limit)))
+
+
+def read_missing(connection: Connection, cursor: int, key: str) -> Sequence[Row]:
+    """As `Ledger.missing`."""
+    where = f"AND key = ? AND {_MISSING}"
+    return list(read_rows(connection, cursor, where, (key,), memo=False, limit=GAP_EVENTS_MAX))
+
+
+def read_gaps(connection: Connection, cursor: int) -> Sequence[str]:
+    """Keys that miss something, as `Opened.gaps` has them."""
+    query = f"SELECT DISTINCT key FROM rows WHERE cursor = ? AND {_MISSING} ORDER BY key LIMIT ?"
+    return [key for (key,) in connection.execute(query, (cursor, GAP_KEYS_MAX + 1))]
 
 
 def read_past(connection: Connection, cursor: int, offsets: Sequence[int]) -> Mapping[int, Past]:

@@ -40,6 +40,20 @@ class Case(NamedTuple):
     buried: dict[tuple[str, Place], int]
     """When an event first was dead or discarded."""
 
+    def is_late(self, subscription: str, place: Place, t: int) -> bool:
+        """Whether, at an instant, a subscription had delivered another event of the key that is at least as new."""
+        if not self.reads[subscription].newer:
+            return False
+        event = self.logged[place]
+        return any(
+            other.key == event.key
+            and other.serial >= event.serial
+            and at != place
+            and self.ends.get((subscription, at), NEVER) <= t
+            for at, other in self.logged.items()
+            if at[:2] == place[:2] and other.type == event.type
+        )
+
     def expected(self, reads: Reads) -> Iterator[Logged]:
         """The events that a subscription must have delivered, by shard and offset."""
         for place in sorted(place for place in self.logged if place[0] == reads.stream):
@@ -89,6 +103,15 @@ def case_of(lines: Sequence[AnyLine], reads: dict[str, Reads], schedules: Mappin
 def place_of(line: Called | Began | Ended) -> Place:
     """Where the event of a line stands."""
     return line.stream, line.shard, line.offset
+
+
+def is_over(book: Accounted, offset: int, key: str | None) -> bool:
+    """Whether the ledger has an event of a key as settled, dead or discarded."""
+    if offset > book.floor and not book.above >> (offset - book.floor - 1) & 1:
+        return False
+    if offset in book.live:
+        return False
+    return not any(mark_key == key and first <= offset <= last for mark_key, first, last, _ in book.marks)
 
 
 def types_at(cursor: Accounted, offset: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from interlock.testing.sim.case import NEVER, Case, CursorName, Place, Violation, case_of, place_of
+from interlock.testing.sim.case import NEVER, Case, CursorName, Place, Violation, case_of, is_over, place_of
 from interlock.testing.sim.history import (
     Accounted,
     AnyLine,
@@ -24,6 +24,8 @@ from interlock.testing.sim.history import (
     Reads,
     Retired,
 )
+from interlock.testing.sim.missing import gaps_are_told
+from interlock.testing.sim.newer import nothing_late
 from interlock.testing.sim.order import no_stale_effect, one_sender_per_key, order_per_key, put_back_goes_first
 from interlock.testing.sim.systemic import nothing_dies_while_stopped, stopped_in_time
 
@@ -64,7 +66,7 @@ def no_loss(case: Case) -> Iterator[Violation]:
         for event in case.expected(reads):
             name = (reads.name, (event.stream, event.shard, event.offset))
             # A schedule goes on after the end.
-            if event.t <= end and name not in case.ends and name not in case.buried:
+            if event.t <= end and name not in case.ends and name not in case.buried and not case.is_late(*name, end):
                 yield Violation("I1", event.t, f"{event.id} never reached {reads.name} nor its dead letters")
 
 
@@ -242,7 +244,7 @@ def retry_discipline(case: Case) -> Iterator[Violation]:
                 cursor = cursors.get((line.subscription, line.stream, line.shard))
                 if name in asked or line.process in broken or cursor is None:
                     continue
-                if _is_settled(cursor, line.offset, line.key):
+                if is_over(cursor, line.offset, line.key):
                     yield Violation("I9", line.t, f"{line.id} was begun by {line.subscription} after it was settled")
             case _:
                 pass
@@ -334,6 +336,8 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     order_per_key,
     one_sender_per_key,
     put_back_goes_first,
+    gaps_are_told,
+    nothing_late,
     the_log,
     conservation,
     retry_discipline,
@@ -350,11 +354,3 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
 def _last_due(first: int, reads: Reads | None) -> int:
     """The budget's end, counted from the first attempt: the last attempt is made then, however short its wait is."""
     return NEVER if reads is None or reads.age_max_us is None else first + reads.age_max_us
-
-
-def _is_settled(cursor: Accounted, offset: int, key: str | None) -> bool:
-    if offset > cursor.floor and not cursor.above >> (offset - cursor.floor - 1) & 1:
-        return False
-    if offset in cursor.live:
-        return False
-    return not any(mark_key == key and first <= offset <= last for mark_key, first, last, _ in cursor.marks)

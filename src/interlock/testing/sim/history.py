@@ -73,7 +73,7 @@ class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
 
     `process`: who committed. `epoch`: raised by each opening. `exhausted`: those of the dead that died of a budget.
     `running`: those of the live whose attempt was started before this commit. `spoiled`: those held or dead whose
-    function rejects everything.
+    function rejects everything. `untold`: those of the dead and discarded that nobody has told their receiver of.
     """
 
     subscription: str
@@ -94,6 +94,7 @@ class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
     exhausted: tuple[int, ...] = ()
     discarded_rows: tuple[int, ...] = ()
     spoiled: tuple[int, ...] = ()
+    untold: tuple[int, ...] = ()
     marks: tuple[tuple[str, int, int, int], ...] = ()
     types: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
@@ -123,6 +124,7 @@ class Called(Line, tag="called", frozen=True, kw_only=True):
 
     `fresh`: it changed the remote's state. `status` 0: it never answered. `retry_after_us`: what it asked for.
     `sender`: the process that sent it. `until`: it is under way so long; until the answer, or its caller's deadline.
+    `gap`: what it says is missing before it: how many, and the first and the last offset.
     """
 
     subscription: str
@@ -139,6 +141,7 @@ class Called(Line, tag="called", frozen=True, kw_only=True):
     retry_after_us: int = 0
     sender: str = ""
     until: int = 0
+    gap: tuple[int, int, int] | None = None
 
 
 class Asked(Line, tag="asked", frozen=True, kw_only=True):
@@ -188,6 +191,7 @@ class Reads(msgspec.Struct, frozen=True):
         prompt_us: within which time an event is delivered where nothing in its way is broken; None: not promised.
         ailing: keys whose events are made to fail.
         delay_us: how long after an event what is derived of it is due.
+        newer: whether it delivers only what has a higher serial than what it has delivered of the key.
     """
 
     name: str
@@ -201,6 +205,7 @@ class Reads(msgspec.Struct, frozen=True):
     prompt_us: int | None = None
     ailing: frozenset[str] = frozenset()
     delay_us: int = 0
+    newer: bool = False
 
 
 AnyLine = (

@@ -58,7 +58,8 @@ def order_per_key(case: Case) -> Iterator[Violation]:
 def _is_over(case: Case, line: Called, offset: int) -> bool:
     """Whether an event had been delivered or was durably dead when another of its key was sent."""
     event = (line.subscription, (line.stream, line.shard, offset))
-    return min(case.ends.get(event, NEVER), case.buried.get(event, NEVER)) <= line.t
+    over_at = min(case.ends.get(event, NEVER), case.buried.get(event, NEVER))
+    return over_at <= line.t or case.is_late(*event, line.t)
 
 
 def _books(case: Case) -> dict[CursorName, list[Accounted]]:
@@ -185,7 +186,7 @@ def put_back_goes_first(case: Case) -> Iterator[Violation]:
                         or began_at <= one.since + LOADING_US
                     ):
                         continue
-                    if line.offset in one.under_way:
+                    if line.offset in one.under_way or case.is_late(line.subscription, place, line.t):
                         continue
                     done = succeeded[line.subscription, place]
                     if any(done.get(label, 0) < one.anew_from for label in case.reads[line.subscription].labels or ()):

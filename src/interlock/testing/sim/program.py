@@ -14,7 +14,7 @@ from interlock.core.limits import US_PER_MINUTE, US_PER_SECOND
 from interlock.core.outcome import Outcome, Reject
 from interlock.spec.bindings import Bindings, StreamBinding
 from interlock.spec.check import build_plan
-from interlock.spec.declare import EventType, Integration, ScheduleFunction
+from interlock.spec.declare import EventType, Integration, ScheduleFunction, SubscribeOptions
 from interlock.spec.delay import waiting_room
 from interlock.spec.function import Context, Event, HttpSystem
 from interlock.spec.plan import HttpBinding, OnDead, Plan, RetryPolicy
@@ -42,6 +42,7 @@ class Shape(NamedTuple):
     effect: Effect
     on_dead: Literal["skip", "halt"] | OnDead
     ordered: bool = True
+    newer: bool = False
 
 
 class Seen(NamedTuple):
@@ -66,6 +67,7 @@ SHAPES: dict[str, Shape] = {
     "onward": Shape(("canonical",), ("erp",), "keyed", "halt"),
     "remind": Shape(("opened",), (), "keyed", "skip"),
     "recall": Shape(("reminded",), ("mail",), "keyed", "skip"),
+    "latest": Shape(("moved",), ("search",), "keyed", "skip", newer=True),
     "ring": Shape(("chimed",), ("chat",), "keyed", "skip"),
 }
 VARIANT = "book"
@@ -106,13 +108,12 @@ def program(seen: Seen, swarm: Swarm, *, narrow: bool) -> Plan:
         function = _function(seen._replace(bomb=bomb), name, calls, shape.effect)
         if name == "remind":
             function = _reminding(function, types["reminded"])
-        sim.subscribe(
-            *[types[type] for type in reads],
-            order="key" if shape.ordered else "none",
-            retry=RETRY,
-            on_dead=shape.on_dead,
-            start="beginning",
-        )(function)
+        options = SubscribeOptions(
+            order="key" if shape.ordered else "none", retry=RETRY, on_dead=shape.on_dead, start="beginning"
+        )
+        if shape.newer:
+            options["if_newer_than"] = "serial"
+        sim.subscribe(*[types[type] for type in reads], **options)(function)
     streams = (STREAM, waiting_room(STREAM)) if "reminded" in types else (STREAM,)
     bindings = Bindings(
         systems={
@@ -146,9 +147,10 @@ def reads_of(swarm: Swarm, ailing: frozenset[str], prompt_us: int | None) -> lis
                 backoff_us=RETRY.base_us // 2,
                 age_max_us=min(ages),
                 attempts_max=RETRY.attempts_max,
-                prompt_us=prompt_us if shape.effect != "once" and name != "remind" else None,
+                prompt_us=prompt_us if shape.effect != "once" and name != "remind" and not shape.newer else None,
                 delay_us=microseconds(REMINDER_DELAY) if name == "remind" else 0,
                 ailing=ailing,
+                newer=shape.newer,
             )
         )
     return found

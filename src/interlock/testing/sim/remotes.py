@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from interlock.call.timeout import TIMEOUT_HEADER
+from interlock.core.ids import parse_event_id
 from interlock.core.limits import US_PER_MS, US_PER_SECOND
 from interlock.testing.sim.history import Called, History
 from interlock.testing.sim.loop import SimLoop
@@ -89,6 +90,7 @@ class Remote:
                 retry_after_us=(reaction.retry_after or 0) * US_PER_SECOND,
                 sender=request.sender,
                 until=self._loop.now_us + lasts_us,
+                gap=_gap(request.headers.get("interlock-gap")),
             )
         )
         return reaction
@@ -116,3 +118,12 @@ class Remote:
                 return Reaction(503, after_us=took)
             case _:
                 return Reaction(200, after_us=took)
+
+
+def _gap(field: str | None) -> tuple[int, int, int] | None:
+    """How many events are said to be missing, and the offsets of the first and the last of them."""
+    if field is None:
+        return None
+    count, *rest = field.split(";")
+    parameters = dict(one.split("=") for one in rest)
+    return int(count), parse_event_id(parameters["first"]).offset, parse_event_id(parameters["last"]).offset

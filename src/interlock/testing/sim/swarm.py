@@ -89,7 +89,8 @@ def draw(seed: int) -> Swarm:
         swarm = msgspec.structs.replace(swarm, bombs=int(kind < 0.15))
         swarm = _taken_over(swarm, random.Random(f"{seed}/swarm/3"))
     swarm = _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
-    return _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
+    swarm = _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
+    return _late(swarm, random.Random(f"{seed}/swarm/7"))
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -121,6 +122,14 @@ def _spoiled(swarm: Swarm, chance: random.Random) -> Swarm:
         events=150,
         duration_us=chance.choice((60, 240)) * US_PER_SECOND,
     )
+
+
+def _late(swarm: Swarm, chance: random.Random) -> Swarm:
+    """Whether what is late is filtered, and how many keys with dead letters or newest events a lane remembers."""
+    bounds = {"GAP_KEYS_MAX": chance.choice((0, 1, 100_000)), "NEWEST_KEYS_MAX": chance.choice((1, 3, 10_000))}
+    more = ("latest",) if chance.random() < 0.4 else ()
+    subscriptions = tuple(sorted((*swarm.subscriptions, *more)))
+    return msgspec.structs.replace(swarm, subscriptions=subscriptions, limits={**swarm.limits, **bounds})
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:

@@ -12,7 +12,13 @@ from typing import Final
 
 import msgspec
 
-from interlock.core.controls import Control, decode_control, encode_control, subscription_control_key, system_control_key
+from interlock.core.controls import (
+    Control,
+    decode_control,
+    encode_control,
+    subscription_control_key,
+    system_control_key,
+)
 from interlock.core.errors import StoreError
 from interlock.core.event import Draft
 from interlock.core.event import Event as StoredEvent
