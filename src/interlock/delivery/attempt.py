@@ -28,13 +28,13 @@ from interlock.core.redact import redacted_text
 from interlock.delivery.plain import Plain
 from interlock.delivery.work import Ended, Work
 from interlock.spec.delay import due_at, undelayed
-from interlock.spec.function import Client, HttpSystem
+from interlock.spec.function import Client, HttpSystem, SqlClient, SqlSystem
 from interlock.spec.function import Event as TypedEvent
 from interlock.spec.hook import decode_inbox
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import SubscriptionSpec
 
-ClientFor = Callable[[str, Scope], Client]
+ClientFor = Callable[[str, Scope], Client | SqlClient]
 
 _OUTCOME_NAMES: dict[type, Any] = {
     Later: "later",
@@ -106,12 +106,18 @@ class Run:
         """When the attempt is ended, in UTC."""
         return wall_of(self._ports.clock, self.work.deadline)
 
-    def use(self, system: HttpSystem) -> Client:
+    def use(self, system: HttpSystem | SqlSystem) -> Client | SqlClient:
         """The way to a System; every call through it carries deadline, key, breaker and trace."""
         return self._ports.client(system.name, self.scope)
 
     def emit(self, draft: Draft) -> None:
         """Append a draft in the commit that settles this event."""
+        if self._scope is not None and self._scope.inside:
+            raise InterlockError(
+                "call.emits-inside",
+                f"{self._spec.name} emits {draft.type} inside once(), and an attempt that finds the receipt skips that",
+                "emit after the block, from tx.result where it needs what the block found",
+            )
         self._emits.append(draft if draft.causation else replace(draft, causation=self.work.event.id))
 
     def log(self, message: str, /, **fields: object) -> None:

@@ -1,6 +1,7 @@
 """All Systems of a plan: one stack of layers each, and what lanes, runtime and console ask of them.
 
-From the outside in: deadline, gate (pause, breaker, limiter), fields, transport. The attempt's `Scope` is before them.
+From the outside in: deadline, gate (pause, breaker, limiter), for HTTP the fields, transport. The attempt's `Scope` is
+before them.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from interlock.call.breaker import Published, decode, encode
 from interlock.call.effect import Scope
 from interlock.call.gate import Gate, GatePorts, GateState, GateTerms
 from interlock.call.timeout import deadline
+from interlock.core import limits
 from interlock.core.controls import Control
 from interlock.core.errors import SpecError
 from interlock.core.handler import Handler
-from interlock.core.ports import Clock, Emit, Net, Random, Secrets
+from interlock.core.ports import Clock, Emit, Net, Offload, Random, Secrets
+from interlock.spec.database import url_secret
 from interlock.spec.plan import HttpBinding, Plan
-from interlock.systems.fields import Fields, prepared
+from interlock.systems.databases import database_of
+from interlock.systems.fields import Fields, active_texts, prepared
 from interlock.systems.http import HttpClient, HttpOutlet, http_transport
+from interlock.systems.sql import Database, SqlClient, SqlFault, SqlOutlet, sql_transport
 from interlock.systems.target import Address, address
 from interlock.wire.outgoing import Origin, PoolLimits
 from interlock.wire.pool import Pool
@@ -45,21 +50,24 @@ class Ports(Protocol):
     @property
     def emit(self) -> Emit: ...
     @property
+    def offload(self) -> Offload: ...
+    @property
     def secrets(self) -> Secrets: ...
 
 
 class _System(NamedTuple):
     gate: Gate
-    outlet: HttpOutlet
-    pool: Pool | None
-    fields: Fields
+    outlet: HttpOutlet | SqlOutlet
+    ways: Pool | Database | None
+    """Its connections; None where a test carries its calls."""
 
 
 class Systems:
     """The other sides of one process.
 
     Raises:
-        SpecError: `system.unbound`, `system.url-invalid`, `system.header-invalid`, `system.rate-invalid`.
+        SpecError: `system.unbound`, `system.url-invalid`, `system.header-invalid`, `system.rate-invalid`,
+            `system.driver-missing`.
     """
 
     def __init__(self, plan: Plan, ports: Ports, transport: Transport | None = None) -> None:
@@ -73,15 +81,17 @@ class Systems:
             ports.clock, ports.random, ports.emit, changed=self._tell, turned=self._tell_turned, gone=self._tell_gone
         )
         self._bindings = plan.bindings
+        self._kinds = {name: spec.kind for name, spec in plan.systems.items()}
         self._systems = {name: self._build(name, plan.bindings.get(name)) for name in plan.systems}
 
-    def client(self, name: str, scope: Scope) -> HttpClient:
+    def client(self, name: str, scope: Scope) -> HttpClient | SqlClient:
         """Calls to a System within one attempt.
 
         Raises:
             SpecError: `system.unknown`.
         """
-        return HttpClient(self._find(name).outlet, scope)
+        outlet = self._find(name).outlet
+        return SqlClient(outlet, scope) if isinstance(outlet, SqlOutlet) else HttpClient(outlet, scope)
 
     def available(self, name: str, event: str | None = None) -> int | None:
         """None if work that uses the System may start now, else how many µs to wait before asking again.
@@ -156,8 +166,8 @@ class Systems:
         for name, system in built.items():
             former, self._systems[name] = self._systems[name], system
             system.gate.follow(former.gate, same_place=bindings[name].url == self._bindings[name].url)
-            if former.pool is not None:
-                former.pool.close()
+            if former.ways is not None:
+                former.ways.close()
         self._bindings = bindings
         for name in news:
             self._tell(name)
@@ -166,8 +176,30 @@ class Systems:
     async def close(self) -> None:
         """Close the connections. Calls under way end; what comes later is not sent."""
         for system in self._systems.values():
-            if system.pool is not None:
-                system.pool.close()
+            if system.ways is not None:
+                system.ways.close()
+
+    async def forget_receipts(self, before: int) -> None:
+        """Remove the receipts of SQL Systems from before an instant, in small slices.
+
+        A database whose gate is not open is left for another time.
+        """
+        clock, emit = self._ports.clock, self._ports.emit
+        for name, (gate, _, database) in list(self._systems.items()):
+            count = 0
+            if database is None or isinstance(database, Pool) or gate.paused or not gate.breaker.passing:
+                continue
+            try:
+                for _ in range(limits.RECEIPT_SLICES_MAX):
+                    async with clock.deadline(clock.monotonic() + self._bindings[name].deadline_us):
+                        gone = await database.forget(before, limits.RECEIPT_SLICE_ROWS)
+                    count += gone
+                    if gone < limits.RECEIPT_SLICE_ROWS:
+                        break
+            except (SqlFault, TimeoutError) as error:
+                emit("receipts.failed", system=name, error=str(error))
+            if count:
+                emit("receipts.forgotten", system=name, count=count)
 
     def _find(self, name: str) -> _System:
         try:
@@ -181,14 +213,31 @@ class Systems:
 
     def _build(self, name: str, binding: HttpBinding | None) -> _System:
         if binding is None:
-            raise SpecError("system.unbound", f"{name} has no address", f'add [systems."{name}"] url = "https://..."')
-        clock = self._ports.clock
-        where = address(name, binding.url)
-        fields = Fields(name, binding.headers, self._ports.secrets)
+            raise SpecError("system.unbound", f"{name} has no address", f'add [systems."{name}"] url = "..."')
         terms = GateTerms(
             name, binding.concurrency, binding.deadline_us // SLOW_DIVISOR, binding.rate_per_second, binding.burst
         )
         gate = Gate(terms, self._gate_ports)
+        build = self._build_sql if self._kinds[name] == "sql" else self._build_http
+        return build(name, binding, gate)
+
+    def _build_sql(self, name: str, binding: HttpBinding, gate: Gate) -> _System:
+        ports, secret = self._ports, url_secret(binding.url)
+        database = None
+        if self._transport is not None:
+            innermost = self._transport(name)
+        else:
+            database = database_of(name, binding, ports)
+            innermost = sql_transport(database, ports.clock, ports.emit)
+        handler = deadline(ports.clock, binding.deadline_us)(gate.layer(innermost))
+        names = [secret] if secret else []
+        outlet = SqlOutlet(name, handler, ports.clock, ports.random, lambda: active_texts(ports.secrets, names))
+        return _System(gate, outlet, database)
+
+    def _build_http(self, name: str, binding: HttpBinding, gate: Gate) -> _System:
+        clock = self._ports.clock
+        where = address(name, binding.url)
+        fields = Fields(name, binding.headers, self._ports.secrets)
         pool = None
         if self._transport is not None:
             innermost = self._transport(name)
@@ -198,7 +247,7 @@ class Systems:
         inner = gate.layer(prepared(fields, clock, self._ports.emit, innermost))
         handler = deadline(clock, binding.deadline_us)(inner)
         outlet = HttpOutlet(name, handler, clock, self._ports.random, fields.hidden, where.prefix, fields.reserved)
-        return _System(gate, outlet, pool, fields)
+        return _System(gate, outlet, pool)
 
     def _pool(self, where: Address, binding: HttpBinding) -> Pool:
         tls = None
