@@ -60,6 +60,7 @@ PLANTS = [
     Plant("homes-of-settings", "spec.plan", "import tomllib"),
     Plant("home-of-sqlite", "control", "import apsw"),
     Plant("home-of-sqlite", "delivery", "import sqlite3"),
+    Plant("home-of-sqlite", "systems.http", "import apsw"),
     Plant("home-of-the-terminal", "runtime", "import click"),
     Plant("vocabulary", "core.event", "import interlock"),
     Plant("cycles", "core.event", "import interlock.core.cursor"),

@@ -5,7 +5,7 @@ from interlock.core.errors import InterlockError, RequestError, SpecError
 from interlock.core.event import Draft
 from interlock.core.outcome import Answer, Done, Later, Outcome, Reject, Unavailable, Unknown
 from interlock.spec.declare import EventType, Integration
-from interlock.spec.function import Client, Context, Event, Hook, HttpSystem
+from interlock.spec.function import Client, Context, Event, Hook, HttpSystem, SqlSystem, Transaction
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import OnDead, Page, RetryPolicy
 from interlock.spec.retry import INTERACTIVE, PATIENT, WEBHOOK, block_then_skip
@@ -45,6 +45,8 @@ __all__ = [
     "RequestError",
     "RetryPolicy",
     "SpecError",
+    "SqlSystem",
+    "Transaction",
     "Unavailable",
     "Unknown",
     "block_then_skip",

@@ -21,6 +21,7 @@ from interlock import (
     Later,
     Outcome,
     Page,
+    SqlSystem,
     block_then_skip,
     github,
     hmac_signature,
@@ -49,11 +50,13 @@ class Entry(TypedDict):
 
 payments = Integration("payments", owner="payments-team", purpose="Settlements reach the ledger")
 ledger = payments.http("ledger", honours_keys=True)
+database = payments.sql("database")
 settled = payments.event("payment.settled", Settled, version=1, key=lambda p: p.account)
 refunded = payments.event("payment.refunded", Refunded, key=lambda p: p.account)
 entry = payments.event("entry", Entry, key=lambda p: p["account"])
 
 assert_type(ledger, HttpSystem)
+assert_type(database, SqlSystem)
 assert_type(settled, EventType[Settled])
 assert_type(entry, EventType[Entry])
 assert_type(settled.draft(Settled("a", 1), id="1", time=datetime.now(UTC), extensions={"a": "b"}), Draft)
@@ -124,8 +127,18 @@ async def book(event: Event[Settled], context: Context) -> None:
     assert_type(event.accepted_at, datetime)
     assert_type(await context.use(ledger).post("/entries", json={}, effect="natural", call="book"), Answer)
     await context.use(ledger).post("/entries", jsn={})  # type: ignore[call-arg]  # no such option
-    await context.use("ledger").get("/")  # type: ignore[arg-type]  # a handle, not a name
+    await context.use("ledger").get("/")  # type: ignore[call-overload]  # a handle, not a name
     context.emit(refunded.draft(Refunded(event.payload.account), id=event.source_id))
+
+
+@payments.subscribe(settled)
+async def write(event: Event[Settled], context: Context) -> None:
+    async with context.use(database).once(call="write") as tx:
+        assert_type(await tx.execute("INSERT INTO entries VALUES ($1)", event.payload.account), int)
+        rows = await tx.fetch("SELECT 1")
+        tx.result = rows[0][0]
+    assert_type(tx.done, bool)
+    await context.use(database).post("/entries")  # type: ignore[attr-defined]  # it is no HTTP System
 
 
 @payments.subscribe(settled, refunded, order="none", on_dead=block_then_skip(timedelta(hours=1)), retry=INTERACTIVE)

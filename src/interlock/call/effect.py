@@ -90,6 +90,7 @@ class Scope:
         systems: Systems that were called.
         calls: one record a call, at most `CALL_RECORDS_MAX`.
         unsafe_finished: calls with an effect that succeeded, remembered ones among them.
+        inside: transactions that are open now.
         in_doubt: `once` calls that were sent, or were about to be, and have no certain end. If this is not empty when
             the attempt ends in any other way than Done (a cancellation, for example), the attempt is `Unknown`.
     """
@@ -110,6 +111,7 @@ class Scope:
     systems: set[str] = field(default_factory=set, init=False)
     calls: list[CallRecord] = field(default_factory=list, init=False)
     unsafe_finished: int = field(default=0, init=False)
+    inside: int = field(default=0, init=False)
     in_doubt: set[str] = field(default_factory=set, init=False)
     _trace: trace.Trace | None = field(default=None, init=False)
     _ordinals: dict[str, int] = field(default_factory=dict, init=False)
@@ -299,6 +301,7 @@ class Scope:
             attempt=self.attempt_id,
             traceparent=trace.child(self._trace, outlet.random),
             may_send=self.may_send,
+            within=request.within,
         )
 
     def _told(self) -> tuple[tuple[str, str], ...]:

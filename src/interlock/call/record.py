@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from interlock.core.handler import Effect
+from interlock.core.handler import Effect, Within
 from interlock.core.outcome import Answer
 
 Announce = Callable[[Effect, str], Awaitable[bool]]
@@ -26,6 +26,7 @@ class Request(msgspec.Struct, frozen=True):
     effect: Effect | None = None
     label: str | None = None
     probe: Probe | None = None
+    within: Within | None = None
 
 
 class CallRecord(msgspec.Struct, frozen=True, gc=False):

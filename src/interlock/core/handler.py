@@ -5,8 +5,8 @@ A handler answers with an `Outcome` and never raises across a layer (cancellatio
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -16,6 +16,22 @@ Effect = Literal["keyed", "natural", "probe", "once"]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 """RFC 9110 9.2.1 and RFC 10008: a call with one of these has no effect that could be repeated."""
+
+
+class Session(Protocol):
+    """An open transaction of a System, for what is done inside it."""
+
+    async def execute(self, statement: str, values: Sequence[object], /) -> int:
+        """How many rows a statement changed."""
+        ...
+
+    async def fetch(self, statement: str, values: Sequence[object], /) -> Sequence[tuple[Any, ...]]:
+        """The rows that a statement gives."""
+        ...
+
+
+Within = Callable[[Session], Awaitable[bytes]]
+"""What is done inside a transaction. It gives what is kept with the receipt; whatever it raises rolls back."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -37,6 +53,7 @@ class Call(msgspec.Struct, frozen=True):
         traceparent: W3C trace context to send on, or "".
         before_send: awaited when the call is about to be sent; False means: the lease is gone, do not send (rule 8).
         may_send: asked in the same step as the bytes are written (rule 2); False: do not send, the lease ends.
+        within: for a System with transactions, what is done inside the one that this call is.
     """
 
     system: str
@@ -54,6 +71,7 @@ class Call(msgspec.Struct, frozen=True):
     traceparent: str = ""
     before_send: Callable[[], Awaitable[bool]] | None = None
     may_send: Callable[[], bool] | None = None
+    within: Within | None = None
 
 
 Handler = Callable[[Call], Awaitable[Outcome]]

@@ -264,6 +264,18 @@ THROTTLED_US = 1 * US_PER_SECOND
 """How long a System rests after a 429 that does not say how long."""
 BREAKER_CELL_US = 30 * US_PER_MINUTE
 """How long others may go by what a breaker found: an open one is probed, and told of again, well within this."""
+POSTGRESQL_PORT = 5432
+"""The port of a PostgreSQL server whose address does not say one (IANA)."""
+SQL_ROWS_MAX = 10_000
+"""Rows that one statement of a function gives: they are held in memory while a transaction is open."""
+RECEIPT_BYTES_MAX = 4 * 1024
+"""The result that is kept with a receipt: a number or an id, not a document."""
+RECEIPT_KEEP_US = RETENTION_AGE_US
+"""The least age at which a receipt is forgotten, also where its event cannot be delivered any more."""
+RECEIPT_SLICE_ROWS = 1_000
+"""Receipts that one transaction removes at most: no call waits long behind it."""
+RECEIPT_SLICES_MAX = 100
+"""Slices in a row; what is left is for the next time."""
 LABEL_CHARS_MAX = 64
 """The name of a call within an attempt."""
 CALL_RECORDS_MAX = 1_000

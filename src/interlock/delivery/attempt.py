@@ -29,14 +29,14 @@ from interlock.delivery.newest import is_late
 from interlock.delivery.plain import Plain
 from interlock.delivery.work import Ended, Work
 from interlock.spec.delay import due_at, undelayed
-from interlock.spec.function import Client, Gap, HttpSystem
+from interlock.spec.function import Client, Gap, HttpSystem, SqlClient, SqlSystem
 from interlock.spec.function import Event as TypedEvent
 from interlock.spec.hook import decode_inbox
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.newness import Newness, newness_of
 from interlock.spec.plan import SubscriptionSpec
 
-ClientFor = Callable[[str, Scope], Client]
+ClientFor = Callable[[str, Scope], Client | SqlClient]
 
 GAP_EXTENSION: Final = "interlockgap"
 """The CloudEvents attribute of a translated event: what its key misses before it, as the field of calls says it."""
@@ -122,12 +122,18 @@ class Run:
         """What is missing before this event; None if nothing is."""
         return self.work.gap
 
-    def use(self, system: HttpSystem) -> Client:
+    def use(self, system: HttpSystem | SqlSystem) -> Client | SqlClient:
         """The way to a System; every call through it carries deadline, key, breaker and trace."""
         return self._ports.client(system.name, self.scope)
 
     def emit(self, draft: Draft) -> None:
         """Append a draft in the commit that settles this event."""
+        if self._scope is not None and self._scope.inside:
+            raise InterlockError(
+                "call.emits-inside",
+                f"{self._spec.name} emits {draft.type} inside once(), and an attempt that finds the receipt skips that",
+                "emit after the block, from tx.result where it needs what the block found",
+            )
         self._emits.append(draft if draft.causation else replace(draft, causation=self.work.event.id))
 
     def log(self, message: str, /, **fields: object) -> None:

@@ -1,4 +1,4 @@
-"""What a lane needs of the store: parts of the log, and for an attempt a straggler's event, what its key misses before it, and the newest of its key.
+"""What a lane needs of the store: parts of the log, and for an attempt what it has to know before it begins.
 
 It does the awaiting; `gaps.py` and `newest.py` know which keys to ask the store about.
 """

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, overload
 
 from interlock.call.effect import Scope
 from interlock.core.errors import InterlockError
 from interlock.core.event import Draft
 from interlock.core.ids import minted_id
 from interlock.delivery.attempt import Ports, wall_of
-from interlock.spec.function import Client, HttpSystem
+from interlock.spec.function import Client, HttpSystem, SqlClient, SqlSystem
 
 SourceKind = Literal["poll", "schedule", "refresh"]
 
@@ -52,7 +52,11 @@ class SourceContext:
         """Nothing is missing: what it reads has no order here."""
         return
 
-    def use(self, system: HttpSystem) -> Client:
+    @overload
+    def use(self, system: HttpSystem) -> Client: ...
+    @overload
+    def use(self, system: SqlSystem) -> SqlClient: ...
+    def use(self, system: HttpSystem | SqlSystem) -> Client | SqlClient:
         """The way to a System."""
         return self._ports.client(system.name, self._scope)
 

@@ -36,6 +36,7 @@ from interlock.runtime.compose import Engine, World
 from interlock.runtime.gauges import readings
 from interlock.runtime.listen import base_url, bound, tls_of
 from interlock.runtime.ports import LISTEN_BACKLOG, FunctionThreads, SystemNet, SystemRandom, ThreadOffload
+from interlock.runtime.receipts import forgettable_before
 from interlock.runtime.reload import Parts as ReloadParts
 from interlock.runtime.reload import Reload
 from interlock.runtime.room import DiskWatch
@@ -281,6 +282,15 @@ class Process:
                 else:
                     if count:
                         self._emit("retention.retired", stream=stream.name, count=count)
+            await self._forget_receipts()
+
+    async def _forget_receipts(self) -> None:
+        try:
+            before = await forgettable_before(self._plan, self.engine.store, self._clock.now())
+        except InterlockError as error:
+            self._emit("receipts.failed", system="", error=error.code)
+        else:
+            await self.engine.systems.forget_receipts(before)
 
     def _rebind(self, plan: Plan) -> Sequence[str]:
         news = self.engine.rebind(plan)

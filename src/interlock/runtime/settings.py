@@ -107,13 +107,13 @@ class SystemSettings(Section, frozen=True):
     """`[systems."integration.system"]`: how a System is reached.
 
     Attributes:
-        url: where it is; calls name their targets below it.
+        url: where it is; for a database `postgresql://user:secret:NAME@host/database`, or `sqlite:///` and a path.
         deadline_us: how long one call may take, whatever it waits for.
         connect_us: how long a connection to it may take.
         concurrency: how many calls to it may be under way at once.
         rate_per_second: how many calls it gets a second; none for no bound.
         burst: how many of them may come at once after a pause.
-        headers: fields that every call carries; `secret:NAME`, also after a scheme, stands for a secret.
+        headers: fields that every HTTP call carries; `secret:NAME`, also after a scheme, stands for a secret.
         answer_bytes_max: the largest answer that is read.
     """
 
@@ -203,7 +203,7 @@ def settings_from(folder: Path, layers: Layered) -> Read:
         data=reader.section(DataSettings, ("data",)),
         control=reader.section(ControlSettings, ("control",)),
         bindings=Bindings(
-            systems={name: HttpBinding(**msgspec.structs.asdict(section)) for name, section in systems.items()},
+            systems={name: _binding(folder, section) for name, section in systems.items()},
             streams={name: StreamBinding(**msgspec.structs.asdict(section)) for name, section in streams.items()},
             secrets=frozenset(secrets),
             places=reader.places(),
@@ -361,6 +361,15 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _binding(folder: Path, section: SystemSettings) -> HttpBinding:
+    """A System's binding; the path of a SQLite file is relative to the project, as the store's is."""
+    binding = HttpBinding(**msgspec.structs.asdict(section))
+    scheme, _, path = binding.url.partition(":///")
+    if scheme != "sqlite" or not path:
+        return binding
+    return msgspec.structs.replace(binding, url=f"sqlite:///{(folder / path).absolute()}")
 
 
 def _storing(store: StoreSettings, reader: _Reader) -> list[Finding]:

@@ -41,5 +41,8 @@ class Bindings(msgspec.Struct, frozen=True):
 
 def nowhere(integrations: Iterable[Integration]) -> Bindings:
     """Bindings for tests: every System at an address that cannot exist (RFC 6761 `.invalid`)."""
-    names = [system.name for integration in integrations for system in integration.systems]
-    return Bindings(systems={name: HttpBinding(url=f"http://{name}.invalid") for name in names})
+    places = {"http": "http://{}.invalid", "sql": "sqlite:///{}.invalid"}
+    systems = [system for integration in integrations for system in integration.systems]
+    return Bindings(
+        systems={system.name: HttpBinding(url=places[system.kind].format(system.name)) for system in systems}
+    )

@@ -18,7 +18,7 @@ from interlock.core.errors import SpecError
 from interlock.core.event import Draft
 from interlock.core.outcome import Answer, Later, Outcome, Reject
 from interlock.spec.delay import bringing_on, delay
-from interlock.spec.function import Context, Event, Hook, HttpSystem
+from interlock.spec.function import Context, Event, Hook, HttpSystem, SqlSystem
 from interlock.spec.identity import checked_key, checked_text
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.link import link_function
@@ -192,6 +192,12 @@ class Integration:
         spec = SystemSpec(f"{self.name}.{name}", self.name, "http", _caller(), honours_keys, success_when, refresh)
         self.systems.append(spec)
         return HttpSystem(spec)
+
+    def sql(self, name: str) -> SqlSystem:
+        """A System that is a database; its binding's url begins with `postgresql://` or `sqlite:///`."""
+        spec = SystemSpec(f"{self.name}.{name}", self.name, "sql", _caller(), honours_keys=True)
+        self.systems.append(spec)
+        return SqlSystem(spec)
 
     def event(
         self,

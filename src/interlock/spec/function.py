@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, Protocol, TypedDict, TypeVar, Unpack, overload
 
@@ -27,6 +28,17 @@ _UNREAD: Any = object()  # Any: it stands in for a payload of whatever type unti
 
 class HttpSystem(msgspec.Struct, frozen=True):
     """The handle of a System that speaks HTTP: what `context.use` and `lab.system` take."""
+
+    spec: SystemSpec
+
+    @property
+    def name(self) -> str:
+        """Its name in configuration, console and logs: `integration.system`."""
+        return self.spec.name
+
+
+class SqlSystem(msgspec.Struct, frozen=True):
+    """The handle of a System that is a database: what `context.use` and `lab.system` take."""
 
     spec: SystemSpec
 
@@ -181,6 +193,54 @@ class Client(Protocol):
     async def delete(self, path: str, **options: Unpack[CallOptions]) -> Answer: ...
 
 
+class Transaction(Protocol):
+    """A transaction of a database that is made once for an event, however often the event is delivered.
+
+    Where a former attempt has committed it, the first use of `execute`, `fetch` or `result` inside the block ends the
+    block: nothing behind it runs, and the function goes on after the block. What the block computed is not there then,
+    so what is needed after it is put into `result`.
+
+    Attributes:
+        result: JSON of at most 4 KiB that is kept with the receipt. After the block it is what was put into it when
+            the transaction was committed, by this attempt or by a former one; None if nothing was.
+    """
+
+    result: Any  # Any: JSON, the user's own.
+
+    @property
+    def done(self) -> bool:
+        """Whether a former attempt has committed it."""
+        ...
+
+    async def execute(self, statement: str, /, *values: object) -> int:
+        """Run one statement; how many rows it changed. Its values stand for `$1`, `$2`, ...
+
+        Raises:
+            CallFailed: with the outcome; the transaction cannot be committed any more.
+        """
+        ...
+
+    async def fetch(self, statement: str, /, *values: object) -> Sequence[tuple[Any, ...]]:
+        """As `execute`; the rows that it gives."""
+        ...
+
+
+class SqlClient(Protocol):
+    """The way to one database; deadline, breaker and limiter are always there."""
+
+    def once(self, *, call: str | None = None) -> AbstractAsyncContextManager[Transaction, bool]:
+        """A transaction that holds the receipt for this event: `async with context.use(ledger).once() as tx`.
+
+        It is committed at the end of the block, and rolled back if an exception leaves the block. `call` names it
+        within its attempt.
+
+        Raises:
+            CallFailed: if it cannot be begun or committed. Let it pass: it says to the lane what to do next.
+            CallLabelMissing: if two transactions without `call=` are under way at once.
+        """
+        ...
+
+
 class Context(Protocol):
     """The attempt that a function runs in."""
 
@@ -202,12 +262,20 @@ class Context(Protocol):
         """
         ...
 
-    def use(self, system: HttpSystem) -> Client:
+    @overload
+    def use(self, system: HttpSystem) -> Client: ...
+    @overload
+    def use(self, system: SqlSystem) -> SqlClient: ...
+    def use(self, system: HttpSystem | SqlSystem) -> Client | SqlClient:
         """The way to a System."""
         ...
 
     def emit(self, draft: Draft) -> None:
-        """Append a draft in the commit that settles this event: it is in the log if and only if the event is done."""
+        """Append a draft in the commit that settles this event: it is in the log if and only if the event is done.
+
+        Raises:
+            InterlockError: `call.emits-inside`, inside `once()`: a repeated attempt skips that block.
+        """
         ...
 
     def log(self, message: str, /, **fields: object) -> None:

@@ -62,7 +62,7 @@ class SystemSpec(msgspec.Struct, frozen=True):
 
     name: str
     integration: str
-    kind: Literal["http"]
+    kind: Literal["http", "sql"]
     where: Where
     honours_keys: bool | None = None
     """Whether it makes a repeated idempotency key harmless; None: nobody has said, and `check` warns."""

@@ -1,6 +1,6 @@
-"""Where declarations and bindings name secrets: in the scheme of a webhook, and in the header fields of a System.
+"""Where declarations and bindings name secrets: in a webhook's scheme, in a System's header fields and address.
 
-A field's value is `secret:NAME`, or that after a scheme, as `Bearer secret:NAME`.
+A field's value is `secret:NAME`, or that after a scheme, as `Bearer secret:NAME`; in an address it is the password.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from interlock.spec.bindings import Bindings
+from interlock.spec.database import url_secret
 from interlock.spec.plan import WebhookSpec, Where
 from interlock.spec.signatures import Signed
 
@@ -29,8 +30,7 @@ def secret_references(webhooks: Iterable[WebhookSpec], bindings: Bindings) -> It
         if isinstance(webhook.verify, Signed):
             yield SecretReference(webhook.verify.secret, webhook.name, webhook.where)
     for system, binding in bindings.systems.items():
-        for value in binding.headers.values():
-            name = secret_name(value)
+        for name in (*map(secret_name, binding.headers.values()), url_secret(binding.url)):
             if name is not None:
                 yield SecretReference(name, system, bindings.place(f"systems.{system}"))
 

@@ -17,10 +17,11 @@ from interlock.core import limits
 from interlock.core.redact import is_secret_name
 from interlock.spec.answers import answers
 from interlock.spec.bounds import Range, bounds, deadline, within
+from interlock.spec.database import NoAddress, database_address
 from interlock.spec.findings import Finding, Material
 from interlock.spec.literal import secret_in, secrets_in_text
 from interlock.spec.newness import USABLE, fields_of
-from interlock.spec.plan import ScheduleSpec, SubscriptionSpec, Where
+from interlock.spec.plan import HttpBinding, ScheduleSpec, SubscriptionSpec, SystemSpec, Where
 from interlock.spec.references import secret_name, secret_references
 from interlock.spec.schedule import is_zone, why_not_cron
 from interlock.spec.senders import senders
@@ -157,6 +158,10 @@ def literal_secret(material: Material) -> Iterator[Finding]:
             if secret_name(value) is None and (is_secret_name(header) or secret_in(value, name=header)):
                 why = f"the header {header} holds its secret"
                 yield Finding("spec.secret-literal", "error", system, where, why, f'Write {header} = "secret:NAME".')
+        address = database_address(binding.url)
+        if isinstance(address, NoAddress) and address.is_secret:
+            why, fix = "its url holds a password", 'Write url = "postgresql://user:secret:NAME@host/database".'
+            yield Finding("spec.secret-literal", "error", system, where, why, fix)
 
 
 def durable_names(material: Material) -> Iterator[Finding]:
@@ -220,11 +225,12 @@ def references(material: Material) -> Iterator[Finding]:
     for system in material.systems:
         binding = bindings.systems.get(system.name)
         if binding is None:
-            why, fix = "it has no address", f'Add [systems."{system.name}"] with url = "https://..." to interlock.toml.'
+            why, fix = "it has no address", f'Add [systems."{system.name}"] with url = "..." to interlock.toml.'
             yield Finding("spec.system-unbound", "error", system.name, system.where, why, fix)
-        elif not _is_address(binding.url):
-            where, fix = bindings.place(f"systems.{system.name}"), 'Write url = "https://host/path".'
-            yield Finding("spec.address-malformed", "error", system.name, where, "its url is no http address", fix)
+        else:
+            where = bindings.place(f"systems.{system.name}")
+            for rule, why, fix in _wrong_binding(system, binding):
+                yield Finding(rule, "error", system.name, where, why, fix)
     for kind, names, known in (
         ("systems", bindings.systems.keys(), declared.keys()),
         ("streams", bindings.streams.keys(), material.streams.keys()),
@@ -345,6 +351,20 @@ def _names(material: Material) -> dict[str, list[tuple[str, str, Where]]]:
     for spec in chain(material.webhooks, material.written(), material.polls, material.schedules):
         names["function"].append((spec.name, spec.name.removeprefix(f"{spec.integration}."), spec.where))
     return names
+
+
+def _wrong_binding(system: SystemSpec, binding: HttpBinding) -> Iterator[tuple[str, str, str]]:
+    """Rule, reason and fix."""
+    if system.kind == "http":
+        if not _is_address(binding.url):
+            yield "spec.address-malformed", "its url is no http address", 'Write url = "https://host/path".'
+        return
+    address = database_address(binding.url)
+    if isinstance(address, NoAddress) and not address.is_secret:
+        fix = 'Write url = "postgresql://user:secret:NAME@host/database" or "sqlite:///path".'
+        yield "spec.address-malformed", f"its url is no address of a database: {address.why}", fix
+    if binding.headers:
+        yield "spec.setting-idle", "it is a database and has no header fields", "Remove headers."
 
 
 def _is_address(url: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from inspect import unwrap
 from types import CodeType, FunctionType, ModuleType
 
-from interlock.spec.function import HttpSystem
+from interlock.spec.function import HttpSystem, SqlSystem
 
 _FUNCTIONS_MAX = 200
 """Helpers looked into for one function: its own package's, so this is only met by mistake."""
@@ -24,7 +24,7 @@ def systems_used(function: Callable[..., object]) -> tuple[str, ...]:
     while pending and len(seen) <= _FUNCTIONS_MAX:
         for value in _named(pending.pop()):
             helper = unwrap(value) if callable(value) else value
-            if isinstance(value, HttpSystem):
+            if isinstance(value, HttpSystem | SqlSystem):
                 found.add(value.name)
             elif isinstance(helper, FunctionType) and helper not in seen and _package(helper) == _package(root):
                 seen.add(helper)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -83,10 +83,18 @@ class Fields:
 
     def hidden(self) -> Sequence[str]:
         """Every active secret of this System, longest first: none of them may stand in a record."""
-        values = {value.decode("latin-1") for part in self._secret for value in self._secrets.active(part.secret)}
-        if self._authorization is not None:
-            values.update(self._authorization.hidden())
-        return sorted((value for value in values if len(value) >= HIDDEN_CHARS_MIN), key=len, reverse=True)
+        texts = active_texts(self._secrets, [part.secret for part in self._secret])
+        return texts if self._authorization is None else longest_first({*texts, *self._authorization.hidden()})
+
+
+def active_texts(secrets: Secrets, names: Iterable[str]) -> Sequence[str]:
+    """The active secrets of these names as text, longest first."""
+    return longest_first({value.decode("latin-1") for name in names for value in secrets.active(name)})
+
+
+def longest_first(values: Iterable[str]) -> Sequence[str]:
+    """What has to be hidden, in the order in which it is looked for; what is too short is in every text."""
+    return sorted((value for value in values if len(value) >= HIDDEN_CHARS_MIN), key=len, reverse=True)
 
 
 def prepared(fields: Fields, clock: Clock, emit: Emit, inner: Handler) -> Handler:

@@ -1,7 +1,7 @@
 """All Systems of a plan: one stack of layers each, and what lanes, runtime and console ask of them.
 
-From the outside in: deadline, authorization, gate (pause, breaker, limiter), judge, fields, transport. The attempt's
-`Scope` is before them.
+From the outside in: deadline, authorization, gate (pause, breaker, limiter), judge, for HTTP the fields, transport. The
+attempt's `Scope` is before them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from interlock.call.effect import Scope
 from interlock.call.gate import Gate, GatePorts, GateState, GateTerms
 from interlock.call.judge import judged
 from interlock.call.timeout import deadline
+from interlock.core import limits
 from interlock.core.controls import Control
 from interlock.core.errors import SpecError
 from interlock.core.handler import Handler
-from interlock.core.ports import Clock, Emit, Net, Random, Secrets
+from interlock.core.ports import Clock, Emit, Net, Offload, Random, Secrets
+from interlock.spec.database import url_secret
 from interlock.spec.plan import HttpBinding, Plan, SystemSpec
 from interlock.spec.uses import systems_used
 from interlock.systems.authorization import FIELD, Authorization, ContextFor
-from interlock.systems.fields import Fields, prepared
+from interlock.systems.databases import database_of
+from interlock.systems.fields import Fields, active_texts, prepared
 from interlock.systems.http import HttpClient, HttpOutlet, http_transport
+from interlock.systems.sql import Database, SqlClient, SqlFault, SqlOutlet, sql_transport
 from interlock.systems.target import Address, address
 from interlock.wire.outgoing import Origin, PoolLimits
 from interlock.wire.pool import Pool
@@ -49,21 +53,24 @@ class Ports(Protocol):
     @property
     def emit(self) -> Emit: ...
     @property
+    def offload(self) -> Offload: ...
+    @property
     def secrets(self) -> Secrets: ...
 
 
 class _System(NamedTuple):
     gate: Gate
-    outlet: HttpOutlet
-    pool: Pool | None
-    fields: Fields
+    outlet: HttpOutlet | SqlOutlet
+    ways: Pool | Database | None
+    """Its connections; None where a test carries its calls."""
 
 
 class Systems:
     """The other sides of one process. `context` is what a System's `refresh` is called with.
 
     Raises:
-        SpecError: `system.unbound`, `system.url-invalid`, `system.header-invalid`, `system.rate-invalid`.
+        SpecError: `system.unbound`, `system.url-invalid`, `system.header-invalid`, `system.rate-invalid`,
+            `system.driver-missing`.
     """
 
     def __init__(
@@ -86,13 +93,14 @@ class Systems:
         }
         self._systems = {name: self._build(name, plan.bindings.get(name)) for name in plan.systems}
 
-    def client(self, name: str, scope: Scope) -> HttpClient:
+    def client(self, name: str, scope: Scope) -> HttpClient | SqlClient:
         """Calls to a System within one attempt.
 
         Raises:
             SpecError: `system.unknown`.
         """
-        return HttpClient(self._find(name).outlet, scope)
+        outlet = self._find(name).outlet
+        return SqlClient(outlet, scope) if isinstance(outlet, SqlOutlet) else HttpClient(outlet, scope)
 
     def available(self, name: str, event: str | None = None) -> int | None:
         """None if work that uses the System may start now, else how many µs to wait before asking again.
@@ -176,8 +184,8 @@ class Systems:
         for name, system in built.items():
             former, self._systems[name] = self._systems[name], system
             system.gate.follow(former.gate, same_place=bindings[name].url == self._bindings[name].url)
-            if former.pool is not None:
-                former.pool.close()
+            if former.ways is not None:
+                former.ways.close()
         self._bindings = bindings
         for name in news:
             self._tell(name)
@@ -186,8 +194,30 @@ class Systems:
     async def close(self) -> None:
         """Close the connections. Calls under way end; what comes later is not sent."""
         for system in self._systems.values():
-            if system.pool is not None:
-                system.pool.close()
+            if system.ways is not None:
+                system.ways.close()
+
+    async def forget_receipts(self, before: int) -> None:
+        """Remove the receipts of SQL Systems from before an instant, in small slices.
+
+        A database whose gate is not open is left for another time.
+        """
+        clock, emit = self._ports.clock, self._ports.emit
+        for name, (gate, _, database) in list(self._systems.items()):
+            count = 0
+            if database is None or isinstance(database, Pool) or gate.paused or not gate.breaker.passing:
+                continue
+            try:
+                for _ in range(limits.RECEIPT_SLICES_MAX):
+                    async with clock.deadline(clock.monotonic() + self._bindings[name].deadline_us):
+                        gone = await database.forget(before, limits.RECEIPT_SLICE_ROWS)
+                    count += gone
+                    if gone < limits.RECEIPT_SLICE_ROWS:
+                        break
+            except (SqlFault, TimeoutError) as error:
+                emit("receipts.failed", system=name, error=str(error))
+            if count:
+                emit("receipts.forgotten", system=name, count=count)
 
     def _find(self, name: str) -> _System:
         try:
@@ -201,15 +231,32 @@ class Systems:
 
     def _build(self, name: str, binding: HttpBinding | None) -> _System:
         if binding is None:
-            raise SpecError("system.unbound", f"{name} has no address", f'add [systems."{name}"] url = "https://..."')
-        clock, spec = self._ports.clock, self._specs[name]
-        where = address(name, binding.url)
-        authorization = self._authorization(spec, binding)
-        fields = Fields(name, binding.headers, self._ports.secrets, authorization)
+            raise SpecError("system.unbound", f"{name} has no address", f'add [systems."{name}"] url = "..."')
         terms = GateTerms(
             name, binding.concurrency, binding.deadline_us // SLOW_DIVISOR, binding.rate_per_second, binding.burst
         )
         gate = Gate(terms, self._gate_ports)
+        build = self._build_sql if self._specs[name].kind == "sql" else self._build_http
+        return build(name, binding, gate)
+
+    def _build_sql(self, name: str, binding: HttpBinding, gate: Gate) -> _System:
+        ports, secret = self._ports, url_secret(binding.url)
+        database = None
+        if self._transport is not None:
+            innermost = self._transport(name)
+        else:
+            database = database_of(name, binding, ports)
+            innermost = sql_transport(database, ports.clock, ports.emit)
+        handler = deadline(ports.clock, binding.deadline_us)(gate.layer(innermost))
+        names = [secret] if secret else []
+        outlet = SqlOutlet(name, handler, ports.clock, ports.random, lambda: active_texts(ports.secrets, names))
+        return _System(gate, outlet, database)
+
+    def _build_http(self, name: str, binding: HttpBinding, gate: Gate) -> _System:
+        clock, spec = self._ports.clock, self._specs[name]
+        where = address(name, binding.url)
+        authorization = self._authorization(spec, binding)
+        fields = Fields(name, binding.headers, self._ports.secrets, authorization)
         pool = None
         if self._transport is not None:
             innermost = self._transport(name)
@@ -224,7 +271,7 @@ class Systems:
             inner = authorization.layer(inner)
         handler = deadline(clock, binding.deadline_us)(inner)
         outlet = HttpOutlet(name, handler, clock, self._ports.random, fields.hidden, where.prefix, fields.reserved)
-        return _System(gate, outlet, pool, fields)
+        return _System(gate, outlet, pool)
 
     def _authorization(self, spec: SystemSpec, binding: HttpBinding) -> Authorization | None:
         if spec.refresh is None or self._context is None:

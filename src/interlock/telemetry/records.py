@@ -200,6 +200,13 @@ _ALL: Final[tuple[Record, ...]] = (
     ),
     Record("retention.retired", "info", "Old segments of a stream were retired.", ("stream", "count")),
     Record(
+        "receipts.failed",
+        "warning",
+        "Old receipts of a SQL System could not be removed this time.",
+        ("system", "error"),
+    ),
+    Record("receipts.forgotten", "info", "Old receipts of a SQL System were removed.", ("system", "count")),
+    Record(
         "schedule.failed",
         "warning",
         "A schedule failed; it is tried again after the pause.",

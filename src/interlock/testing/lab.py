@@ -29,11 +29,12 @@ from interlock.runtime.compose import Engine, World
 from interlock.spec.bindings import nowhere
 from interlock.spec.check import build_plan
 from interlock.spec.declare import EventType, Integration
-from interlock.spec.function import HttpSystem
-from interlock.spec.plan import ScheduleSpec, WebhookSpec
+from interlock.spec.function import HttpSystem, SqlSystem
+from interlock.spec.plan import ScheduleSpec, SystemSpec, WebhookSpec
 from interlock.spec.schedule import Place, place_of
 from interlock.spec.span import moment
 from interlock.testing.clock import FakeClock
+from interlock.testing.databases import FakeDatabase
 from interlock.testing.fakes import FakeExchange, FakeSecrets, FakeSystem, NoNet, anyone
 from interlock.testing.providers import Delivery, signed
 from interlock.testing.sim.ports import SimRandom
@@ -138,6 +139,7 @@ class Lab:
     """Run integrations in a test: `async with Lab(payments) as lab`.
 
     Every declared System answers 200 until `lab.system(handle).answers(...)` says otherwise; every secret has a value.
+    A SQL System is a SQLite database in memory.
     """
 
     def __init__(self, *integrations: Integration) -> None:
@@ -145,13 +147,11 @@ class Lab:
         self.plan = build_plan(integrations, nowhere(integrations))
         self._disk = MemoryDisk()
         self._secrets = FakeSecrets()
-        self._systems = {
-            name: FakeSystem(spec, self.clock, partial(_paused, self._disk, system_control_key(name)))
-            for name, spec in self.plan.systems.items()
-        }
+        self._offload = Inline()
+        self._systems = {name: self._fake(spec) for name, spec in self.plan.systems.items()}
         self._sent = 0
         self._broken: list[str] = []
-        world = World(self.clock, SimRandom.seeded(0), NoNet(), Inline(), self._emit, self._secrets, anyone)
+        world = World(self.clock, SimRandom.seeded(0), NoNet(), self._offload, self._emit, self._secrets, anyone)
         self._engine = Engine(self.plan, world, self._open_store, lambda name: self._systems[name].handle)
 
     async def __aenter__(self) -> Lab:
@@ -174,8 +174,12 @@ class Lab:
         """The fake clock's time, in UTC."""
         return moment(self.clock.now())
 
-    def system(self, system: HttpSystem | str) -> FakeSystem:
-        """The fake that stands for a System, by its handle or its name (`payments.ledger`)."""
+    @overload
+    def system(self, system: HttpSystem | str) -> FakeSystem: ...
+    @overload
+    def system(self, system: SqlSystem) -> FakeDatabase: ...
+    def system(self, system: HttpSystem | SqlSystem | str) -> FakeSystem | FakeDatabase:
+        """What stands for a System, by its handle, or by its name (`payments.ledger`) if it speaks HTTP."""
         name = system if isinstance(system, str) else system.name
         return _named("System", name, self._systems)
 
@@ -277,6 +281,11 @@ class Lab:
             if lane.paused or any(systems.is_paused(name) for name in lane.systems)
         }
         return [str(one) for one in owed(self._disk) if one.by_itself and one.subscription not in stopped]
+
+    def _fake(self, spec: SystemSpec) -> FakeSystem | FakeDatabase:
+        if spec.kind == "sql":
+            return FakeDatabase(spec.name, self._offload, self.clock, self._emit)
+        return FakeSystem(spec, self.clock, partial(_paused, self._disk, system_control_key(spec.name)))
 
     async def _open_store(self, wakeup: Wakeup) -> Store:
         return MemoryStore(self.clock, wakeup, emit=self._emit, disk=self._disk)

@@ -85,6 +85,19 @@ ledger = "env:LEDGER"
     assert settings.bindings.places["systems.payments.ledger"] == Where("interlock.toml", 10)
 
 
+def test_the_file_of_a_database_is_relative_to_the_project():
+    settings, findings, _ = read("""
+[systems."payments.ledger"]
+url = "sqlite:///ledger.db"
+[systems."payments.books"]
+url = "sqlite:////var/lib/books.db"
+""")
+    assert findings == []
+    there = settings.bindings.systems
+    assert there["payments.ledger"].url == f"sqlite:///{(settings.folder / 'ledger.db').absolute()}"
+    assert there["payments.books"].url == "sqlite:////var/lib/books.db"
+
+
 def test_later_layers_win_key_by_key_and_each_value_keeps_its_origin():
     settings, findings, _ = read(
         '[data]\nport = 1\nhosts = ["a.example", "b.example"]\nconnections_max = 7\n[control]\nport = 2\n',

@@ -298,6 +298,17 @@ WRONG: dict[str, tuple[str, Wrong]] = {
         "spec.address-malformed",
         lambda: (p := Project()).rules(p.bound(url="http://a:99999")),
     ),
+    "an address of no database": ("spec.address-malformed", lambda: sql("https://ledger.example")),
+    "a database with its password": ("spec.secret-literal", lambda: sql("postgresql://u:hunter2@h/d")),
+    "a database with its password in a parameter": (
+        "spec.secret-literal",
+        lambda: sql("postgresql://u@h/d?password=hunter2"),
+    ),
+    "a database's secret that nobody set": (
+        "spec.secret-unknown",
+        lambda: sql("postgresql://u:secret:ledger@h/d", secrets=frozenset({"other"})),
+    ),
+    "a database with header fields": ("spec.setting-idle", lambda: sql("sqlite:///ledger.db", headers={"a": "b"})),
     "a binding of nothing": ("spec.binding-unknown", lambda: (p := Project()).rules(unknown(p))),
     "a secret that nobody set": ("spec.secret-unknown", lambda: Project().accept().rules(secrets("psp.webhok"))),
     "a header's secret that nobody set": (
@@ -484,6 +495,14 @@ def beside() -> Project:
 
     project.integration.webhook("POST /hooks/psp", verify=github(secret="a"))(also)
     return project
+
+
+def sql(url: str, secrets: frozenset[str] | None = None, **binding: object) -> list[str]:
+    """The rules that a binding of a SQL System breaks."""
+    books = Integration("books", owner="team", purpose="A ledger")
+    books.sql("ledger")
+    bindings = Bindings(systems={"books.ledger": HttpBinding(url=url, **binding)}, secrets=secrets)
+    return [finding.rule for finding in check([books], bindings)]
 
 
 def unknown(project: Project) -> Bindings:
