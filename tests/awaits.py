@@ -8,9 +8,13 @@ from types import coroutine
 from typing import Any
 
 
-@coroutine
-def cancelled_at(work: Coroutine[Any, Any, Any], at: int) -> Generator[Any, Any, int]:
+async def cancelled_at(work: Coroutine[Any, Any, Any], at: int) -> int:
     """Run `work` and cancel it at this await of its own. Gives how many there were, if it ends in spite of that."""
+    return await _cancelled_at(work, at)
+
+
+@coroutine
+def _cancelled_at(work: Coroutine[Any, Any, Any], at: int) -> Generator[Any, Any, int]:
     resume, given, awaits = work.send, None, 0
     while True:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -126,7 +125,7 @@ def test_a_caller_that_is_cancelled_at_any_await_leaves_a_store_that_goes_on(
             store: Any = MemoryStore(clock, Recorder(), emit=lambda *_, **__: None)
         else:
             store = await open_store(tmp_path / f"{n}.db", clock)
-        task = asyncio.ensure_future(_cancelled(lambda: workload(store, acknowledged), n))
+        task = asyncio.ensure_future(cancelled_at(workload(store, acknowledged), n))
         [awaits] = await asyncio.gather(task, return_exceptions=True)
         if n:
             assert isinstance(awaits, asyncio.CancelledError)
@@ -142,7 +141,3 @@ def test_a_caller_that_is_cancelled_at_any_await_leaves_a_store_that_goes_on(
             await attempt(n)
 
     asyncio.run(attempts())
-
-
-async def _cancelled(work: Callable[[], Any], at: int) -> int:
-    return await cancelled_at(work(), at)
