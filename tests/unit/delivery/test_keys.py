@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.unit.delivery.model import event
 
 from interlock.delivery.keys import Line
 from interlock.delivery.marks import Marks
+from interlock.testing.sim.swarm import limited
 
 
 class LineAgainstLists(RuleBasedStateMachine):
@@ -15,6 +18,8 @@ class LineAgainstLists(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.bounds = ExitStack()
+        self.bounds.enter_context(limited({"PASSED_OFFSETS_PER_KEY": 2, "PASSED_OFFSETS_PER_LANE": 3}))
         self.line = Line("k")
         self.marks = Marks({"k": self.line})
         self.read_to = 0
@@ -120,5 +125,23 @@ class LineAgainstLists(RuleBasedStateMachine):
         if self.behind:
             assert self.line.last == self.behind[-1]
 
+    def teardown(self) -> None:
+        self.bounds.close()
+
 
 TestLineAgainstLists = LineAgainstLists.TestCase
+
+
+def test_what_a_scan_has_not_seen_is_not_taken_for_known_when_it_is_folded_later() -> None:
+    line = Line("k")
+    marks = Marks({"k": line})
+    with limited({"PASSED_OFFSETS_PER_LANE": 1}):
+        marks.fold(line, 5)
+        line.passed = None
+        line.known_to, marks.remembered = 4, 0
+        marks.claims = {"k": line}
+        marks.scanned([event(5, "k")], 5, 25)
+        marks.fold(line, 7)
+        marks.claimed(line, [event(5, "k")])
+        marks.fold(line, 8)
+    assert not line.passed, "8 is behind 7, which nobody remembers"
