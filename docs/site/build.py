@@ -47,6 +47,7 @@ NAV = {
         "concepts/ordering.md",
         "concepts/idempotency.md",
         "concepts/failure.md",
+        "concepts/proof.md",
         "concepts/*.md",
         "design.md",
         "performance.md",

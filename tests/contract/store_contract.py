@@ -909,6 +909,18 @@ class StoreContract:
         assert (await Lane.open(store)).opened.marks == [Mark("a", 1, 8, 3), Mark("b", 5, 9, 3)]
 
     @on_loop
+    async def test_of_two_settlements_in_one_commit_the_second_takes_away_what_the_first_put(
+        self, world: World
+    ) -> None:
+        store = await world.open()
+        await stream_of(store, 1)
+        lane = await Lane.open(store)
+        first = lane.settlement(floor=1, put=[Row(1, "a", "due")])
+        second = lane.settlement(number=2, floor=1, clear=[1])
+        assert list(await store.commit([first, second])) == [Committed(1), Committed(2)]
+        assert list(await store.rows(CursorId("sub", ONE), [1])) == []
+
+    @on_loop
     async def test_above_keeps_all_bits_of_the_window(self, world: World) -> None:
         store = await world.open()
         await stream_of(store, 1)
@@ -1066,6 +1078,27 @@ class StoreContract:
         assert store.bounds(ONE) == (1, 3)
         await lane.settle(floor=3)
         assert await store.retire("s", A_DAY) == 3
+
+    @on_loop
+    async def test_a_row_is_refused_for_the_last_event_that_was_retired_and_taken_for_the_next(
+        self, world: World
+    ) -> None:
+        store = await world.open()
+        await stream_of(store, 17)
+        lane = await Lane.open(store)
+        await lane.settle(floor=8)
+        assert await store.retire("s", Retention(10_000 * US_PER_DAY, 12 * 130)) == 8
+        assert isinstance(await lane.settle(put=[Row(8, "a", "due")]), LeaseLost)
+        assert isinstance(await lane.settle(floor=9, put=[Row(9, "a", "due")]), Committed)
+
+    @on_loop
+    async def test_a_commit_that_fills_several_segments_puts_into_each_what_it_holds(self, world: World) -> None:
+        store = await world.open()
+        await store.make_stream("s", 1)
+        await store.append([draft(str(number)) for number in range(20)])
+        lane = await Lane.open(store)
+        await lane.settle(floor=20)
+        assert await store.retire("s", Retention(10_000 * US_PER_DAY, 5 * 130)) == 16
 
     @on_loop
     async def test_events_of_rows_and_marks_are_kept_when_their_segment_goes(self, world: World) -> None:

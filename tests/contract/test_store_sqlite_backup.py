@@ -10,8 +10,10 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Coroutine
+import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import apsw
@@ -368,3 +370,33 @@ def test_an_id_holds_the_millisecond_so_the_new_time_begins_one_later(tmp_path: 
         await store.close()
 
     run(story())
+
+
+def synced(work: Callable[[], object]) -> list[tuple[str, str]]:
+    """Which files are synced and which get a new name, in this order, as Python's profiler sees it."""
+    seen: list[tuple[str, str]] = []
+
+    def note(frame: FrameType, event: str, called: Any) -> None:
+        if event == "c_call" and called is os.fsync:
+            seen.append(("sync", frame.f_locals["path"].name))
+        elif event == "c_call" and called is os.replace:
+            seen.append(("name", frame.f_locals["target"].name))
+
+    former = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(former)
+    return seen
+
+
+def test_a_copy_is_synced_before_it_gets_its_name_and_its_folder_afterwards(tmp_path: Path, clock: FakeClock) -> None:
+    store, backup = tmp_path / "store.db", tmp_path / "backup.db"
+    run(filled(store, clock)).abandon()
+    folder = ("sync", tmp_path.name)
+    assert synced(lambda: back_up(store, backup)) == [("sync", backup.name + PARTIAL), ("name", backup.name), folder]
+    with prepared(backup, store, clock.now(), clock.now()) as partial:
+        seen = synced(lambda: put_in_place(partial, store, clock.now()))
+    assert seen[0] == ("sync", partial.name)
+    assert seen[-2:] == [("name", store.name), folder]

@@ -17,6 +17,7 @@ from interlock.call.breaker import (
     Published,
     Totals,
     Verdict,
+    Window,
     decode,
     encode,
 )
@@ -513,3 +514,12 @@ class BreakerAgainstReference(RuleBasedStateMachine):
 
 TestBreakerAgainstReference = BreakerAgainstReference.TestCase
 TestBreakerAgainstReference.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+
+
+@pytest.mark.parametrize("seconds", [10, 60])
+def test_a_window_holds_this_second_and_those_before_it_and_none_more(seconds: int):
+    window = Window()
+    window.add(1_000, failed=True, slow=False)
+    assert window.totals(1_000 + seconds - 1, seconds) == Totals(1, 1, 0)
+    assert window.totals(1_000 + seconds, seconds) == Totals(0, 0, 0)
+    assert window.totals(999, seconds) == Totals(0, 0, 0)

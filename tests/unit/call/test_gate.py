@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
+from tests.awaits import cancelled_at
 
 from interlock.call.breaker import Published
 from interlock.call.gate import Gate, GatePorts, GateTerms, verdict_of
@@ -77,9 +78,11 @@ class Bench:
         self.open.append((call.event, future))
         return await future
 
+    def made(self, event: str, deadline_us: int = 15 * US_PER_SECOND) -> Call:
+        return Call(SYSTEM, "POST", "/x", event=event, deadline=self.clock.monotonic() + deadline_us)
+
     def call(self, event: str, deadline_us: int = 15 * US_PER_SECOND) -> Awaitable[Outcome]:
-        deadline = self.clock.monotonic() + deadline_us
-        return self.handler(Call(SYSTEM, "POST", "/x", event=event, deadline=deadline))
+        return self.handler(self.made(event, deadline_us))
 
     def start(self, *events: str, deadline_us: int = 15 * US_PER_SECOND) -> list[asyncio.Task[Outcome]]:
         return [asyncio.ensure_future(self.call(event, deadline_us)) for event in events]
@@ -484,3 +487,60 @@ def test_what_another_process_found_holds_here_and_is_not_published_again():
 )
 def test_the_breaker_counts_what_is_the_systems_fault_and_nothing_else(outcome: Outcome, verdict: str):
     assert verdict_of(outcome) == verdict
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_call_that_is_cancelled_while_it_waits_ends_so_and_leaves_nothing_behind(at: int):
+    """For its slot, for the rate, for its answer."""
+
+    async def body() -> None:
+        bench = Bench(concurrency=1, rate=5.0)
+        bench.reply = None
+        (first,) = bench.start("a")
+        await bench.clock.settle()
+        second = asyncio.ensure_future(cancelled_at(bench.handler(bench.made("b")), at))
+        await bench.clock.settle()
+        bench.open.pop()[1].set_result(OK)
+        await bench.clock.advance(US_PER_SECOND)
+        assert await first == OK
+        assert second.cancelled()
+        assert bench.sent == ["a", "b"][: 1 + (at == 3)]
+        state = bench.gate.state()
+        assert (state.in_flight, state.waiting, state.minute.failures) == (0, 0, 0)
+        bench.reply = OK
+        (third,) = bench.start("c")
+        await bench.clock.advance(2 * US_PER_SECOND)
+        assert third.result() == OK
+
+    run(body)
+
+
+def test_a_slot_is_not_given_to_who_was_cancelled_in_the_same_moment():
+    async def body() -> None:
+        bench = Bench(concurrency=1)
+        bench.reply = None
+        _, second, third = bench.start("a", "b", "c")
+        await bench.clock.settle()
+        bench.open.pop()[1].set_result(OK)
+        second.cancel()
+        await bench.clock.settle()
+        assert bench.sent == ["a", "c"]
+        bench.open.pop()[1].set_result(OK)
+        assert await third == OK
+        assert bench.gate.state().in_flight == 0
+
+    run(body)
+
+
+def test_a_shorter_wait_that_is_asked_for_later_does_not_end_a_longer_one():
+    async def body() -> None:
+        bench = Bench()
+        bench.reply = None
+        bench.start("a", "b")
+        await bench.clock.settle()
+        for (_, answer), seconds in zip(bench.open, (10, 2), strict=True):
+            answer.set_result(Later("http 429", seconds * US_PER_SECOND, status=429))
+            await bench.clock.settle()
+        assert bench.gate.offer("c") == 10 * US_PER_SECOND
+
+    run(body)

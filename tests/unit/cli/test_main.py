@@ -24,7 +24,21 @@ def test_every_verb_of_the_table_is_a_command_with_the_tables_help() -> None:
 
 def test_every_mutation_has_a_dry_run() -> None:
     context = click.Context(root)
-    reading = {"ls", "show", "run", "check", "tail", "doctor", "demo", "completion", "plan", "dev", "current", "job"}
+    reading = {
+        "ls",
+        "show",
+        "run",
+        "check",
+        "tail",
+        "doctor",
+        "demo",
+        "completion",
+        "plan",
+        "dev",
+        "current",
+        "job",
+        "simulate",
+    }
     for name in root.list_commands(context):
         command = root.get_command(context, name)
         leaves = command.commands.values() if isinstance(command, click.Group) else [command]

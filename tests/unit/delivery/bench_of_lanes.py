@@ -59,6 +59,7 @@ class Bench:
         self.clock = FakeClock()
         self.disk = MemoryDisk(segment_events=segment_events, proves_deaths=proves_deaths)
         self.refuse_renewals = False
+        self.renewal_us = 0
         self.offload: Any = Inline()
         self.lose_answers = 0
         self.refuse_commits = 0
@@ -186,7 +187,9 @@ class BenchStore:
     async def renew(self, worker: str, ttl_us: int) -> Any:
         if self._bench.refuse_renewals:
             raise StoreError("store.unusable", "the store does not answer", "wait")
-        return await self._bench.store.renew(worker, ttl_us)
+        lease = await self._bench.store.renew(worker, ttl_us)
+        await self._bench.clock.sleep_until(self._bench.clock.monotonic() + self._bench.renewal_us)
+        return lease
 
     async def commit(self, settlements: Sequence[Settlement]) -> Any:
         self._bench.settlements.extend(settlements)

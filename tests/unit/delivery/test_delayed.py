@@ -15,6 +15,7 @@ from interlock.core.errors import SpecError
 from interlock.edge.drafts import checked_drafts
 from interlock.spec.bindings import Bindings
 from interlock.spec.check import planned
+from interlock.spec.delay import delay, undelayed
 from interlock.spec.jsontext import PayloadError
 from interlock.testing.lab import Lab
 
@@ -172,3 +173,34 @@ def test_what_waits_is_checked_where_drafts_come_in() -> None:
     with pytest.raises(PayloadError) as refused:
         checked_drafts("shop.accept", [foreign.draft(Order("o-9", "x"), id="o-9", due=timedelta(1))], types)
     assert refused.value.code == "draft.foreign"
+
+
+def test_a_short_delay_is_waited_out_as_well() -> None:
+    soon = Integration("soon", owner="shop-team", purpose="A delay of seconds is one")
+    first = soon.event("first", Order, key=lambda order: order.id)
+    later = soon.event("later", Order, key=lambda order: order.id, delayed=True)
+    seen: list[str] = []
+
+    @soon.subscribe(first, on_dead="skip")
+    async def begin(event: Event[Order], context: Context) -> None:
+        context.emit(later.draft(event.payload, id="later", due=timedelta(seconds=30)))
+
+    @soon.subscribe(later, on_dead="skip")
+    async def note(event: Event[Order], context: Context) -> None:
+        seen.append(event.payload.step)
+
+    async def story() -> None:
+        async with Lab(soon) as lab:
+            await lab.send(first, Order("o-1", "thirty"))
+            await lab.advance(seconds=29)
+            assert seen == []
+            await lab.advance(seconds=2)
+            assert seen == ["thirty"]
+
+    run(story())
+
+
+def test_what_waited_is_the_draft_that_it_was() -> None:
+    draft = placed.draft(Order("o-1", "placed"), id="1", subject="a subject", extensions={"tenant": "acme"})
+    assert draft.key == "o-1"
+    assert undelayed(delay(draft, timedelta(hours=1))) == draft

@@ -10,7 +10,7 @@ from tests.unit.delivery.model import ID, Driver, Log, event
 
 from interlock import Later, OnDead, Outcome, Reject, RetryPolicy
 from interlock.core.cursor import Cursor, Mark, Row
-from interlock.core.limits import LEASE_TTL_US, US_PER_HOUR, US_PER_SECOND
+from interlock.core.limits import LEASE_RENEWAL_US, LEASE_TTL_US, US_PER_HOUR, US_PER_SECOND
 from interlock.core.requests import LaneRequest
 from interlock.delivery import deadletter
 from interlock.delivery.deadletter import Ask
@@ -498,5 +498,77 @@ def test_what_is_delivered_again_by_a_lane_that_was_lost_is_known_to_have_been_t
         await bench.advance(5)
         # A call with effect="probe" asks first, the second time: the first attempt may have made it.
         assert tried == [False, True]
+
+    run(story())
+
+
+def test_the_calls_of_a_dead_letter_that_is_retried_have_the_keys_that_they_had() -> None:
+    async def story() -> None:
+        bench = Bench()
+        identities: list[object] = []
+
+        async def behaviour(order: Order, attempt: int) -> Outcome | None:
+            identities.append((bench.run.scope.identity, bench.run.scope.subscription))
+            return Reject("http 422") if len(identities) == 1 else None
+
+        bench.behaviour = behaviour
+        await bench.start()
+        await bench.put(("a", 0))
+        await bench.advance(1)
+        assert await bench.ask("retry", 1) == {1: "retried"}
+        assert len(identities) == 2
+        assert identities[0] == identities[1]
+
+    run(story())
+
+
+def test_the_lease_lasts_from_when_its_renewal_was_sent_however_late_the_answer_comes() -> None:
+    async def story() -> None:
+        bench = Bench()
+        await bench.start()
+        sent = bench.clock.monotonic() + LEASE_RENEWAL_US
+        bench.renewal_us = 15 * US_PER_SECOND
+        await bench.advance((LEASE_RENEWAL_US + bench.renewal_us) / US_PER_SECOND)
+        assert bench.fleet.lease_until == sent + LEASE_TTL_US
+
+    run(story())
+
+
+def test_each_of_several_attempts_is_ended_at_its_own_deadline() -> None:
+    async def story() -> None:
+        bench = Bench()
+
+        async def hang(order: Order, attempt: int) -> Outcome | None:
+            return await asyncio.get_running_loop().create_future()
+
+        bench.behaviour = hang
+        await bench.start()
+        await bench.put(("a", 0))
+        await bench.advance(10)
+        await bench.put(("b", 0))
+        await bench.advance(20.1)
+        assert [row.key for row in await bench.rows()] == ["a"]
+        await bench.advance(10)
+        assert [row.key for row in await bench.rows()] == ["a", "b"]
+
+    run(story())
+
+
+def test_after_a_crash_an_attempt_knows_that_another_may_have_got_as_far_as_sending() -> None:
+    async def story() -> None:
+        bench = Bench()
+        again: list[bool] = []
+
+        async def hang(order: Order, attempt: int) -> Outcome | None:
+            again.append(bench.run.work.again)
+            return await asyncio.get_running_loop().create_future()
+
+        bench.behaviour = hang
+        await bench.start()
+        await bench.put(("a", 0))
+        await bench.kill()
+        await bench.start()
+        await bench.advance(LEASE_TTL_US / US_PER_SECOND)
+        assert again[:2] == [False, True]
 
     run(story())

@@ -127,3 +127,13 @@ def test_a_retry_by_a_person_starts_a_new_budget_and_keeps_the_count_of_all_atte
 def test_an_event_that_was_running_at_every_death_of_its_process_needs_a_person() -> None:
     assert after_crash(FRESH, 10, Terms(RetryPolicy(), HALT)).state == "held"
     assert after_crash(FRESH, 10, Terms(RetryPolicy(), SKIP)).reason == "crashed"
+
+
+def test_what_failed_together_does_not_come_back_together() -> None:
+    policy = RetryPolicy()
+    whole = policy.base_us * 4
+    assert [backoff_us(policy, 3, chance) for chance in (0.0, 0.5, 0.75)] == [
+        whole // 2,
+        whole * 3 // 4,
+        whole * 7 // 8,
+    ]

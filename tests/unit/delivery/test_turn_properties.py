@@ -9,6 +9,7 @@ from tests.unit.delivery.model import Driver, Log, event
 
 from interlock.core.limits import US_PER_HOUR
 from interlock.spec.plan import OnDead
+from interlock.testing.sim.swarm import limited
 
 
 def log_of(seed: int, count: int, keys: int, foreign: float) -> Log:
@@ -76,3 +77,21 @@ def test_a_mark_is_served_by_scanning_after_a_crash(seed: int) -> None:
     driver.crash()
     driver.drain()
     assert not driver.ledger.marks
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_marks_and_failures_together_keep_order_and_conservation(seed: int) -> None:
+    chance = Random(seed)
+    bounds = {
+        "WINDOW_OFFSETS": chance.choice([4, 8, 30]),
+        "PASSED_OFFSETS_PER_KEY": chance.choice([1, 3, 1_000]),
+        "PASSED_OFFSETS_PER_LANE": chance.choice([4, 100_000]),
+    }
+    with limited(bounds):
+        driver = Driver(log_of(seed, 120, chance.choice([2, 3, 8]), chance.choice([0.0, 0.3])), seed, OnDead("skip"))
+        driver.bad, driver.replays = chance.choice([0.1, 0.5]), chance.choice([0.0, 0.1])
+        for _ in range(800):
+            driver.step()
+            if chance.random() < 0.01:
+                driver.crash()
+        driver.drain()

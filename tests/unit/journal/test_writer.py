@@ -209,3 +209,23 @@ def test_a_caller_that_has_gone_costs_nobody_an_answer() -> None:
         assert await there == 2
 
     asyncio.run(scenario())
+
+
+def test_a_callback_that_raises_costs_the_others_nothing() -> None:
+    async def scenario() -> None:
+        table = Table()
+        raised: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context["exception"]))
+        error = ValueError("a callback's fault")
+
+        def refuse(answer: object) -> None:
+            raise error
+
+        table.writer.submit(lambda _: 1, refuse, 1, 1)
+        there = table.writer.call(lambda _: 2)
+        await asyncio.sleep(0)
+        await table.offload.end()
+        assert await there == 2
+        assert raised == [error]
+
+    asyncio.run(scenario())

@@ -26,6 +26,7 @@ class Bench:
         self.world = World()
         self.valid = "t-1"
         self.granted = 0
+        self.granting = ""
         self.seen: list[tuple[str, str]] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -42,7 +43,7 @@ class Bench:
     async def refresh(self, _: Any) -> str:
         self.granted += 1
         await self.gate.wait()
-        return f"Bearer {self.valid}"
+        return f"Bearer {self.granting or self.valid}"
 
     def transport(self, _: str) -> Handler:
         async def handle(call: Call) -> Outcome:
@@ -149,13 +150,8 @@ def test_no_value_that_is_or_was_in_use_stands_in_a_record():
         await bench.call("o-2")
         bench.valid = "another"
 
-        async def same(_: Any) -> str:
-            return "Bearer t-secret"
-
         scope = Scope(identity=ID, deadline=bench.world.clock.monotonic() + 30 * US_PER_SECOND)
-        authorization = bench.systems._find(CRM).fields._authorization
-        assert authorization is not None
-        authorization._refresh = same
+        bench.granting = "t-secret"
         with pytest.raises(CallFailed):
             await bench.systems.client(CRM, scope).post("/entries")
         told = f"{scope.calls} {bench.world.records}"
