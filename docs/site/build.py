@@ -48,6 +48,7 @@ NAV = {
         "concepts/idempotency.md",
         "concepts/failure.md",
         "concepts/proof.md",
+        "concepts/found.md",
         "concepts/*.md",
         "design.md",
         "performance.md",

@@ -16,6 +16,7 @@ from interlock.testing.sim.history import (
     Asked,
     Began,
     Called,
+    Controlled,
     Fault,
     Finished,
     History,
@@ -112,6 +113,15 @@ GAPPED: list[AnyLine] = [
     cursor(10, 1, 0, dead=1, dead_rows=(1,), untold=(1,)), began(11, 2),
 ]  # fmt: skip
 """The first event is dead, and the attempt of the second has begun."""
+
+SPOILED = Reads("s", "log", ordered=True, effect="keyed", labels=("a",), ailing=frozenset({"k"}))
+
+
+def spoiled(t: int, count: int, number: int = 1) -> Accounted:
+    """So many of the first events have died, all of one fault."""
+    dead = tuple(range(1, count + 1))
+    return cursor(t, count, 0, number=number, dead=count, dead_rows=dead, spoiled=dead)
+
 
 BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
     "an event that never arrives": ("I1", [*two_events(), called(8, 1), cursor(9, 2, 2), Finished(t=10)], READS),
@@ -260,6 +270,17 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
     "a healthy key that waits": (
         "I15", [*two_events(), called(8, 1), cursor(9, 1, 1), called(9_000, 2), cursor(9_001, 2, 2, number=2)], READS,
     ),
+    "more deaths of one fault than anybody should see": (
+        "I19",
+        [*(line for n in range(1, 30) for line in (publish(n, "invoke", f"e{n}"), logged(n, n))), spoiled(40, 29)],
+        SPOILED,
+    ),
+    "a death of what is paused": (
+        "I19", [
+            publish(1, "invoke"), logged(2, 1),
+            Controlled(t=3, subject="control/subscription/s", paused=True, by="interlock"), spoiled(9_000_000, 1),
+        ], SPOILED,
+    ),
 }  # fmt: skip
 
 
@@ -287,7 +308,7 @@ def test_a_replay_is_no_fault_in_itself() -> None:
 
 def test_every_invariant_has_a_bad_history() -> None:
     assert {invariant for invariant, _, _ in BAD.values()} == {
-        "I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I13", "I15", "I17", "I18",
+        "I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I13", "I15", "I17", "I18", "I19",
     }  # fmt: skip
 
 

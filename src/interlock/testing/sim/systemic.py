@@ -1,4 +1,4 @@
-"""I16: of a fault that takes everything few events end before their subscription is paused, and none while it is."""
+"""I19: of a fault that takes everything few events end before their subscription is paused, and none while it is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stopped_in_time(case: Case) -> Iterator[Violation]:
                 ended[line.subscription, line.process] += len(found)
                 count = ended[line.subscription, line.process]
                 if found and count > GUARD_EVENTS:
-                    yield Violation("I16", line.t, f"{count} events of {line.subscription} ended by one fault")
+                    yield Violation("I19", line.t, f"{count} events of {line.subscription} ended by one fault")
             case _:
                 pass
 
@@ -58,7 +58,7 @@ def nothing_dies_while_stopped(case: Case) -> Iterator[Violation]:
                 for offset in new if line.t > since + _UNDER_WAY_US else ():
                     if (line.subscription, line.shard, offset) not in asked:
                         yield Violation(
-                            "I16", line.t, f"offset {offset} of {line.subscription} died while it is paused"
+                            "I19", line.t, f"offset {offset} of {line.subscription} died while it is paused"
                         )
             case _:
                 pass
