@@ -283,6 +283,29 @@ def test_what_names_nothing_that_is_there_is_refused_with_what_is() -> None:
         shop.of(shop.post)
 
 
+def test_what_a_function_sees_of_its_attempt_is_what_it_sees_in_production() -> None:
+    shop = Shop()
+    shop.sim.answers(shop.books)(lambda request, _state: 422 if request.json["cents"] == 1 else 201)
+    shop.sim.arrivals(shop.paid)(lambda chance: Paid("a-1", next(numbers)))
+    numbers = iter([1, 2])
+    gaps: list[int] = []
+
+    async def note(event: Event[Paid], context: Context) -> None:
+        gaps.append(0 if context.gap is None else context.gap.count)
+        assert context.attempt == 1
+        await shop.post(event, context)
+
+    verdict = played(shop.of(note, on_dead="skip"), arrivals=2)
+    assert (verdict.broken, verdict.counts.dead, gaps) == ([], 1, [0, 1])
+
+
+def test_a_database_is_refused_with_what_can_be_simulated() -> None:
+    shop = Shop()
+    shop.integration.sql("ledger")
+    with pytest.raises(SpecError, match=r"shop\.ledger is a database.*simulate\.database"):
+        shop.of(shop.post)
+
+
 def test_every_kind_of_fault_is_drawn_and_has_its_words() -> None:
     shop = Shop()
     of = shop.of(shop.post)

@@ -44,8 +44,10 @@ def subject(integrations: Sequence[Integration], bindings: Bindings, simulation:
     """Bring declarations and simulation together.
 
     Raises:
-        SpecError: `simulate.unknown-source`, `simulate.unknown-system`, or what is wrong with the declarations.
+        SpecError: `simulate.database`, `simulate.unknown-source`, `simulate.unknown-system`, or what is wrong with the
+            declarations.
     """
+    _no_databases(integrations)
     systems = {
         system.name: msgspec.structs.replace(
             bindings.systems.get(system.name, HttpBinding(url="")), url=f"http://{system.name}:{HTTP_PORT}"
@@ -133,6 +135,16 @@ def _sampled(spec: EventTypeSpec, chance: Random) -> Any:  # Any: a payload of t
         f"no payload could be made up for {spec.id}: {why}",
         f"say what arrives: @sim.arrivals({spec.name}) in simulation.py",
     )
+
+
+def _no_databases(integrations: Sequence[Integration]) -> None:
+    for system in (system for integration in integrations for system in integration.systems):
+        if system.kind == "sql":
+            raise SpecError(
+                "simulate.database",
+                f"{system.name} is a database, and databases are not simulated",
+                "name a module whose integrations have none: interlock simulate MODULE; Lab has a real one for tests",
+            )
 
 
 def _named(code: str, given: Mapping[str, object], known: Sequence[str], where: str) -> None:

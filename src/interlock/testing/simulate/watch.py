@@ -19,7 +19,7 @@ from interlock.core.event import Event as StoredEvent
 from interlock.core.handler import SAFE_METHODS, Call, Effect, Handler
 from interlock.core.outcome import Answer, Done, Outcome
 from interlock.core.ports import Clock, Net
-from interlock.spec.function import CallOptions, Client, Context, Event, HttpSystem
+from interlock.spec.function import CallOptions, Client, Context, Event, Gap, HttpSystem
 from interlock.spec.plan import Plan, SubscriptionSpec
 from interlock.systems.http import http_transport
 from interlock.systems.registry import Transport
@@ -148,6 +148,10 @@ class _Context:
     @property
     def deadline(self) -> datetime:
         return self._context.deadline
+
+    @property
+    def gap(self) -> Gap | None:
+        return self._context.gap
 
     def use(self, system: HttpSystem) -> Client:
         return _Client(self, system.name, self._context.use(system))
