@@ -166,6 +166,28 @@ def to_entry(payload: Settled) -> Entry | None:
 def to_refunded(payload: Settled) -> Refunded | None: ...
 
 
+settled_v2 = payments.event("payment.settled", Refunded, version=2, key=lambda p: p.account)
+
+
+@payments.upcast(settled, into=settled_v2)
+def newer(payload: Settled) -> Refunded:
+    return Refunded(payload.account)
+
+
+@payments.upcast(settled, into=settled_v2)  # type: ignore[arg-type]  # it gives another payload
+def to_itself(payload: Settled) -> Settled:
+    return payload
+
+
+@payments.upcast(settled_v2, into=settled)  # type: ignore[arg-type]  # it reads another payload
+def misread(payload: Settled) -> Settled:
+    return payload
+
+
+@payments.upcast(settled, into=settled_v2)  # type: ignore[arg-type]  # it may give nothing
+def to_perhaps(payload: Settled) -> Refunded | None: ...
+
+
 def to_booking(payload: Settled) -> dict[str, str] | None: ...
 def to_nothing(payload: Refunded) -> None: ...
 

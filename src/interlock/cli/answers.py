@@ -102,6 +102,14 @@ class EventTypeRow(msgspec.Struct, frozen=True):
     shape: str
 
 
+class PlannedUpcast(msgspec.Struct, frozen=True):
+    """An upcaster, the version that it reads, and the one that it makes."""
+
+    name: str
+    reads: str
+    into: str
+
+
 class WebhookRow(msgspec.Struct, frozen=True):
     """A webhook and its route."""
 
@@ -161,6 +169,7 @@ class PlanShown(msgspec.Struct, frozen=True):
     integrations: Sequence[IntegrationRow]
     systems: Sequence[PlannedSystem]
     event_types: Sequence[EventTypeRow]
+    upcasters: Sequence[PlannedUpcast]
     webhooks: Sequence[WebhookRow]
     polls: Sequence[PollRow]
     schedules: Sequence[PlannedSchedule]

@@ -27,6 +27,7 @@ from interlock.core.ports import Clock, Emit, Offload, Random
 from interlock.core.redact import redacted_text
 from interlock.delivery.newest import is_late
 from interlock.delivery.plain import Plain
+from interlock.delivery.upcast import decoders_of
 from interlock.delivery.work import Ended, Work
 from interlock.spec.delay import due_at, undelayed
 from interlock.spec.function import Client, Gap, HttpSystem, SqlClient, SqlSystem
@@ -78,10 +79,9 @@ class Program:
     @classmethod
     def of(cls, spec: SubscriptionSpec, ports: Ports, first_name: str) -> Program:
         """Prepare a subscription's function."""
-        decoders = {type.id: type.decode for type in spec.types}
         is_async = inspect.iscoroutinefunction(inspect.unwrap(spec.function))
         newness = None if spec.if_newer_than is None else newness_of(spec.if_newer_than)
-        return cls(spec, ports, decoders, is_async, first_name, newness)
+        return cls(spec, ports, decoders_of(spec), is_async, first_name, newness)
 
 
 _DONE: Final = Done()

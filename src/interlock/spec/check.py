@@ -19,6 +19,7 @@ from interlock.spec.declare import Integration
 from interlock.spec.findings import Finding, Known, Material
 from interlock.spec.plan import Plan, StreamSpec, Where
 from interlock.spec.rules import RULES
+from interlock.spec.upcast import leading_to
 from interlock.spec.uses import systems_used
 
 _INBOX_SHARDS = 1
@@ -83,6 +84,7 @@ def _planned(material: Material) -> Plan:
         subscriptions={subscription.name: subscription for subscription in material.subscriptions},
         polls=tuple(material.polls),
         schedules=tuple(material.schedules),
+        upcasts=tuple(material.upcasts),
         streams=tuple(_stream(name, bindings, material) for name in material.streams),
         digest=digest,
     )
@@ -96,8 +98,9 @@ def _found(material: Material) -> list[Finding]:
 def _gather(
     integrations: Sequence[Integration], bindings: Bindings, known: Known, sources: Mapping[str, str]
 ) -> Material:
+    upcasts = [upcast for integration in integrations for upcast in integration.upcasts]
     subscriptions = [
-        msgspec.structs.replace(spec, systems=systems_used(spec.function))
+        msgspec.structs.replace(spec, systems=systems_used(spec.function), upcasts=leading_to(spec.types, upcasts))
         for integration in integrations
         for spec in integration.subscriptions
     ]
@@ -112,6 +115,7 @@ def _gather(
         integrations=[integration.spec for integration in integrations],
         systems=[system for integration in integrations for system in integration.systems],
         types=[type for integration in integrations for type in integration.types],
+        upcasts=upcasts,
         webhooks=[webhook for integration in integrations for webhook in integration.webhooks],
         subscriptions=subscriptions,
         polls=[poll for integration in integrations for poll in integration.polls],

@@ -35,6 +35,7 @@ from interlock.spec.plan import (
     ScheduleSpec,
     SubscriptionSpec,
     SystemSpec,
+    UpcastSpec,
     WebhookSpec,
     Where,
 )
@@ -50,6 +51,7 @@ AcceptFunction = Callable[[Hook], Iterable[Draft]]
 PollFunction = Callable[[str | None, Context], Awaitable[Page]]
 ScheduleFunction = Callable[[datetime, Context], Awaitable[Iterable[Draft]]]
 TranslateFunction = Callable[[T], U | None]
+UpcastFunction = Callable[[T], U]
 SuccessWhen = Callable[[Answer], bool | Later | Reject]
 RefreshFunction = Callable[[Context], Awaitable[str]]
 SubscribeFunction = Callable[[Event[T], Context], Awaitable[Outcome | None] | Outcome | None]
@@ -155,13 +157,15 @@ class Integration:
 
     Attributes:
         spec: name, owner and purpose.
-        systems, types, webhooks, subscriptions, polls, schedules: what has been declared, in the order of the source.
+        systems, types, upcasts, webhooks, subscriptions, polls, schedules: what has been declared, in the order of the
+            source.
     """
 
     def __init__(self, name: str, *, owner: str, purpose: str) -> None:
         self.spec = IntegrationSpec(name, owner, purpose, _caller())
         self.systems: list[SystemSpec] = []
         self.types: list[EventTypeSpec] = []
+        self.upcasts: list[UpcastSpec] = []
         self.webhooks: list[WebhookSpec] = []
         self.subscriptions: list[SubscriptionSpec] = []
         self.polls: list[PollSpec] = []
@@ -234,6 +238,25 @@ class Integration:
             self.subscriptions.append(bringing_on(self.name, spec.where))
         self.types.append(spec)
         return EventType(spec)
+
+    def upcast(
+        self, old: EventType[T], *, into: EventType[U]
+    ) -> Callable[[UpcastFunction[T, U]], UpcastFunction[T, U]]:
+        """A pure function that makes the payload of a newer version of an event type from that of an older one.
+
+        Subscriptions and translations of the newer version then read events of the older one, too, in the order of
+        their keys; their payload passes the upcasters, one after the other, until it is of a version that the
+        subscription names. Nothing that is stored changes: `event.type` stays the one that was stored. The key has to
+        come out the same. An upcaster that raises, or whose payload does not fit, makes the event a dead letter with
+        the reason `contract`.
+        """
+
+        def declare(function: UpcastFunction[T, U]) -> UpcastFunction[T, U]:
+            spec = UpcastSpec(self._named(function), old.spec, into.spec, function, _place(function))
+            self.upcasts.append(spec)
+            return function
+
+        return declare
 
     def webhook(
         self, route: str, *, verify: Verifier, **options: Unpack[WebhookOptions]

@@ -15,6 +15,7 @@ from interlock.spec.plan import (
     ScheduleSpec,
     SubscriptionSpec,
     SystemSpec,
+    UpcastSpec,
     WebhookSpec,
     Where,
 )
@@ -56,6 +57,7 @@ class Material(msgspec.Struct, frozen=True):
     integrations: Sequence[IntegrationSpec]
     systems: Sequence[SystemSpec]
     types: Sequence[EventTypeSpec]
+    upcasts: Sequence[UpcastSpec]
     webhooks: Sequence[WebhookSpec]
     subscriptions: Sequence[SubscriptionSpec]
     polls: Sequence[PollSpec]

@@ -86,7 +86,7 @@ class Event(Generic[T_co]):
 
     @property
     def type(self) -> str:
-        """The type with its version: `payment.settled@1`."""
+        """The type with its version, `payment.settled@1`: as it was stored, also where upcasters lifted the payload."""
         return self.stored.draft.type
 
     @property

@@ -94,6 +94,16 @@ class EventTypeSpec(msgspec.Struct, frozen=True):
     """Whether its drafts may state when they are due."""
 
 
+class UpcastSpec(msgspec.Struct, frozen=True):
+    """An upcaster: `function(payload)` gives the payload of a newer version for that of an older one."""
+
+    name: str
+    old: EventTypeSpec
+    into: EventTypeSpec
+    function: Callable[..., Any]
+    where: Where
+
+
 class WebhookSpec(msgspec.Struct, frozen=True):
     """A webhook. `verify` is a `Verifier` (spec.signatures); `function(hook)` gives drafts.
 
@@ -159,6 +169,8 @@ class SubscriptionSpec(msgspec.Struct, frozen=True):
     """What says how new an event is; one that is not newer than the newest delivered one of its key is filtered."""
     systems: tuple[str, ...] = ()
     """Systems that its function is known to use (read from its code); more are learned as it runs."""
+    upcasts: tuple[UpcastSpec, ...] = ()
+    """What lifts events of older versions to one of `types`, step by step."""
 
     @property
     def is_written(self) -> bool:
@@ -166,9 +178,14 @@ class SubscriptionSpec(msgspec.Struct, frozen=True):
         return self.kind in {"subscribe", "translate"}
 
     @property
+    def reads(self) -> Sequence[EventTypeSpec]:
+        """Its types, and the older versions that upcasters lift to them."""
+        return (*self.types, *(upcast.old for upcast in self.upcasts))
+
+    @property
     def type_ids(self) -> frozenset[str]:
         """What it reads, as `Draft.type` spells it."""
-        return frozenset(type.id for type in self.types)
+        return frozenset(type.id for type in self.reads)
 
 
 class PollSpec(msgspec.Struct, frozen=True):
@@ -242,6 +259,7 @@ class Plan(msgspec.Struct, frozen=True):
     streams: Sequence[StreamSpec]
     digest: str
     schedules: Sequence[ScheduleSpec] = ()
+    upcasts: Sequence[UpcastSpec] = ()
 
     @property
     def readers(self) -> frozenset[str]:

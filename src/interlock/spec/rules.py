@@ -26,6 +26,7 @@ from interlock.spec.references import secret_name, secret_references
 from interlock.spec.schedule import is_zone, why_not_cron
 from interlock.spec.senders import senders
 from interlock.spec.span import write_span
+from interlock.spec.upcast import upcast_holes, upcasters
 
 Rule = Callable[[Material], Iterator[Finding]]
 
@@ -39,7 +40,7 @@ _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 def order(material: Material) -> Iterator[Finding]:
     """Order is by the key of the type; without a key there is none, and the subscription says that it knows."""
     for spec in material.written():
-        keyless = [type.id for type in spec.types if type.key is None]
+        keyless = [type.id for type in spec.reads if type.key is None]
         if spec.order not in {"key", "none"}:
             yield _error(
                 "spec.order-unknown", spec, f"order={spec.order!r} means nothing", 'Say order="key" or order="none".'
@@ -311,6 +312,8 @@ RULES: Sequence[Rule] = (
     references,
     keyed_effects,
     answers,
+    upcasters,
+    upcast_holes,
     shapes,
     gone,
 )

@@ -44,3 +44,29 @@ def test_a_project_that_does_not_pass_check_has_no_plan(project: Project) -> Non
     told = run_in(project.folder, "interlock", "plan")
     assert (told.returncode, told.stdout) == (3, "")
     assert "error[settings.no-modules]" in told.stderr
+
+
+WIDENED = """
+paid_again = orders.event("shop.order.paid", OrderPaid, version=2, key=lambda paid: paid.order)
+
+
+@orders.upcast(order_paid, into=paid_again)
+def same(paid: OrderPaid) -> OrderPaid:
+    return paid
+
+
+@orders.subscribe(paid_again, on_dead="skip", freshness=timedelta(minutes=5))
+async def count(event: Event[OrderPaid], context: Context) -> None: ...
+"""
+
+
+def test_upcasters_are_listed_and_what_is_read_through_them_stands_at_the_subscription(shop: Project) -> None:
+    folder = shop.folder / "shop"
+    with (folder / "orders.py").open("a") as module:
+        module.write(WIDENED)
+    found = json.loads(run_in(folder, "interlock", "plan", "-o", "json").stdout)
+    assert found["upcasters"] == [{"name": "orders.same", "reads": "shop.order.paid@1", "into": "shop.order.paid@2"}]
+    reads = {row["name"]: row["reads"] for row in found["subscriptions"]}
+    assert reads["orders.count"] == ["shop.order.paid@1", "shop.order.paid@2"]
+    assert reads["orders.order_to_erp"] == ["shop.order.paid@1"]
+    assert "UPCASTERS (1)" in run_in(folder, "interlock", "plan").stdout

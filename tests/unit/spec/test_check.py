@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -153,6 +153,42 @@ def test_an_impossible_time_is_refused_with_its_line_and_the_fix():
     assert "0 6 * * *" in finding.fix
 
 
+def lifted(_: object) -> Settled:
+    raise NotImplementedError
+
+
+def upcast(name: str, version: int, function: Callable[[object], object] = lifted, times: int = 1) -> Project:
+    """Upcasters from version 1 of `payment.settled` to this; nothing reads either."""
+    project = Project()
+    known = {project.settled.id: project.settled}
+    id = f"{name}@{version}"
+    into = known.get(id) or project.integration.event(name, Settled, version=version, key=lambda p: p.account)
+    for _ in range(times):
+        project.integration.upcast(project.settled, into=into)(function)
+    return project
+
+
+def upcast_abroad() -> Project:
+    project, other = Project(), Project("other")
+    into = other.integration.event("payment.settled", Settled, version=2, key=lambda p: p.account)
+    project.integration.upcast(project.settled, into=into)(lifted)
+    return project
+
+
+def chain(*steps: tuple[int, int], reads: int, also: int | None = None, keyed: Iterable[int] = range(1, 4)) -> Project:
+    """Three versions of a type, upcasters between some of them, and a subscription to one or two of them."""
+    project = Project()
+    versions = {
+        number: project.integration.event(
+            "paid", Settled, version=number, key=(lambda p: p.account) if number in keyed else None
+        )
+        for number in range(1, 4)
+    }
+    for old, into in steps:
+        project.integration.upcast(versions[old], into=versions[into])(lifted)
+    return project.book(*(versions[number] for number in (reads, also) if number))
+
+
 Wrong = Callable[[], list[str]]
 
 WRONG: dict[str, tuple[str, Wrong]] = {
@@ -190,6 +226,18 @@ WRONG: dict[str, tuple[str, Wrong]] = {
     "types of two integrations": (
         "spec.types-of-two-streams",
         lambda: (p := Project()).book(p.settled, Project("other").settled).rules(),
+    ),
+    "an upcaster into another name": ("spec.upcast-other-type", lambda: upcast("payment.booked", 2).rules()),
+    "an upcaster into another integration": ("spec.upcast-other-type", lambda: upcast_abroad().rules()),
+    "an upcaster into the same version": ("spec.upcast-not-newer", lambda: upcast("payment.settled", 1).rules()),
+    "an upcaster into an older version": ("spec.upcast-not-newer", lambda: chain((2, 1), reads=1).rules()),
+    "two upcasters of one version": ("spec.upcast-twice", lambda: upcast("payment.settled", 2, times=2).rules()),
+    "an upcaster that waits": ("spec.upcast-async", lambda: upcast("payment.settled", 2, waiting).rules()),
+    "a chain of upcasters with a hole at its end": ("spec.upcast-hole", lambda: chain((1, 2), reads=3).rules()),
+    "a chain of upcasters with a hole at its start": ("spec.upcast-hole", lambda: chain((2, 3), reads=3).rules()),
+    "an old version without the key of the new one": (
+        "spec.order-needs-key",
+        lambda: chain((1, 2), (2, 3), reads=3, keyed=range(2, 4)).rules(),
     ),
     "no owner": ("spec.owner-missing", lambda: Project(owner="").rules()),
     "no purpose": ("spec.purpose-missing", lambda: Project(purpose="\n").rules()),
@@ -372,6 +420,10 @@ SILENT: dict[str, Wrong] = {
     "Stripe": lambda: Project().accept(verify=stripe(secret="psp.webhook")).rules(),
     "Slack": lambda: Project().accept(verify=slack(secret="psp.webhook")).rules(),
     "Shopify": lambda: Project().accept(verify=shopify(secret="psp.webhook")).rules(),
+    "a whole chain of upcasters": lambda: chain((1, 2), (2, 3), reads=3).rules(),
+    "a chain that leaves out a version that is named": lambda: chain((1, 3), reads=3, also=2).rules(),
+    "versions that nobody lifts": lambda: chain(reads=3).rules(),
+    "an old version alone": lambda: chain((1, 2), (2, 3), reads=1).rules(),
     "the same name in two versions": lambda: versioned(2).rules(),
     "a secret by its name": lambda: (p := Project().accept(verify=github(secret="psp.webhook"))).rules(
         msgspec.structs.replace(
