@@ -147,14 +147,19 @@ class Called(Line, tag="called", frozen=True, kw_only=True):
 
 
 class Probed(Line, tag="probed", frozen=True, kw_only=True):
-    """A remote was asked whether it has had the effect of an event's call, and made up its mind; fields as `Called`."""
+    """A remote was asked whether it has had the effect of an event's call, and made up its mind; fields as `Called`.
+
+    `found`: it said that it has, whether or not the answer arrived.
+    """
 
     subscription: str
     stream: str
     shard: int
     offset: int
     id: str
+    label: str
     status: int
+    found: bool
     sender: str = ""
     until: int = 0
 

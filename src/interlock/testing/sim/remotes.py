@@ -108,11 +108,12 @@ class Remote:
     def _tell(self, request: Arrived) -> Reaction:
         """Say whether the call for an event has had its effect: where it says nothing else, in the mood that it is."""
         function, stream, shard, offset, id = request.target[1:].split("/")
-        reaction = self._moody()
+        reaction, found = self._moody(), False
         if reaction.status < 300:
             place = (stream, int(shard), int(offset))
-            found = HAPPENED if place in self._done else "unknown"
-            reaction = msgspec.structs.replace(reaction, status=200, body=msgspec.json.encode({"status": found}))
+            found = place in self._done
+            said = msgspec.json.encode({"status": HAPPENED if found else "unknown"})
+            reaction = msgspec.structs.replace(reaction, status=200, body=said)
         self._history.add(
             Probed(
                 t=self._loop.now_us,
@@ -122,7 +123,9 @@ class Remote:
                 shard=int(shard),
                 offset=int(offset),
                 id=id,
+                label=self.name,
                 status=reaction.status if reaction.ending == "answer" else 0,
+                found=found,
                 sender=request.sender,
                 until=self._until(request, reaction),
             )
