@@ -299,11 +299,11 @@ def _count_what_failed_as_newest() -> None:
 def _never_ask_first() -> None:
     original = Lane.open
 
-    def open(self: Lane, opened: Any, *, crashed: bool) -> None:
+    def opens(self: Lane, opened: Any, *, crashed: bool) -> None:
         original(self, opened, crashed=crashed)
         self._openings = 0
 
-    _replace(Lane, "open", open)
+    _replace(Lane, "open", opens)
 
 
 def _pass_an_open_breaker() -> None:
