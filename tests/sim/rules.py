@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from interlock.call.breaker import Breaker
-from interlock.call.gate import Gate
 from interlock.core.cursor import Cursor, TypesFrom
 from interlock.core.errors import StoreError
 from interlock.core.event import Draft
@@ -310,15 +309,6 @@ def _pass_an_open_breaker() -> None:
     _replace(Breaker, "wait_us", lambda self, event, now: 0)
 
 
-def _limit_nothing() -> None:
-    original = Gate.__init__
-
-    def init(self: Gate, terms: Any, ports: Any) -> None:
-        original(self, terms._replace(concurrency=1_000), ports)
-
-    _replace(Gate, "__init__", init)
-
-
 def _read_without_end() -> None:
     _replace(Turn, "room", lambda self: 1_000)
 
@@ -353,7 +343,6 @@ REMOVALS = (
     Removal("newest (failed)", "what failed counts as the newest", _count_what_failed_as_newest),
     Removal("probe", "a lane that was lost does not ask whether it was done", _never_ask_first),
     Removal("breaker", "an open breaker lets everything through", _pass_an_open_breaker),
-    Removal("limiter", "any number of calls is under way at once", _limit_nothing),
     Removal("window", "a lane reads on without a bound", _read_without_end),
     Removal("due", "a delayed event is appended at once", _wait_for_nothing),
     Removal("time", "a schedule settles its time before its events are durable", _settle_the_time_first),

@@ -248,6 +248,6 @@ def _probe(client: Client, path: str, event: StoredEvent) -> Callable[[], Awaita
 
     async def probe() -> Answer | None:
         answer = await client.get(f"{path}/{reference}")
-        return answer if answer.json()["status"] == HAPPENED else None
+        return answer if answer.json() == {"status": HAPPENED} else None
 
     return probe
