@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from interlock.call.breaker import Breaker
 from interlock.core.cursor import Cursor, TypesFrom
 from interlock.core.errors import StoreError
 from interlock.core.event import Draft
@@ -294,6 +295,24 @@ def _count_what_failed_as_newest() -> None:
     _replace(Turn, "failed", failed)
 
 
+def _never_ask_first() -> None:
+    original = Lane.open
+
+    def opens(self: Lane, opened: Any, *, crashed: bool) -> None:
+        original(self, opened, crashed=crashed)
+        self._openings = 0
+
+    _replace(Lane, "open", opens)
+
+
+def _pass_an_open_breaker() -> None:
+    _replace(Breaker, "wait_us", lambda self, event, now: 0)
+
+
+def _read_without_end() -> None:
+    _replace(Turn, "room", lambda self: 1_000)
+
+
 REMOVALS = (
     Removal("1", "a death need not be durable before the key goes on", _no_wall),
     Removal("2", "attempts start that may outlive the lease, and are sent", _ignore_the_lease),
@@ -322,6 +341,9 @@ REMOVALS = (
     Removal("gaps (told)", "that it was told is not noted", _tell_gaps_again),
     Removal("newest", "the newest event of a key is forgotten", _forget_the_newest),
     Removal("newest (failed)", "what failed counts as the newest", _count_what_failed_as_newest),
+    Removal("probe", "a lane that was lost does not ask whether it was done", _never_ask_first),
+    Removal("breaker", "an open breaker lets everything through", _pass_an_open_breaker),
+    Removal("window", "a lane reads on without a bound", _read_without_end),
     Removal("due", "a delayed event is appended at once", _wait_for_nothing),
     Removal("time", "a schedule settles its time before its events are durable", _settle_the_time_first),
 )

@@ -92,6 +92,7 @@ class Lane:
         self._suspends = False
         self._under_way_until = 0
         self._openings = 0
+        self._tried_upto = 0
         self._again = False
         self._timer: Timer | None = None
         self._timer_at = 0
@@ -103,6 +104,9 @@ class Lane:
         """Begin with the cursor as the ledger gave it."""
         now = self.crew.ports.clock.now()
         self._openings += 1
+        if self._openings == 1 and "probe" in opened.cursor.effects:
+            # That a former holder closed well does not say that it settled what it, or one before it, had begun.
+            self._tried_upto = self.crew.journal.bounds(self.id.shard)[1]
         self.turn = Turn(opened, self._terms, self.spec.order == "key", now, crashed)
         self.turn.paused = self.paused
         if self.program.newness is not None:
@@ -413,7 +417,7 @@ class Lane:
             return self.turn is turn and clock.monotonic() < min(deadline, crew.lease_until())
 
         # What ended before the lane was lost may not have been settled: its calls may have been made.
-        again = turn.crashed or self._openings > 1 or start.row is not None
+        again = turn.crashed or self._openings > 1 or start.row is not None or start.offset <= self._tried_upto
         work = Work(start.event, start.row, deadline, may_send, announce, again, start.gap, newest)
         run = Run(self.program, work)
         crew.began(run, task)

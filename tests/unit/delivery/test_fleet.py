@@ -502,6 +502,35 @@ def test_what_is_delivered_again_by_a_lane_that_was_lost_is_known_to_have_been_t
     run(story())
 
 
+def test_what_a_drain_cut_off_is_known_to_have_been_tried_in_the_next_process() -> None:
+    async def story() -> None:
+        bench = Bench()
+        tried: list[bool] = []
+
+        async def note(order: Order, _: int) -> None:
+            tried.append(bench.run.work.again)
+            if len(tried) == 1:
+                assert await bench.announce("probe")
+                await asyncio.Event().wait()
+
+        bench.behaviour = note
+        await bench.start()
+        await bench.put(("a", 0))
+        await bench.advance(1)
+        for _ in range(2):
+            # The second of them closes well, and has not come to the event.
+            stopping = asyncio.ensure_future(bench.fleet.stop(0))
+            await bench.advance(3)
+            await stopping
+            await bench.start()
+        await bench.advance(66)
+        await bench.put(("a", 1))
+        await bench.advance(1)
+        assert tried == [False, True, False], "what came later was begun by nobody"
+
+    run(story())
+
+
 def test_the_calls_of_a_dead_letter_that_is_retried_have_the_keys_that_they_had() -> None:
     async def story() -> None:
         bench = Bench()

@@ -22,16 +22,21 @@ from interlock.testing.sim.history import (
     History,
     Kind,
     Logged,
+    Probed,
     Published,
     Quiet,
     Read,
     Reads,
+    Turned,
     load,
 )
 
 READS = Reads("s", "log", ordered=True, effect="keyed", labels=("a",), backoff_us=500, prompt_us=1_000)
 ONCE = Reads("s", "log", ordered=True, effect="once", labels=("a",))
 NATURAL = Reads("s", "log", ordered=True, effect="natural", labels=("a",))
+
+PROBE = Reads("s", "log", ordered=True, effect="probe", labels=("a",))
+BOUNDED = Reads("s", "log", ordered=True, effect="keyed", labels=("a",), calls_max=1, window_max=2, running_max=1)
 
 
 def publish(t: int, kind: Kind, id: str = "e1", digest: str = "d") -> Published:
@@ -73,6 +78,17 @@ def two_events() -> list[AnyLine]:
         publish(1, "invoke"), logged(2, 1), publish(3, "ok"),
         publish(4, "invoke", "e2"), logged(5, 2), publish(6, "ok", "e2"),
     ]  # fmt: skip
+
+
+def turned(t: int, state: str) -> Turned:
+    return Turned(t=t, process="p1", remote="remote", state=state)
+
+
+def probed(t: int, offset: int, until: int) -> Probed:
+    return Probed(
+        t=t, process="remote", subscription="s", stream="log", shard=0, offset=offset, id=f"e{offset}", label="a",
+        status=200, found=False, sender="p1", until=until,
+    )  # fmt: skip
 
 
 def asked(t: int, offset: int) -> Asked:
@@ -265,6 +281,35 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
          taken_over(5, "p1", 1), began(6, 1), called(7, 1), cursor(8, 2, 1, filtered=1), Finished(t=9)],
         Reads("s", "log", ordered=True, effect="keyed", labels=("a",), newer=True),
     ),
+    "two effects of what could have been asked for": (
+        "I3", [*two_events(), called(8, 1, 0, fresh=True), called(9, 1)], PROBE,
+    ),
+    "an event that counts as delivered and had no effect": (
+        "I3", [*two_events(), called(8, 1), cursor(9, 2, 2), Finished(t=10)], PROBE,
+    ),
+    "an event that is begun and sent while the breaker is open": (
+        "I10", [*two_events(), turned(7, "open"), began(8, 1), called(9, 1, sender="p1")], READS,
+    ),
+    "a call that arrives long after the breaker opened": (
+        "I10", [*two_events(), began(7, 1), turned(8, "open"), called(6_000_000, 1, sender="p1")], READS,
+    ),
+    "a System that is asked while its breaker is open": (
+        "I10", [*two_events(), turned(7, "open"), began(8, 1), probed(9, 1, 10)], PROBE,
+    ),
+    "two probes at once": (
+        "I10",
+        [*two_events(), turned(7, "half_open"), began(8, 1), called(9, 1, sender="p1", until=20), began(10, 2),
+         called(11, 2, sender="p1")],
+        READS,
+    ),
+    "more calls under way than a System takes": (
+        "I11", [*two_events(), called(8, 1, sender="p1", until=20), called(9, 2, sender="p1", until=21)], BOUNDED,
+    ),
+    "a call and a question under way at once": (
+        "I11", [*two_events(), called(8, 1, sender="p1", until=20), probed(9, 2, 21)], BOUNDED,
+    ),
+    "a lane that reads beyond its window": ("I12", [cursor(1, 0, 1, above=0b100)], BOUNDED),
+    "more attempts at once than a lane may run": ("I12", [cursor(1, 2, 0, live=(1, 2), running=(1, 2))], BOUNDED),
     "work that stays": ("I13", [Quiet(t=1), Finished(t=2, pending=("s: e1 is due",))], READS),
     "a run without an end": ("I13", [Quiet(t=1), cursor(2, 0, 0)], READS),
     "a healthy key that waits": (
@@ -308,7 +353,7 @@ def test_a_replay_is_no_fault_in_itself() -> None:
 
 def test_every_invariant_has_a_bad_history() -> None:
     assert {invariant for invariant, _, _ in BAD.values()} == {
-        "I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I13", "I15", "I17", "I18", "I19",
+        "I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I12", "I13", "I15", "I17", "I18", "I19",
     }  # fmt: skip
 
 
@@ -344,6 +389,23 @@ def test_what_a_process_begins_that_has_lost_its_cursor_is_judged_by_what_it_sen
 
 def test_an_event_that_came_to_be_read_is_excused_if_the_later_one_was_not_accounted_for() -> None:
     assert check(joined(9, above=0), [READS]) == []
+
+
+def test_a_call_that_was_let_through_before_the_breaker_opened_may_arrive() -> None:
+    calm: list[AnyLine] = [
+        *two_events(), began(7, 1), turned(8, "open"), called(9, 1, 503, sender="p1", until=10),
+        turned(10_000_000, "half_open"), began(10_000_001, 1), called(10_000_002, 1, sender="p1", until=10_000_003),
+        turned(10_000_004, "ramping"), began(10_000_005, 2), called(10_000_006, 2, sender="p1"),
+    ]  # fmt: skip
+    assert check(calm, [BOUNDED]) == []
+
+
+def test_a_process_that_was_disturbed_may_have_given_up_a_call_that_is_worked_on() -> None:
+    given_up: list[AnyLine] = [
+        *two_events(), called(8, 1, sender="p1", until=20), Fault(t=9, process="p1", scope="store", what="failed"),
+        called(10, 1, sender="p1", fresh=False, until=21), called(22, 2, sender="p1", until=23),
+    ]  # fmt: skip
+    assert check(given_up, [BOUNDED]) == []
 
 
 def test_a_keyed_call_of_a_dead_process_may_arrive_whenever_it_does() -> None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from interlock.testing.sim.history import Accounted, AnyLine, Began, Called, Ended, Logged, Reads
+from interlock.testing.sim.history import Accounted, AnyLine, Began, Called, Ended, Logged, Probed, Reads
 
 Place = tuple[str, int, int]
 """Stream, shard, offset."""
@@ -100,7 +100,7 @@ def case_of(lines: Sequence[AnyLine], reads: dict[str, Reads], schedules: Mappin
     return case
 
 
-def place_of(line: Called | Began | Ended) -> Place:
+def place_of(line: Called | Probed | Began | Ended) -> Place:
     """Where the event of a line stands."""
     return line.stream, line.shard, line.offset
 

@@ -28,6 +28,7 @@ from interlock.testing.sim.missing import gaps_are_told
 from interlock.testing.sim.newer import nothing_late
 from interlock.testing.sim.order import no_stale_effect, one_sender_per_key, order_per_key, put_back_goes_first
 from interlock.testing.sim.systemic import nothing_dies_while_stopped, stopped_in_time
+from interlock.testing.sim.traffic import not_too_much_at_once, nothing_while_open
 
 SLACK_US = 50_000
 """Between the start of an attempt, which a budget counts from, and its function's first line."""
@@ -97,6 +98,8 @@ def no_invention(case: Case) -> Iterator[Violation]:
 def no_duplicate_effect(case: Case) -> Iterator[Violation]:
     """I3: one effect for each event and call, one key for all its attempts; `once` is never sent twice unasked.
 
+    What can be asked whether it has happened does so once, too, without a key that is honoured.
+
     A replay may derive one more event.
     """
     effects: Counter[tuple[str, Place, str]] = Counter()
@@ -129,7 +132,7 @@ def no_duplicate_effect(case: Case) -> Iterator[Violation]:
                 named = (line.subscription, line.id, line.label)
                 if line.token and tokens.setdefault(line.token, named) != named:
                     yield Violation("I3", line.t, f"the key of {tokens[line.token]} was used for {named}")
-                effects[call] += line.fresh and effect == "keyed"
+                effects[call] += line.fresh and effect in ("keyed", "probe")
                 if effects[call] > 1:
                     yield Violation("I3", line.t, f"{line.id} had two effects at {line.process} by {line.subscription}")
                 sent[call] += effect == "once" and (line.fresh or line.status == 0)
@@ -137,6 +140,22 @@ def no_duplicate_effect(case: Case) -> Iterator[Violation]:
                     yield Violation("I3", line.t, f"{line.id} was sent {sent[call]} times by {line.subscription}, once")
             case _:
                 pass
+
+
+def no_missing_effect(case: Case) -> Iterator[Violation]:
+    """I3: an event that counts as delivered has had the effect of its `probe` calls: nobody believed a wrong answer."""
+    if not any(isinstance(line, Finished) for line in case.lines):
+        return
+    for reads in case.reads.values():
+        for event in case.expected(reads) if reads.effect == "probe" else ():
+            place = (event.stream, event.shard, event.offset)
+            book = case.last[reads.name, event.stream, event.shard]
+            delivered = is_over(book, event.offset, event.key) and event.offset not in (
+                *book.dead_rows,
+                *book.discarded_rows,
+            )
+            if delivered and (reads.name, place) not in case.ends:
+                yield Violation("I3", book.t, f"{event.id} counts as delivered by {reads.name} and had no effect")
 
 
 def the_log(case: Case) -> Iterator[Violation]:
@@ -191,6 +210,18 @@ def conservation(case: Case) -> Iterator[Violation]:
         if last is not None and (line.floor < last.floor or (line.epoch, line.number) < (last.epoch, last.number)):
             yield Violation("I8", line.t, f"{name} went back")
         before[name] = line
+
+
+def bounded(case: Case) -> Iterator[Violation]:
+    """I12: at every commit a cursor accounts for no more above its floor, and runs no more at once, than it may."""
+    for line in case.lines:
+        if not isinstance(line, Accounted) or line.subscription not in case.reads:
+            continue
+        reads, above = case.reads[line.subscription], line.above.bit_length()
+        if reads.window_max is not None and above > reads.window_max:
+            yield Violation("I12", line.t, f"{line.subscription} has read {above} offsets beyond its floor")
+        if reads.running_max is not None and len(line.running) > reads.running_max:
+            yield Violation("I12", line.t, f"{line.subscription} runs {len(line.running)} events at once")
 
 
 def retry_discipline(case: Case) -> Iterator[Violation]:
@@ -332,6 +363,7 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     no_loss,
     no_invention,
     no_duplicate_effect,
+    no_missing_effect,
     no_stale_effect,
     order_per_key,
     one_sender_per_key,
@@ -340,6 +372,9 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     nothing_late,
     the_log,
     conservation,
+    bounded,
+    nothing_while_open,
+    not_too_much_at_once,
     retry_discipline,
     not_before_due,
     each_time_once,

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from interlock.core.handler import Effect
+
 KILLED = "killed"
 """`Fault.what` when a process is dead from then on."""
 SPOILED = "bad deploy"
@@ -144,6 +146,31 @@ class Called(Line, tag="called", frozen=True, kw_only=True):
     gap: tuple[int, int, int] | None = None
 
 
+class Probed(Line, tag="probed", frozen=True, kw_only=True):
+    """A remote was asked whether it has had the effect of an event's call, and made up its mind; fields as `Called`.
+
+    `found`: it said that it has, whether or not the answer arrived.
+    """
+
+    subscription: str
+    stream: str
+    shard: int
+    offset: int
+    id: str
+    label: str
+    status: int
+    found: bool
+    sender: str = ""
+    until: int = 0
+
+
+class Turned(Line, tag="turned", frozen=True, kw_only=True):
+    """The breaker of a process says that it stands differently towards a remote."""
+
+    remote: str
+    state: str
+
+
 class Asked(Line, tag="asked", frozen=True, kw_only=True):
     """A person asked something of an event: retry, skip, discard, restore, replay."""
 
@@ -192,12 +219,15 @@ class Reads(msgspec.Struct, frozen=True):
         ailing: keys whose events are made to fail.
         delay_us: how long after an event what is derived of it is due.
         newer: whether it delivers only what has a higher serial than what it has delivered of the key.
+        calls_max: how many calls of one process may be under way at once at a remote that it calls; None: not known.
+        window_max: how many offsets above its floor a cursor may account for; None: not known.
+        running_max: how many of its attempts may run at once on a shard; None: not known.
     """
 
     name: str
     stream: str
     ordered: bool
-    effect: Literal["keyed", "natural", "once"]
+    effect: Effect
     labels: tuple[str, ...] | None
     backoff_us: int = 0
     age_max_us: int | None = None
@@ -206,6 +236,9 @@ class Reads(msgspec.Struct, frozen=True):
     ailing: frozenset[str] = frozenset()
     delay_us: int = 0
     newer: bool = False
+    calls_max: int | None = None
+    window_max: int | None = None
+    running_max: int | None = None
 
 
 AnyLine = (
@@ -217,6 +250,8 @@ AnyLine = (
     | Began
     | Ended
     | Called
+    | Probed
+    | Turned
     | Asked
     | Controlled
     | Fault

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from interlock.testing.sim.case import NEVER, Case, CursorName, Place, Violation, place_of, types_at
-from interlock.testing.sim.history import KILLED, Accounted, Asked, Began, Called, Fault
+from interlock.testing.sim.history import KILLED, Accounted, Asked, Began, Called, Fault, Probed
 
 LATE_US = 200_000
 """A caller's deadline is told as what is left of it, and is at most so much older where it arrives."""
@@ -169,6 +169,8 @@ def put_back_goes_first(case: Case) -> Iterator[Violation]:
                     if anew_from is None:
                         yield Violation("I4", line.t, f"offset {offset} of {line.subscription} came back unasked")
                 before[name] = line
+            case Probed(found=True):
+                succeeded[line.subscription, place_of(line)][line.label] = line.t
             case Began():
                 begun[line.subscription, place_of(line), line.process] = line.t
             case Called(key=str()) if _is_ordered(case, line.subscription):

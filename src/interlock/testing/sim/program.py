@@ -9,28 +9,32 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+from interlock.core import limits
 from interlock.core.event import Draft
+from interlock.core.event import Event as StoredEvent
+from interlock.core.handler import Effect
 from interlock.core.limits import US_PER_MINUTE, US_PER_SECOND
-from interlock.core.outcome import Outcome, Reject
+from interlock.core.outcome import Answer, Outcome, Reject
 from interlock.spec.bindings import Bindings, StreamBinding
 from interlock.spec.check import build_plan
 from interlock.spec.declare import EventType, Integration, ScheduleFunction, SubscribeOptions
 from interlock.spec.delay import waiting_room
-from interlock.spec.function import Context, Event, HttpSystem
+from interlock.spec.function import CallOptions, Client, Context, Event, HttpSystem
 from interlock.spec.plan import HttpBinding, OnDead, Plan, RetryPolicy
 from interlock.spec.retry import block_then_skip
 from interlock.spec.span import instant, microseconds
 from interlock.testing.sim.auditor import Fact, digest_of
 from interlock.testing.sim.history import SPOILED, Began, History, Reads
 from interlock.testing.sim.loop import SimLoop, current_process
-from interlock.testing.sim.remotes import CallBody
+from interlock.testing.sim.remotes import HAPPENED, CallBody
 from interlock.testing.sim.serving import HTTP_PORT
 from interlock.testing.sim.swarm import Swarm
 
-Effect = Literal["keyed", "natural", "once"]
 Function = Callable[[Event[Any], Context], Awaitable[Outcome | None]]
 
 STREAM = "sim"
+CONCURRENCY = 8
+"""How many calls of one process a System takes at once."""
 RETRY = RetryPolicy(base_us=US_PER_SECOND, cap_us=30 * US_PER_SECOND, age_max_us=5 * US_PER_MINUTE)
 
 
@@ -69,10 +73,12 @@ SHAPES: dict[str, Shape] = {
     "recall": Shape(("reminded",), ("mail",), "keyed", "skip"),
     "latest": Shape(("moved",), ("search",), "keyed", "skip", newer=True),
     "ring": Shape(("chimed",), ("chat",), "keyed", "skip"),
+    "settle": Shape(("opened", "moved"), ("clearing",), "probe", "skip"),
 }
 VARIANT = "book"
 """The subscription whose types a deploy changes: with its second type, and without."""
-SYSTEM_EFFECTS: dict[str, Effect] = {system: shape.effect for shape in SHAPES.values() for system in shape.systems}
+LATER_SHAPES = frozenset({"settle"})
+"""Subscriptions whose Systems are there only where they are: what a seed draws from all Systems keeps its meaning."""
 CALLING = frozenset(f"{STREAM}.{name}" for name, shape in SHAPES.items() if shape.systems)
 """Subscriptions whose functions call a System."""
 REMINDER_DELAY = timedelta(seconds=40)
@@ -84,10 +90,17 @@ BOMB = "e0-3"
 PUBLISHED_TYPES = ("opened", "moved", "ticked")
 
 
+def system_effects(swarm: Swarm) -> dict[str, Effect]:
+    """The Systems of a run, and how what they get is made safe to repeat."""
+    shapes = [shape for name, shape in SHAPES.items() if name not in LATER_SHAPES or name in swarm.subscriptions]
+    return {system: shape.effect for shape in shapes for system in shape.systems}
+
+
 def program(seen: Seen, swarm: Swarm, *, narrow: bool) -> Plan:
     """The plan; `narrow` leaves out the second type of `VARIANT`."""
     sim = Integration(STREAM, owner="simulator", purpose="Every promise is kept under every fault")
-    systems = {name: sim.http(name, honours_keys=effect == "keyed") for name, effect in SYSTEM_EFFECTS.items()}
+    effects = system_effects(swarm)
+    systems = {name: sim.http(name, honours_keys=effect == "keyed") for name, effect in effects.items()}
     types: dict[str, EventType[Fact]] = {
         name: sim.event(name, Fact, key=lambda fact: fact.key) for name in ("opened", "moved", "canonical")
     }
@@ -117,7 +130,8 @@ def program(seen: Seen, swarm: Swarm, *, narrow: bool) -> Plan:
     streams = (STREAM, waiting_room(STREAM)) if "reminded" in types else (STREAM,)
     bindings = Bindings(
         systems={
-            f"{STREAM}.{name}": HttpBinding(url=f"http://{name}:{HTTP_PORT}", concurrency=8) for name in SYSTEM_EFFECTS
+            f"{STREAM}.{name}": HttpBinding(url=f"http://{name}:{HTTP_PORT}", concurrency=CONCURRENCY)
+            for name in effects
         },
         streams={name: StreamBinding(shards=swarm.shards) for name in streams},
     )
@@ -151,6 +165,9 @@ def reads_of(swarm: Swarm, ailing: frozenset[str], prompt_us: int | None) -> lis
                 delay_us=microseconds(REMINDER_DELAY) if name == "remind" else 0,
                 ailing=ailing,
                 newer=shape.newer,
+                calls_max=CONCURRENCY,
+                window_max=swarm.limits.get("WINDOW_OFFSETS", limits.WINDOW_OFFSETS),
+                running_max=swarm.limits.get("RUNNING_MAX", limits.RUNNING_MAX),
             )
         )
     return found
@@ -215,8 +232,22 @@ def _function(seen: Seen, name: str, calls: list[tuple[str, HttpSystem]], effect
                 label,
                 digest_of(stored.draft.data),
             )
-            await context.use(system).request(method, f"/{name}", json=body, effect=effect)
+            client, options = context.use(system), CallOptions(json=body, effect=effect)
+            if effect == "probe":
+                options["probe"] = _probe(client, f"/{name}", stored)
+            await client.request(method, f"/{name}", **options)
         return None
 
     function.__name__ = function.__qualname__ = name
     return function
+
+
+def _probe(client: Client, path: str, event: StoredEvent) -> Callable[[], Awaitable[Answer | None]]:
+    """Asks for the event by where it stands: an id may come again once retention has forgotten it."""
+    reference = f"{event.shard.stream}/{event.shard.number}/{event.offset}/{event.draft.id}"
+
+    async def probe() -> Answer | None:
+        answer = await client.get(f"{path}/{reference}")
+        return answer if answer.json() == {"status": HAPPENED} else None
+
+    return probe

@@ -13,13 +13,19 @@ from typing import Literal
 import msgspec
 
 from interlock.call.timeout import TIMEOUT_HEADER
+from interlock.core.handler import Effect
 from interlock.core.ids import parse_event_id
 from interlock.core.limits import US_PER_MS, US_PER_SECOND
-from interlock.testing.sim.history import Called, History
+from interlock.testing.sim.case import Place
+from interlock.testing.sim.history import Called, History, Probed
 from interlock.testing.sim.loop import SimLoop
 from interlock.testing.sim.serving import Arrived, Ending, Reaction, Serving
 
 Mood = Literal["well", "flapping", "slow", "down", "limiting"]
+
+
+HAPPENED = "done"
+"""What a System that is asked says of a call whose effect it has had."""
 
 
 class CallBody(msgspec.Struct, frozen=True):
@@ -39,10 +45,11 @@ class Remote:
     """One peer. Its mood changes as the world says; `is_poison` says which bodies it will never accept.
 
     Args:
-        effect: how it treats what it gets: `keyed` and `natural` are harmless to repeat, `once` is not.
+        effect: how it treats what it gets: `keyed` and `natural` are harmless to repeat, `once` is not; with `probe`
+            it is not either, and says by GET whether it has happened.
     """
 
-    def __init__(self, loop: SimLoop, name: str, history: History, effect: Literal["keyed", "natural", "once"]) -> None:
+    def __init__(self, loop: SimLoop, name: str, history: History, effect: Effect) -> None:
         self.name = name
         self.effect = effect
         self.mood: Mood = "well"
@@ -53,6 +60,7 @@ class Remote:
         self._history = history
         self._chance: random.Random = loop.stream(f"remote/{name}")
         self._answers: dict[str, int] = {}
+        self._done: set[Place] = set()
 
     def connection(self) -> asyncio.Protocol:
         """A protocol for one accepted connection."""
@@ -61,17 +69,19 @@ class Remote:
     def react(self, request: Arrived) -> Reaction:
         """Take a whole request of a host, have its effect, and say how it is answered."""
         self.requests += 1
+        if request.method == "GET":
+            return self._tell(request)
         body = msgspec.json.decode(request.body, type=CallBody)
         token = request.headers.get("idempotency-key", "")
         reaction = self._reaction(body)
         if reaction.after_us > US_PER_SECOND:
             self.on_slow(body, reaction.after_us)
-        given_us = int(request.headers.get(TIMEOUT_HEADER, "0")) * US_PER_MS
-        lasts_us = given_us if reaction.ending == "hang" else min(reaction.after_us, given_us)
         applied = reaction.status < 300 and reaction.ending != "hang"
         known = self.effect == "keyed" and token in self._answers
         if applied and token:
             self._answers[token] = reaction.status
+        if applied:
+            self._done.add((body.stream, body.shard, body.offset))
         self._history.add(
             Called(
                 t=self._loop.now_us,
@@ -89,15 +99,48 @@ class Remote:
                 digest=body.digest,
                 retry_after_us=(reaction.retry_after or 0) * US_PER_SECOND,
                 sender=request.sender,
-                until=self._loop.now_us + lasts_us,
+                until=self._until(request, reaction),
                 gap=_gap(request.headers.get("interlock-gap")),
             )
         )
         return reaction
 
+    def _tell(self, request: Arrived) -> Reaction:
+        """Say whether the call for an event has had its effect: where it says nothing else, in the mood that it is."""
+        function, stream, shard, offset, id = request.target[1:].split("/")
+        reaction, found = self._moody(), False
+        if reaction.status < 300:
+            place = (stream, int(shard), int(offset))
+            found = place in self._done
+            said = msgspec.json.encode({"status": HAPPENED if found else "unknown"})
+            reaction = msgspec.structs.replace(reaction, status=200, body=said)
+        self._history.add(
+            Probed(
+                t=self._loop.now_us,
+                process=self.name,
+                subscription=f"{stream}.{function}",
+                stream=stream,
+                shard=int(shard),
+                offset=int(offset),
+                id=id,
+                label=self.name,
+                status=reaction.status if reaction.ending == "answer" else 0,
+                found=found,
+                sender=request.sender,
+                until=self._until(request, reaction),
+            )
+        )
+        return reaction
+
+    def _until(self, request: Arrived, reaction: Reaction) -> int:
+        """Until when a request is under way: until it is answered, or its caller's deadline."""
+        given_us = int(request.headers.get(TIMEOUT_HEADER, "0")) * US_PER_MS
+        return self._loop.now_us + (given_us if reaction.ending == "hang" else min(reaction.after_us, given_us))
+
     def _reaction(self, body: CallBody) -> Reaction:
-        if self.is_poison(body):
-            return Reaction(422)
+        return Reaction(422) if self.is_poison(body) else self._moody()
+
+    def _moody(self) -> Reaction:
         draw = self._chance.random()
         took = int(self._chance.expovariate(1 / 5_000))
         match self.mood:

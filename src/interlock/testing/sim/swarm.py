@@ -90,7 +90,8 @@ def draw(seed: int) -> Swarm:
         swarm = _taken_over(swarm, random.Random(f"{seed}/swarm/3"))
     swarm = _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
     swarm = _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
-    return _late(swarm, random.Random(f"{seed}/swarm/7"))
+    swarm = _late(swarm, random.Random(f"{seed}/swarm/7"))
+    return _settling(swarm, random.Random(f"{seed}/swarm/8"))
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -130,6 +131,13 @@ def _late(swarm: Swarm, chance: random.Random) -> Swarm:
     more = ("latest",) if chance.random() < 0.4 else ()
     subscriptions = tuple(sorted((*swarm.subscriptions, *more)))
     return msgspec.structs.replace(swarm, subscriptions=subscriptions, limits={**swarm.limits, **bounds})
+
+
+def _settling(swarm: Swarm, chance: random.Random) -> Swarm:
+    """A System that does not honour keys and can be asked what it has done."""
+    if chance.random() >= 0.25:
+        return swarm
+    return msgspec.structs.replace(swarm, subscriptions=tuple(sorted((*swarm.subscriptions, "settle"))))
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -30,7 +30,7 @@ from interlock.testing.sim.auditor import Auditor, Fact
 from interlock.testing.sim.case import Violation
 from interlock.testing.sim.checker import check
 from interlock.testing.sim.client import Posting, Producer
-from interlock.testing.sim.history import Asked, Fault, Finished, History, Quiet
+from interlock.testing.sim.history import Asked, Fault, Finished, History, Quiet, Turned
 from interlock.testing.sim.loop import START_US, SimLoop
 from interlock.testing.sim.machine import Machine, Parts
 from interlock.testing.sim.net import Conditions, Network
@@ -39,11 +39,11 @@ from interlock.testing.sim.program import (
     CALLING,
     PUBLISHED_TYPES,
     STREAM,
-    SYSTEM_EFFECTS,
     VARIANT,
     Seen,
     program,
     reads_of,
+    system_effects,
 )
 from interlock.testing.sim.remotes import CallBody, Mood, Remote
 from interlock.testing.sim.serving import HTTP_PORT
@@ -110,6 +110,7 @@ class World:
             self.history,
             lambda: self._commit_chance.randrange(self.swarm.fsync_us // 2, self.swarm.fsync_us * 2),
             self._commit_fault,
+            heard=self._heard,
         )
 
     async def run(self) -> None:
@@ -137,7 +138,7 @@ class World:
     # Remotes and the network.
 
     async def _listen(self) -> None:
-        for name, effect in SYSTEM_EFFECTS.items():
+        for name, effect in system_effects(self.swarm).items():
             remote = Remote(self.loop, name, self.history, effect)
             remote.is_poison = self._is_poison
             remote.on_slow = self._interfere
@@ -166,6 +167,11 @@ class World:
             reset_answer_at=chance.randrange(600) if reset and chance.random() < 0.7 else None,
             mute_answer_at=chance.randrange(600) if reset and chance.random() < 0.2 else None,
         )
+
+    def _heard(self, process: str, record: str, fields: Mapping[str, object]) -> None:
+        if record == "breaker.transition":
+            remote = str(fields["system"]).removeprefix(f"{STREAM}.")
+            self.history.add(Turned(t=self.loop.now_us, process=process, remote=remote, state=str(fields["state"])))
 
     # Processes.
 
@@ -311,7 +317,7 @@ class World:
     def _operate(self) -> None:
         choice = self.chance.random()
         if choice < 0.2:
-            self._pause(system_control_key(f"{STREAM}.{self.chance.choice(tuple(SYSTEM_EFFECTS))}"))
+            self._pause(system_control_key(f"{STREAM}.{self.chance.choice(tuple(self._remotes))}"))
         elif choice < 0.3:
             self._pause(subscription_control_key(f"{STREAM}.{self.chance.choice(self.swarm.subscriptions)}"))
         else:
