@@ -119,7 +119,8 @@ class Shop(Project):
             for order in range(ORDERS):
                 cents = [effect["cents"] for effect in receiver.effects if effect["order"] == f"o-{order}"]
                 assert cents == sorted(cents), f"{name} had o-{order} out of order"
-        assert self.api("doctor")["ok"]
+        told = self.api("doctor")
+        assert told["ok"], told
         assert self.api("dead")["groups"] == []
 
     def api(self, path: str) -> Any:
