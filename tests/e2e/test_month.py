@@ -119,8 +119,8 @@ class Shop(Project):
             for order in range(ORDERS):
                 cents = [effect["cents"] for effect in receiver.effects if effect["order"] == f"o-{order}"]
                 assert cents == sorted(cents), f"{name} had o-{order} out of order"
-        told = self.api("doctor")
-        assert told["ok"], told
+        # A clock that was moved by an hour has ended the lease: the lanes are back in a moment, under a new one.
+        self.until(lambda: self.api("doctor")["ok"])
         assert self.api("dead")["groups"] == []
 
     def api(self, path: str) -> Any:
