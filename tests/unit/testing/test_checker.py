@@ -303,10 +303,10 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
         READS,
     ),
     "more calls under way than a System takes": (
-        "I11", [*two_events(), called(8, 1, sender="p1", until=20), called(9, 2, sender="p1", until=21)], BOUNDED,
+        "I11", [*two_events(), called(8, 1, sender="p1", until=500_000), called(9, 2, sender="p1", until=21)], BOUNDED,
     ),
     "a call and a question under way at once": (
-        "I11", [*two_events(), called(8, 1, sender="p1", until=20), probed(9, 2, 21)], BOUNDED,
+        "I11", [*two_events(), called(8, 1, sender="p1", until=500_000), probed(9, 2, 21)], BOUNDED,
     ),
     "a lane that reads beyond its window": ("I12", [cursor(1, 0, 1, above=0b100)], BOUNDED),
     "more attempts at once than a lane may run": ("I12", [cursor(1, 2, 0, live=(1, 2), running=(1, 2))], BOUNDED),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from interlock.core.limits import US_PER_SECOND
 from interlock.testing.sim.case import Case, Place, Violation, place_of
 from interlock.testing.sim.history import Began, Called, Fault, Probed, Turned
+from interlock.testing.sim.order import LATE_US
 
 LEAVING_US = 5 * US_PER_SECOND
 """How long a call takes at most that was let through before: to be announced durably, to be connected, to arrive."""
@@ -57,7 +58,8 @@ def nothing_while_open(case: Case) -> Iterator[Violation]:
 def not_too_much_at_once(case: Case) -> Iterator[Violation]:
     """I11: no process has more calls under way at a remote than it may.
 
-    One that was disturbed may have given up calls that the remote still works on.
+    One that was disturbed may have given up calls that the remote still works on, and whoever gives up at a deadline
+    does so a little before the remote knows.
     """
     under_way: dict[Way, list[int]] = defaultdict(list)
     disturbed: set[str] = set()
@@ -67,7 +69,7 @@ def not_too_much_at_once(case: Case) -> Iterator[Violation]:
                 disturbed.add(line.process)
             case Called() | Probed() if line.subscription in case.reads and line.sender not in disturbed:
                 most, way = case.reads[line.subscription].calls_max, (line.process, line.sender)
-                under_way[way] = [until for until in under_way[way] if until > line.t] + [line.until]
+                under_way[way] = [until for until in under_way[way] if until > line.t + LATE_US] + [line.until]
                 count = len(under_way[way])
                 if most is not None and count > most:
                     yield Violation("I11", line.t, f"{count} calls of {line.sender} are under way at {line.process}")
