@@ -58,6 +58,10 @@ WINDOW_PATIENCE_US = 250 * US_PER_MS
 """How long the floor of a full window may stand still before its lowest events are passed."""
 FLOOR_PATIENCE_US = US_PER_MINUTE
 """How long the floor may stand still at all before what waits behind stragglers is passed: no key pins the log."""
+SIGHT_ROWS_MAX = 10_000
+"""Events that a lane passes into rows to see whose come after them: so far others are not kept waiting by a flood."""
+SIGHT_PAUSE_US = 10 * US_PER_MS
+"""Between two parts of a window that are passed for that."""
 RUNNING_MAX = 32
 """Attempts of one lane under way at once, at most one a key."""
 PASSED_OFFSETS_PER_KEY = 1_000

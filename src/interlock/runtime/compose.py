@@ -135,6 +135,7 @@ class Engine:
             self.store,
             lambda webhook: verifier(webhook.verify, world.secrets, world.clock),
             world.access,
+            world.clock,
             world.emit,
         )
         for poll in self.plan.polls:

@@ -54,6 +54,7 @@ class Bench:
         order: str = "key",
         segment_events: int = 10_000,
         proves_deaths: bool = False,
+        tenant: Callable[[Order], str] | None = None,
         **options: Any,
     ) -> None:
         self.clock = FakeClock()
@@ -73,7 +74,7 @@ class Bench:
         self.wait_us: int | None = None
         self.released = ("", "")
         shop = Integration("shop", owner="shop-team", purpose="tests")
-        self.order: EventType[Order] = shop.event("order", Order, key=lambda it: it.key)
+        self.order: EventType[Order] = shop.event("order", Order, key=lambda it: it.key, tenant=tenant)
 
         async def book(event: Any, context: Any) -> Outcome | None:
             self.calls.append((event.payload.key, event.payload.number))
