@@ -21,12 +21,12 @@ from interlock.core.controls import (
 )
 from interlock.core.cursor import CursorId
 from interlock.core.errors import StoreError
-from interlock.core.event import Shard
+from interlock.core.event import Draft, Shard
 from interlock.core.limits import US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND
 from interlock.core.requests import LaneRequest, Verb, encode_request, request_key
 from interlock.journal.memory_disk import MemoryDisk
 from interlock.journal.ports import CellWrite, Retention
-from interlock.testing.sim.auditor import Auditor, Fact
+from interlock.testing.sim.auditor import Auditor, Fact, digest_of
 from interlock.testing.sim.case import Violation
 from interlock.testing.sim.checker import check
 from interlock.testing.sim.client import Posting, Producer
@@ -92,6 +92,7 @@ class World:
         self._context = contextvars.copy_context()
         self._commit_chance = loop.stream("commits")
         self._replay_chance = loop.stream("replays")
+        self._edit_chance = loop.stream("edits")
         self._narrow = bool(swarm.deploys) and self.chance.random() < 0.5
         self._jobs = 0
         self._freezing = False
@@ -217,6 +218,7 @@ class World:
             (swarm.retirement, self._retire),
             (swarm.deploys, self._deploy),
             (swarm.replays, self._replay),
+            (swarm.edits, self._edit),
         ]
 
     def _again(self, rate: float, act: Callable[[], None], until: int) -> None:
@@ -350,6 +352,22 @@ class World:
             if some:
                 self._ask(id, some, "replay", chance.choice((0, 0, 300_000, 2 * US_PER_SECOND)))
 
+    def _edit(self) -> None:
+        """A person has another event appended instead of a straggler, or asks for that where it is too late."""
+        chance = self._edit_chance
+        found = [(id, row) for id, ledger in self.disk.ledgers.items() for row in ledger.rows.values()]
+        found = [(id, row) for id, row in found if id.shard.stream == STREAM]
+        if not found:
+            return
+        id, row = chance.choice(found)
+        event = self.disk.shard(id.shard).at(row.offset)
+        assert event is not None, "the event of a row is kept for as long as the row is"
+        fact = msgspec.json.decode(event.draft.data, type=Fact)
+        new = f"edit-{self._jobs}"
+        data = msgspec.json.encode(Fact(fact.key, fact.serial, "", new))
+        draft = msgspec.structs.replace(event.draft, id=new, data=data, causation=event.id)
+        self._ask(id, [row.offset], "edit", draft=draft)
+
     def _interfere(self, body: CallBody, took_us: int) -> None:
         """A call is at a slow System, and whatever happens to its event or its process happens at this moment."""
         self._meddle(body, took_us)
@@ -391,7 +409,9 @@ class World:
         value = encode_control(Control(paused=paused, by="operator"))
         self._write(lambda machine: machine.engine.store.put([CellWrite(key, value)]))
 
-    def _ask(self, id: CursorId, offsets: Sequence[int], verb: Verb, pace_us: int = 0) -> None:
+    def _ask(
+        self, id: CursorId, offsets: Sequence[int], verb: Verb, pace_us: int = 0, draft: Draft | None = None
+    ) -> None:
         for offset in offsets:
             self._fault("operator", f"{verb} of offset {offset} of {id.subscription}")
             self.history.add(
@@ -403,10 +423,13 @@ class World:
                     stream=id.shard.stream,
                     shard=id.shard.number,
                     offset=offset,
+                    id=draft.id if draft else "",
+                    digest=digest_of(draft.data) if draft else "",
                 )
             )
         self._jobs += 1
-        request = LaneRequest(verb, tuple(offsets), "operator", "simulated", self.clock.now(), pace_us=pace_us)
+        now = self.clock.now()
+        request = LaneRequest(verb, tuple(offsets), "operator", "simulated", now, pace_us=pace_us, draft=draft)
         write = CellWrite(request_key(id, f"job_{self._jobs:04}"), encode_request(request))
         self._write(lambda machine: machine.engine.store.put([write]))
 
