@@ -39,8 +39,8 @@ class Swarm(msgspec.Struct, frozen=True):
     is dead. `cuts`: a process is killed while a slow call of it is under way. `slow_start`: the Systems are slow from
     the first call on. `freezes`: a process falls asleep beyond its lease when it has begun an attempt. `chimes`: what a
     schedule does about the times that it misses; None for no schedule. `replays`: a person has settled events delivered
-    again. `spoiled`: the subscription whose function rejects everything for a while, or "". `edits`: a person has another
-    event appended instead of a straggler.
+    again. `spoiled`: the subscription whose function rejects everything for a while, or "". `edits`: a person has
+    another event appended instead of a straggler.
     """
 
     schedule: Schedule
