@@ -119,7 +119,8 @@ def diff(session: Session, event: str, subscription: str | None, output: Format)
     if show_answer(output, Answer(found, dead_shapes.PayloadChange, found.changes, [found.event])):
         return
     other = f"{found.other}, which stands for it" if found.other else "what the code of now reads in it"
-    click.echo(f"{found.event}  {plain(found.subscription)}  beside {other}")
+    click.echo(f"{found.event}  {plain(found.subscription)}")
+    click.echo(f"beside {other}")
     if found.error:
         click.echo(f"nothing to compare with: {plain(found.error)}")
         return

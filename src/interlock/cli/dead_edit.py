@@ -99,13 +99,14 @@ def _warnings(meant: dead_shapes.DeadEdited) -> list[str]:
         at_least = "" if meant.behind_counted else "at least "
         are = "is" if meant.behind == 1 else "are"
         lines.append(
-            f"{at_least}{many(meant.behind, 'event')} of its key {are} in the log behind it: the new one comes last"
+            f"{at_least}{many(meant.behind, 'event')} of its key {are} behind it in the log: the new one comes last"
         )
     else:
         lines.append("the new event stands at the end of the log")
-    lines.append(f"it is new to all who read its type: {', '.join(map(plain, meant.readers)) or 'nobody'}")
-    if meant.delivered:
-        lines.append(f"  of those, the old one was delivered by {', '.join(map(plain, meant.delivered))}")
+    lines.append("it is new to all who read its type:")
+    for name in meant.readers:
+        had = ", which was given the old one" if name in meant.delivered else ""
+        lines.append(f"  {plain(name)}{had}")
     return lines
 
 

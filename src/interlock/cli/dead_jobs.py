@@ -58,10 +58,11 @@ def _steering(verb: str, summary: str, endpoint: Endpoint[table.Admin]) -> click
     @click.command(verb, help=summary)
     @click.argument("job")
     @click.option("--reason", default="", help="Why; kept in the audit.")
+    @click.option("--dry-run", is_flag=True, help="Only show the job that is meant.")
     @output_option
     @click.pass_obj
-    def steer(session: Session, job: str, reason: str, output: Format) -> None:
-        found: dead_shapes.JobAnswer = session.ask(endpoint, dead_shapes.JobCommand(job, reason, actor()))
+    def steer(session: Session, job: str, reason: str, dry_run: bool, output: Format) -> None:
+        found: dead_shapes.JobAnswer = session.ask(endpoint, dead_shapes.JobCommand(job, reason, actor(), dry_run))
         _show(session, found, output)
 
     return steer

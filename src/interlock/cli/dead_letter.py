@@ -12,6 +12,7 @@ from interlock.cli.say import plain
 from interlock.cli.session import Session
 from interlock.cli.show import ago, clock, hint, show_table, span
 from interlock.control import dead_shapes, shapes
+from interlock.core.words import many
 
 _NEXT: dict[str, str] = {
     "open": "interlock dead retry --event {id} --dry-run",
@@ -76,7 +77,7 @@ def _lines(session: Session, letter: shapes.DeadLetter, detail: dead_shapes.Dead
         yield plain(name), plain(value)
     for name, value in detail.headers:
         yield f"{plain(name)}:", plain(value)
-    yield "put back", f"{letter.replays:,} times" if letter.replays != 1 else "once"
+    yield "put back", many(letter.replays, "time") if letter.replays else "never"
     if detail.due_at is not None:
         yield "next", ago(detail.due_at, session.now)
     if letter.state in ("dead", "discarded"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -38,6 +38,12 @@ _WAIT_US: Final = 1_000_000
 _PATIENCE: Final = 5
 """So many waits in a row without one more answer end the command; a job in the audit goes on without it."""
 _KEYS_TOLD: Final = 5
+_UNKNOWN: Final = (
+    "nothing was sent, appended or settled. What a dry run cannot know:",
+    "  what a System would answer: each call was taken to be answered 200 with {}",
+    "  whether a System is up, and how soon its limits let the calls pass",
+    "  what code does that reaches out in another way than context.use: it did it",
+)
 
 
 def deciding(verb: Verb, summary: str) -> click.Command:
@@ -141,7 +147,7 @@ def _chosen() -> shapes.Newer:
 
 def _newer(meant: shapes.DeadAnswer) -> list[str]:
     at_least = "" if meant.newer_counted else "at least "
-    lines = [f"of {meant.superseded:,} of them newer events of their key were delivered already:"]
+    lines = [f"{meant.superseded:,} of them: newer events of the same key were delivered already"]
     lines += [
         f"  {at_least}{many(each.events, 'newer event')} of key {plain(each.key)}" for each in meant.newer[:_KEYS_TOLD]
     ]
@@ -208,31 +214,31 @@ def _rehearse(session: Session, asked: shapes.DeadCommand, output: Format) -> No
     told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.outcomes.items()))
     click.echo(f"dry run of {len(found.results):,} of {many(found.of, 'event')}: {told or 'none'}")
     if found.newer:
-        say(f"of {found.newer:,} newer events of their key were delivered: choose --send-anyway or --supersede")
-    say("nothing was sent, appended or settled. It cannot know what a System would answer (each call was taken to")
-    say("answer 200 and an empty object), nor whether it is up; and code that reaches out past context.use did so")
+        say(f"{found.newer:,} of them: newer events of the same key were delivered already;")
+        say("  a retry wants --send-anyway or --supersede")
+    for line in _UNKNOWN:
+        say(line)
     hint(f"interlock dead retry {spelled(asked)}", quiet=session.quiet)
 
 
 def _outcome(result: dead_shapes.Rehearsal) -> str:
     if not result.error:
-        return f"would be {result.outcome}"
+        return f"would be {result.outcome}" + (", if its calls are answered so" if result.assumed else "")
     said = "would be tried again" if result.outcome == "fails" else "would be rejected again"
-    guess = " (after an answer that was made up)" if result.assumed else ""
+    guess = " (behind an answer that was made up)" if result.assumed else ""
     return f"{said}: {plain(result.error)} {plain(result.detail)}".rstrip() + guess
 
 
-def _steps(result: dead_shapes.Rehearsal) -> Sequence[str]:
-    lines = [
-        f"{plain(call.system)}  {call.method} {plain(call.path)}"
-        + ("  made before, not again" if call.remembered else f"  key {call.key}" if call.key else "")
-        + (f"  {plain(call.body)}" if call.body else "")
-        for call in result.calls
-    ]
-    return [
-        *lines,
-        *(f"emits {plain(emit.type)} to {plain(emit.stream)}, id {plain(emit.id)}" for emit in result.emits),
-    ]
+def _steps(result: dead_shapes.Rehearsal) -> Iterator[str]:
+    for call in result.calls:
+        yield f"{plain(call.system)}  {call.method} {plain(call.path)}".rstrip() + (
+            "  made before, not again" if call.remembered else ""
+        )
+        if call.key:
+            yield f"  key {call.key}"
+        yield from (f"  {plain(line)}" for line in call.body.splitlines())
+    for emit in result.emits:
+        yield f"emits {plain(emit.type)} to {plain(emit.stream)}, id {plain(emit.id)}"
 
 
 VERBS: Final[Sequence[click.Command]] = (

@@ -254,11 +254,12 @@ class Jobs(msgspec.Struct, frozen=True):
 
 
 class JobCommand(msgspec.Struct, frozen=True):
-    """Pause a job or let it go on, by its id or a unique prefix."""
+    """Pause a job or let it go on, by its id or a unique prefix. With `dry_run` it is only shown."""
 
     job: str
     reason: str = ""
     actor: str = ""
+    dry_run: bool = False
 
 
 class BlockedAsked(msgspec.Struct, frozen=True):

@@ -64,6 +64,8 @@ async def steer(
         Refused: `job.unknown`, `job.ambiguous`, `job.not-steered`.
     """
     name = await _name(reading, asked.job)
+    if asked.dry_run:
+        return _answer(await _found(reading, name))
     done = await commands.steer(name, who, paused=paused)
     if done is None or done.state == "done":
         told = "is done" if done is not None else "was handed to its lanes as a whole"

