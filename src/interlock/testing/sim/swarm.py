@@ -40,7 +40,8 @@ class Swarm(msgspec.Struct, frozen=True):
     the first call on. `freezes`: a process falls asleep beyond its lease when it has begun an attempt. `chimes`: what a
     schedule does about the times that it misses; None for no schedule. `replays`: a person has settled events delivered
     again. `spoiled`: the subscription whose function rejects everything for a while, or "". `edits`: a person has
-    another event appended instead of a straggler.
+    another event appended instead of a straggler. `jobs`: a
+    person has all dead letters of a shard retried slice by slice.
     """
 
     schedule: Schedule
@@ -77,6 +78,7 @@ class Swarm(msgspec.Struct, frozen=True):
     replays: float = 0.0
     spoiled: str = ""
     edits: float = 0.0
+    jobs: float = 0.0
 
 
 def draw(seed: int) -> Swarm:
@@ -143,10 +145,15 @@ def _settling(swarm: Swarm, chance: random.Random) -> Swarm:
 
 
 def _edited(swarm: Swarm, chance: random.Random) -> Swarm:
-    """In a third of all runs persons mend payloads, and something always goes wrong that they can mend."""
+    """In a third of all runs persons mend payloads or retry in slices, and something goes wrong that they can mend."""
     if chance.random() >= 0.3:
         return swarm
-    return msgspec.structs.replace(swarm, edits=chance.choice((2.0, 10.0, 30.0)), poison=max(1, swarm.poison))
+    return msgspec.structs.replace(
+        swarm,
+        edits=chance.choice((0.0, 2.0, 10.0, 30.0)),
+        jobs=chance.choice((0.0, 2.0, 10.0)),
+        poison=max(1, swarm.poison),
+    )
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:

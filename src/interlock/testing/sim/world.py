@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from interlock.core.controls import (
     Control,
@@ -22,6 +23,7 @@ from interlock.core.controls import (
 from interlock.core.cursor import CursorId
 from interlock.core.errors import StoreError
 from interlock.core.event import Draft, Shard
+from interlock.core.jobs import Job, encode_job, encode_set, job_key, set_key
 from interlock.core.limits import US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND
 from interlock.core.requests import LaneRequest, Verb, encode_request, request_key
 from interlock.journal.memory_disk import MemoryDisk
@@ -219,6 +221,7 @@ class World:
             (swarm.deploys, self._deploy),
             (swarm.replays, self._replay),
             (swarm.edits, self._edit),
+            (swarm.jobs, self._begin_job),
         ]
 
     def _again(self, rate: float, act: Callable[[], None], until: int) -> None:
@@ -365,8 +368,28 @@ class World:
         fact = msgspec.json.decode(event.draft.data, type=Fact)
         new = f"edit-{self._jobs}"
         data = msgspec.json.encode(Fact(fact.key, fact.serial, "", new))
-        draft = msgspec.structs.replace(event.draft, id=new, data=data, causation=event.id)
+        draft = replace(event.draft, id=new, data=data, causation=event.id)
         self._ask(id, [row.offset], "edit", draft=draft)
+
+    def _begin_job(self) -> None:
+        """A person has the dead letters of one shard retried by a job, which its driver releases slice by slice."""
+        chance, dead = self._edit_chance, dict[CursorId, list[int]]()
+        for id, ledger in self.disk.ledgers.items():
+            if found := [row.offset for row in ledger.rows.values() if row.state == "dead"]:
+                dead[id] = found
+        if dead:
+            id = chance.choice(sorted(dead))
+            for offset in dead[id]:
+                self._note_asked("retry", id, offset)
+            self._jobs += 1
+            name, now = f"job_{self._jobs:04}", self.clock.now()
+            pace_us, stop = chance.choice((0, 300_000, 2 * US_PER_SECOND)), chance.choice((None, 10.0))
+            job = Job("retry", "operator", "simulated", now, len(dead[id]), chance.choice((0, 1)), pace_us, stop)
+            writes = [
+                CellWrite(job_key(name), encode_job(replace(job, paced_at=now))),
+                CellWrite(set_key(name), encode_set({id: dead[id]})),
+            ]
+            self._write(lambda machine: machine.engine.store.append([], writes))
 
     def _interfere(self, body: CallBody, took_us: int) -> None:
         """A call is at a slow System, and whatever happens to its event or its process happens at this moment."""
@@ -413,25 +436,28 @@ class World:
         self, id: CursorId, offsets: Sequence[int], verb: Verb, pace_us: int = 0, draft: Draft | None = None
     ) -> None:
         for offset in offsets:
-            self._fault("operator", f"{verb} of offset {offset} of {id.subscription}")
-            self.history.add(
-                Asked(
-                    t=self.loop.now_us,
-                    process="operator",
-                    verb=verb,
-                    subscription=id.subscription,
-                    stream=id.shard.stream,
-                    shard=id.shard.number,
-                    offset=offset,
-                    id=draft.id if draft else "",
-                    digest=digest_of(draft.data) if draft else "",
-                )
-            )
+            self._note_asked(verb, id, offset, draft)
         self._jobs += 1
         now = self.clock.now()
         request = LaneRequest(verb, tuple(offsets), "operator", "simulated", now, pace_us=pace_us, draft=draft)
         write = CellWrite(request_key(id, f"job_{self._jobs:04}"), encode_request(request))
         self._write(lambda machine: machine.engine.store.put([write]))
+
+    def _note_asked(self, verb: Verb, id: CursorId, offset: int, draft: Draft | None = None) -> None:
+        self._fault("operator", f"{verb} of offset {offset} of {id.subscription}")
+        self.history.add(
+            Asked(
+                t=self.loop.now_us,
+                process="operator",
+                verb=verb,
+                subscription=id.subscription,
+                stream=id.shard.stream,
+                shard=id.shard.number,
+                offset=offset,
+                id=draft.id if draft else "",
+                digest=digest_of(draft.data) if draft else "",
+            )
+        )
 
     def _write(self, act: Callable[[Machine], Awaitable[object]]) -> None:
         machine = self.machine()
@@ -459,11 +485,17 @@ class World:
         self.history.add(Quiet(t=self.loop.now_us, process="world"))
 
     async def _drain_out(self) -> None:
-        """Wait until nothing is owed; whatever is held is retried by a person, once in the life of a process."""
+        """Wait until nothing is owed; whatever is held is retried by a person, once in the life of a process.
+
+        What Interlock itself has paused is resumed: a deploy that reads less leaves stragglers that it cannot decode.
+        """
         until = self.loop.now_us + QUIET_MAX_US
         while self.loop.now_us < until and self.loop.steps < STEPS_MAX:
             if not any(owed(self.disk)):
                 break
+            for key, cell in list(self.disk.cells.items()):
+                if key.startswith("control/") and decode_control(cell.value).paused:
+                    self._control(key, paused=False)
             for id, ledger in self.disk.ledgers.items():
                 for row in list(ledger.rows.values()):
                     # What was asked of a process that died may be lost with it.
