@@ -228,7 +228,8 @@ class Commands:
             assert cell is not None, "a job stays for long after it has ended"
             before = made = decode_job(cell.value)
             if before.state != "done":
-                made = replace(before, state="paused", why=who.actor) if paused else resumed(before, who.actor, at)
+                why = f"{'paused' if paused else 'resumed'} by {who.actor}"
+                made = replace(before, state="paused", why=why) if paused else resumed(before, why, at)
             return Change(cell.value, encode_job(made), [CellWrite(key, encode_job(made), expected=cell.version)])
 
         if made.state != "done":

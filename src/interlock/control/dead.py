@@ -152,12 +152,10 @@ async def late_of(reading: Reading, rows: Sequence[RowLine]) -> tuple[list[RowLi
 
 
 def _undecided(late: Sequence[RowLine], keys: Sequence[shapes.NewerOfKey]) -> Refused:
-    first = keys[0]
     return Refused(
         409,
         "dead.newer-delivered",
-        f"newer events of the keys of {many(len(late), 'dead letter')} were delivered:"
-        f" {first.events} of key {first.key}" + (f", and of {len(keys) - 1} other keys" if keys[1:] else ""),
+        f"newer events of the keys of {many(len(late), 'dead letter')} were delivered",
         "--send-anyway delivers them after those, --supersede discards them and retries the others",
         errors=[Fault(f"{many(each.events, 'newer event')} of key {each.key}") for each in keys],
     )

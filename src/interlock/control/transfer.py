@@ -23,10 +23,11 @@ from interlock.control.dead_shapes import DeadExport, DeadImport, DeadImported
 from interlock.control.letter import full
 from interlock.control.problem import Refused
 from interlock.control.queries import Reading
-from interlock.control.selection import STATES, events_of, place_of, read, selected
+from interlock.control.selection import events_of, place_of, read, selected
 from interlock.core import limits
-from interlock.core.cursor import CursorId
+from interlock.core.cursor import CursorId, RowState
 from interlock.core.event import Appended, Draft, Event, Shard
+from interlock.core.words import many
 from interlock.journal.ports import IdentityConflict
 from interlock.journal.views import RowLine
 from interlock.spec.jsontext import PayloadError
@@ -41,6 +42,8 @@ IMPORT_BYTES_MAX: Final = 16 * 1024 * 1024
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """An answer with letters ends when it is so long."""
 _FAULTS_MAX: Final = 20
+_OPEN: Final = frozenset[RowState]({"dead", "held"})
+"""What was discarded or edited is not to be delivered elsewhere either."""
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -77,7 +80,7 @@ async def export(reading: Reading, asked: shapes.DeadPage) -> DeadExport:
     """
     selection = (await read(reading, asked))._replace(after=_place(asked.after))
     limit = shapes.PAGE_MAX
-    rows = await selected(reading, selection, STATES, limit + 1)
+    rows = await selected(reading, selection, _OPEN, limit + 1)
     events = await events_of(reading.journal, rows[:limit])
     lines: list[msgspec.Raw] = []
     size, last = 0, None
@@ -181,7 +184,7 @@ def _drafts(plan: Plan, lines: Sequence[str]) -> list[Draft]:
         raise Refused(
             422,
             "dead.import-invalid",
-            f"{len(faults)} lines cannot be taken in, so none was: {faults[0].message}",
+            f"{many(len(faults), 'line')} cannot be taken in, so none was",
             "mend or leave out those lines, or deploy what reads them, and import the file again",
             errors=faults[:_FAULTS_MAX],
         )

@@ -96,10 +96,10 @@ def stepped(job: Job, progress: Progress, now: int) -> Job:
     )
     if job.state != "running":
         return job
+    if job.released == job.of:
+        return job if job.waiting else replace(job, state="done", ended_at=now)
     if stop := _stop(job, progress):
         return replace(job, state="stopped", why=stop)
-    if job.released == job.of and not job.waiting:
-        return replace(job, state="done", ended_at=now)
     if job.canary:
         if job.released < min(job.canary, job.of):
             return replace(job, released=min(job.canary, job.of))
@@ -116,12 +116,12 @@ def next_at(job: Job) -> int | None:
     return job.paced_at + (job.released - job.paced_from) * job.pace_us
 
 
-def resumed(job: Job, by: str, now: int) -> Job:
+def resumed(job: Job, why: str, now: int) -> Job:
     """The job as it goes on: what has failed so far is accepted, the pace counts from now, no canary is waited for."""
     return replace(
         job,
         state="running",
-        why=by,
+        why=why,
         canary=0,
         paced_at=now,
         paced_from=job.released,
@@ -139,11 +139,8 @@ def _stop(job: Job, progress: Progress) -> str:
         return ""
     tried = job.succeeded + len(job.failed) - job.forgiven + progress.failing
     bad = failed + progress.failing
-    # Of few events one failure is a large share; of all that there are it is what it is.
-    is_told = tried >= limits.JOB_TRIED_MIN or (
-        tried > 0 and job.released == job.of and job.waiting == progress.failing
-    )
-    if is_told and bad * 100 > job.stop_percent * tried:
+    # Of few events one failure is a large share.
+    if tried >= limits.JOB_TRIED_MIN and bad * 100 > job.stop_percent * tried:
         return f"{bad} of {tried} failed again, more than {job.stop_percent:g} %"
     return ""
 

@@ -243,7 +243,7 @@ def test_a_job_keeps_its_pace_is_paused_and_resumed_and_a_pause_releases_nothing
         await bench.rest(1.5)
         assert (await job_of(bench, name)).released == 2
         paused = await bench.ask(table.DEAD_JOB_PAUSE, dead_shapes.JobCommand(name, "lunch", "ann"))
-        assert (paused.state, paused.why) == ("paused", "token[0] (ann)")
+        assert (paused.state, paused.why) == ("paused", "paused by token[0] (ann)")
         await bench.rest(10)
         assert (await job_of(bench, name)).released == 2
         await bench.ask(table.DEAD_JOB_RESUME, dead_shapes.JobCommand(name))
@@ -317,7 +317,7 @@ def test_a_retry_behind_newer_events_demands_a_choice() -> None:
         bench.bad = ""
         error = await refused(bench, table.DEAD_VERBS["retry"], command())
         assert error.code == "dead.newer-delivered"
-        assert "2 of key o-1" in error.message
+        assert [fault.message for fault in error.errors] == ["2 newer events of key o-1"]
         assert "--send-anyway" in error.remedy
         assert "--supersede" in error.remedy
         answer = await bench.ask(table.DEAD_VERBS["retry"], command(newer="supersede", reason="overtaken"))
@@ -526,6 +526,17 @@ def test_a_line_of_a_later_version_is_read_and_one_with_another_payload_is_a_con
             "dead.import-conflict",
             True,
         )
+
+    at_work(story)
+
+
+def test_what_was_discarded_or_edited_is_not_exported() -> None:
+    async def story(bench: Workbench) -> None:
+        await bench.put("o-1", "S-91", "1")
+        old = await bench.put("o-2", "S-92", "2")
+        await bench.ask(table.DEAD_VERBS["discard"], command(key="o-1"))
+        await bench.ask(table.DEAD_EDIT, edited(old, GOOD))
+        assert (await bench.ask(table.DEAD_EXPORT, shapes.DeadPage())).letters == []
 
     at_work(story)
 
