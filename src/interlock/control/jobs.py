@@ -52,7 +52,9 @@ async def jobs(reading: Reading, asked: dead_shapes.JobsAsked) -> dead_shapes.Jo
     if asked.running:
         done = {cell.key for cell in cells if decode_job(cell.value).state == "done"}
         names = [name for name in names if job_key(name) not in done]
-    return dead_shapes.Jobs([_answer(await _found(reading, name)) for name in names[: bounded(asked.limit)]])
+    return dead_shapes.Jobs(
+        [_answer(await _found(reading, name, answers=False)) for name in names[: bounded(asked.limit)]]
+    )
 
 
 async def steer(
@@ -93,13 +95,15 @@ async def _name(reading: Reading, prefix: str) -> str:
     return names.pop()
 
 
-async def _found(reading: Reading, name: str) -> _Found:
+async def _found(reading: Reading, name: str, *, answers: bool = True) -> _Found:
     cell = (await reading.cells.get([job_key(name)])).get(job_key(name))
+    job = None if cell is None else decode_job(cell.value)
     requests: dict[str, LaneRequest] = {}
-    for line in await reading.views.cursors():
+    # Of a job that is done its own cell says enough, so that many can be listed.
+    for line in await reading.views.cursors() if job is None or job.state != "done" or answers else ():
         for each in await reading.cells.list(request_key(line.cursor.id, name)):
             requests[each.key] = decode_request(each.value)
-    return _Found(name, None if cell is None else decode_job(cell.value), requests)
+    return _Found(name, job, requests)
 
 
 def _answer(found: _Found) -> dead_shapes.JobAnswer:
