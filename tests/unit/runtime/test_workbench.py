@@ -9,6 +9,7 @@ from tests.unit.runtime.workbench import Workbench, at_work
 
 from interlock.control import dead_shapes, shapes, table
 from interlock.control.problem import Refused
+from interlock.core.limits import US_PER_SECOND
 
 PICK = "shop.pick"
 
@@ -186,6 +187,25 @@ def test_a_dry_run_says_that_it_would_be_rejected_again_and_what_a_made_up_answe
         bench.bad, bench.reads_answer = "", True
         (result,) = (await bench.ask(table.DEAD_REHEARSE, command())).results
         assert (result.outcome, result.error, result.assumed, len(result.calls)) == ("fails", "KeyError", True, 1)
+
+    at_work(story)
+
+
+def test_a_dry_run_is_bounded_in_time_and_number() -> None:
+    async def story(bench: Workbench) -> None:
+        for number in range(55):
+            # With as many good ones between them, or the guard would pause the subscription.
+            for sku in ("S-9", "S-1", "S-1"):
+                await bench.put(f"{sku}-{number}", sku, f"{sku}-{number}-{bench.lab.clock.now()}")
+        bench.bad = ""
+        found = await bench.ask(table.DEAD_REHEARSE, command())
+        assert (found.of, len(found.results), found.outcomes) == (55, 50, {"delivered": 50})
+        bench.hangs = True
+        before = bench.lab.clock.monotonic()
+        found = await bench.ask(table.DEAD_REHEARSE, command())
+        assert {result.error for result in found.results} == {"timeout"}
+        assert (found.of, len(found.results)) == (55, 4)
+        assert bench.lab.clock.monotonic() - before <= 21 * US_PER_SECOND
 
     at_work(story)
 

@@ -43,10 +43,13 @@ class Workbench:
         self.bad = "S-9"
         self.emits = False
         self.reads_answer = False
+        self.hangs = False
 
         async def pick(event: Event[Paid], context: Context) -> Any:
             if any(line.sku.startswith(self.bad) for line in event.payload.lines if self.bad):
                 return Reject("unknown-sku")
+            if self.hangs:
+                await asyncio.get_running_loop().create_future()
             answer = await context.use(self.warehouse).post("/picks", json={"order": event.payload.order})
             if self.reads_answer:
                 assert answer.json()["pick"], "the warehouse names the pick"  # type: ignore[index]
