@@ -107,10 +107,11 @@ def retry(session: Session, output: Format, yes: bool, dry_run: bool, **given: A
     if not meant.of:
         _show(meant, output)
         return
-    if meant.superseded:
+    is_late = bool(meant.superseded) or not meant.newer_counted
+    if is_late:
         for line in _newer(meant):
             say(line)
-    if meant.superseded and asked.newer is None and not yes and _has_person(session):
+    if is_late and asked.newer is None and not yes and _has_person(session):
         asked = msgspec.structs.replace(asked, newer=_chosen())
     ask(_QUESTIONS["retry"].format(of=many(meant.of, "event")), yes=yes, no_input=session.no_input)
     _carry_out(session, "retry", asked, meant, output)
@@ -147,6 +148,8 @@ def _chosen() -> shapes.Newer:
 
 def _newer(meant: shapes.DeadAnswer) -> list[str]:
     at_least = "" if meant.newer_counted else "at least "
+    if not meant.superseded:
+        return ["so much came after them that not all of it was looked at for newer events"]
     lines = [f"{meant.superseded:,} of them: newer events of the same key were delivered already"]
     lines += [
         f"  {at_least}{many(each.events, 'newer event')} of key {plain(each.key)}" for each in meant.newer[:_KEYS_TOLD]

@@ -84,7 +84,7 @@ async def command(
     answer = shapes.DeadAnswer(None, len(taken), 0, {}, shown, more, len(late), None, keys, is_whole)
     if asked.dry_run or not taken:
         return answer
-    if late and asked.newer is None:
+    if (late or not is_whole) and asked.newer is None:
         raise _undecided(late, keys)
     given_up = late if asked.newer == "supersede" else []
     job = await _superseded(commands, who, given_up, asked)
@@ -136,15 +136,20 @@ async def _never(reading: Reading, selection: Selection) -> bool:
 
 
 async def late_of(reading: Reading, rows: Sequence[RowLine]) -> tuple[list[RowLine], Newer, bool]:
-    """Those whose keys have had newer events delivered, these by key, and whether all of them were counted."""
+    """Those whose keys have had newer events delivered, these by key, and whether all of them were counted.
+
+    Behind what is held or due nothing has been delivered: it blocks its key.
+    """
     asked: dict[CursorId, dict[int, str | None]] = {}
     for cursor, row in rows:
-        asked.setdefault(cursor, {})[row.offset] = row.key
+        if row.state == "dead":
+            asked.setdefault(cursor, {})[row.offset] = row.key
     newer, is_whole = await newer_delivered(reading, asked)
     late = [
         line
         for line in rows
-        if (found := newer.get((line.cursor.subscription, line.row.key or ""))) is not None
+        if line.row.state == "dead"
+        and (found := newer.get((line.cursor.subscription, line.row.key or ""))) is not None
         and line.row.key is not None
         and found.last.get(line.cursor.shard, 0) > line.row.offset
     ]
@@ -152,10 +157,13 @@ async def late_of(reading: Reading, rows: Sequence[RowLine]) -> tuple[list[RowLi
 
 
 def _undecided(late: Sequence[RowLine], keys: Sequence[shapes.NewerOfKey]) -> Refused:
+    told = f"newer events of the keys of {many(len(late), 'dead letter')} were delivered"
+    if not late:
+        told = "so much came after them that it is not known whether newer events of their keys were delivered"
     return Refused(
         409,
         "dead.newer-delivered",
-        f"newer events of the keys of {many(len(late), 'dead letter')} were delivered",
+        told,
         "--send-anyway delivers them after those, --supersede discards them and retries the others",
         errors=[Fault(f"{many(each.events, 'newer event')} of key {each.key}") for each in keys],
     )

@@ -10,6 +10,7 @@ from tests.unit.runtime.workbench import Workbench, at_work
 from interlock.control import dead_shapes, shapes, table
 from interlock.control.problem import Refused
 from interlock.core.limits import US_PER_SECOND
+from interlock.testing.sim.swarm import limited
 
 PICK = "shop.pick"
 
@@ -370,6 +371,20 @@ def test_send_anyway_delivers_it_late_and_without_order_nobody_is_asked() -> Non
     at_work(unordered, order="none")
 
 
+def test_where_not_all_that_came_after_was_looked_at_a_choice_is_demanded_too() -> None:
+    async def story(bench: Workbench) -> None:
+        await bench.put("o-1", "S-91", "1")
+        for number in range(3):
+            await bench.put("o-1" if number == 2 else "o-1x", "S-1", f"later-{number}")
+        with limited({"NEWER_SCANNED_MAX": 0}):
+            error = await refused(bench, table.DEAD_VERBS["retry"], command())
+        assert (error.code, error.errors) == ("dead.newer-delivered", [])
+        assert "not known" in error.message
+        assert (await bench.ask(table.DEAD_VERBS["retry"], command(newer="send-anyway"))).of == 1
+
+    at_work(story)
+
+
 # Blocked keys.
 
 
@@ -564,19 +579,13 @@ def test_what_was_discarded_or_edited_is_not_exported() -> None:
 def test_an_export_comes_in_pages() -> None:
     async def story(bench: Workbench) -> None:
         await dead(bench, 3)
-        from interlock.control import transfer
-
-        seen, after, pages = [], None, 0
-        page_bytes, transfer.PAGE_BYTES = transfer.PAGE_BYTES, 1
-        try:
-            while True:
+        seen: list[Any] = []
+        after, pages = None, 0
+        with limited({"PAGE_BYTES": 1}):
+            while pages == 0 or after is not None:
                 page = await bench.ask(table.DEAD_EXPORT, shapes.DeadPage(after=after))
                 seen += page.letters
-                pages += 1
-                if (after := page.next) is None:
-                    break
-        finally:
-            transfer.PAGE_BYTES = page_bytes
+                pages, after = pages + 1, page.next
         assert (len(seen), len({bytes(one) for one in seen}), pages) == (3, 3, 3)
 
     at_work(story)
