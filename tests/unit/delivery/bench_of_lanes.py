@@ -155,11 +155,17 @@ class Bench:
         await self.advance(1)
         return await self.answers()
 
-    async def request(self, verb: Verb, *offsets: int, pace_us: int = 0) -> str:
+    async def edit(self, offset: int, order: tuple[str, int], id: str) -> dict[int, str]:
+        """Ask that another order is appended instead of the event, and wait for the answer."""
+        await self.request("edit", offset, draft=self.order.draft(Order(*order), id=id))
+        await self.advance(1)
+        return await self.answers()
+
+    async def request(self, verb: Verb, *offsets: int, pace_us: int = 0, draft: Draft | None = None) -> str:
         """Write the cell of a request, and do not wait; gives its key."""
         self._jobs += 1
         key = self._asked = request_key(self.id, f"job_{self._jobs}")
-        request = LaneRequest(verb, offsets, "ann", "a test", self.clock.now(), pace_us=pace_us)
+        request = LaneRequest(verb, offsets, "ann", "a test", self.clock.now(), pace_us=pace_us, draft=draft)
         await self.store.put([CellWrite(key, encode_request(request))])
         return key
 

@@ -39,7 +39,9 @@ class Swarm(msgspec.Struct, frozen=True):
     is dead. `cuts`: a process is killed while a slow call of it is under way. `slow_start`: the Systems are slow from
     the first call on. `freezes`: a process falls asleep beyond its lease when it has begun an attempt. `chimes`: what a
     schedule does about the times that it misses; None for no schedule. `replays`: a person has settled events delivered
-    again. `spoiled`: the subscription whose function rejects everything for a while, or "".
+    again. `spoiled`: the subscription whose function rejects everything for a while, or "". `edits`: a person has
+    another event appended instead of a straggler. `jobs`: a
+    person has all dead letters of a shard retried slice by slice.
     """
 
     schedule: Schedule
@@ -75,6 +77,8 @@ class Swarm(msgspec.Struct, frozen=True):
     chimes: Missed | None = None
     replays: float = 0.0
     spoiled: str = ""
+    edits: float = 0.0
+    jobs: float = 0.0
 
 
 def draw(seed: int) -> Swarm:
@@ -91,7 +95,7 @@ def draw(seed: int) -> Swarm:
     swarm = _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
     swarm = _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
     swarm = _late(swarm, random.Random(f"{seed}/swarm/7"))
-    return _settling(swarm, random.Random(f"{seed}/swarm/8"))
+    return _edited(_settling(swarm, random.Random(f"{seed}/swarm/8")), random.Random(f"{seed}/swarm/edits"))
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -138,6 +142,18 @@ def _settling(swarm: Swarm, chance: random.Random) -> Swarm:
     if chance.random() >= 0.25:
         return swarm
     return msgspec.structs.replace(swarm, subscriptions=tuple(sorted((*swarm.subscriptions, "settle"))))
+
+
+def _edited(swarm: Swarm, chance: random.Random) -> Swarm:
+    """In a third of all runs persons mend payloads or retry in slices, and something goes wrong that they can mend."""
+    if chance.random() >= 0.3:
+        return swarm
+    return msgspec.structs.replace(
+        swarm,
+        edits=chance.choice((0.0, 2.0, 10.0, 30.0)),
+        jobs=chance.choice((0.0, 2.0, 10.0)),
+        poison=max(1, swarm.poison),
+    )
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:
