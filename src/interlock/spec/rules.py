@@ -25,6 +25,7 @@ from interlock.spec.plan import HttpBinding, ScheduleSpec, SubscriptionSpec, Sys
 from interlock.spec.references import secret_name, secret_references
 from interlock.spec.schedule import is_zone, why_not_cron
 from interlock.spec.senders import senders
+from interlock.spec.sequence import sequences
 from interlock.spec.span import write_span
 from interlock.spec.upcast import upcast_holes, upcasters
 
@@ -299,6 +300,7 @@ RULES: Sequence[Rule] = (
     deadline,
     order,
     newness,
+    sequences,
     owner_and_purpose,
     freshness,
     on_dead,

@@ -95,7 +95,8 @@ def draw(seed: int) -> Swarm:
     swarm = _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
     swarm = _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
     swarm = _late(swarm, random.Random(f"{seed}/swarm/7"))
-    return _edited(_settling(swarm, random.Random(f"{seed}/swarm/8")), random.Random(f"{seed}/swarm/edits"))
+    swarm = _edited(_settling(swarm, random.Random(f"{seed}/swarm/8")), random.Random(f"{seed}/swarm/edits"))
+    return _numbered(swarm, random.Random(f"{seed}/swarm/numbers"))
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -142,6 +143,15 @@ def _settling(swarm: Swarm, chance: random.Random) -> Swarm:
     if chance.random() >= 0.25:
         return swarm
     return msgspec.structs.replace(swarm, subscriptions=tuple(sorted((*swarm.subscriptions, "settle"))))
+
+
+def _numbered(swarm: Swarm, chance: random.Random) -> Swarm:
+    """Numbered events that come out of order, and how many keys a lane remembers that puts them in order."""
+    if chance.random() >= 0.25:
+        return swarm
+    subscriptions = tuple(sorted((*swarm.subscriptions, "scatter", "in_order")))
+    bounds = {"SEQUENCE_KEYS_MAX": chance.choice((1, 3, 10_000))}
+    return msgspec.structs.replace(swarm, subscriptions=subscriptions, limits={**swarm.limits, **bounds})
 
 
 def _edited(swarm: Swarm, chance: random.Random) -> Swarm:
