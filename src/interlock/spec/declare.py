@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from inspect import currentframe, unwrap
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, Required, TypedDict, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -112,6 +112,23 @@ class SubscribeOptions(TypedDict, total=False):
     deadline: timedelta
     start: Literal["now", "beginning"] | datetime
     if_newer_than: str | NewnessFunction
+
+
+class ResequenceOptions(SubscribeOptions, total=False):
+    """What a resequencer states, and what it may.
+
+    Attributes:
+        by: a field of the payload, or a function of it: the number. Within a key numbers rise by one.
+        gap_after: how long after its acceptance an event waits for lower numbers. Then it goes on without them and says
+            so in its attribute `interlockskipped`; what comes after all is late: filtered, and counted.
+        buffer_max: how many events of a key wait, 1,000 unless stated; with one more the lowest goes on.
+        first: the first number of every key; the first one that is seen unless stated.
+    """
+
+    by: Required[str | NumberFunction]
+    gap_after: Required[timedelta]
+    buffer_max: int
+    first: int
 
 
 class EventType(msgspec.Struct, Generic[T], frozen=True):
@@ -331,17 +348,7 @@ class Integration:
 
     @overload
     def resequence(
-        self,
-        raw: EventType[T],
-        /,
-        *,
-        into: EventType[T],
-        by: str | Callable[[T], int],
-        gap_after: timedelta,
-        buffer_max: int = ...,
-        first: int | None = None,
-        map: None = None,
-        **options: Unpack[SubscribeOptions],
+        self, raw: EventType[T], /, *, into: EventType[T], map: None = None, **options: Unpack[ResequenceOptions]
     ) -> None: ...
     @overload
     def resequence(
@@ -350,12 +357,8 @@ class Integration:
         /,
         *,
         into: EventType[U],
-        by: str | Callable[[T], int],
-        gap_after: timedelta,
-        buffer_max: int = ...,
-        first: int | None = None,
         map: TranslateFunction[T, U],
-        **options: Unpack[SubscribeOptions],
+        **options: Unpack[ResequenceOptions],
     ) -> None: ...
     def resequence(
         self,
@@ -363,31 +366,24 @@ class Integration:
         /,
         *,
         into: EventType[Any],
-        by: str | NumberFunction,
-        gap_after: timedelta,
-        buffer_max: int = limits.SEQUENCE_BUFFER,
-        first: int | None = None,
         map: TranslateFunction[Any, Any] | None = None,
-        **options: Unpack[SubscribeOptions],
+        **options: Unpack[ResequenceOptions],
     ) -> None:
         """Put the events of each key into the order of their numbers (Enterprise Integration Patterns: Resequencer).
 
-        One that comes before its turn is held; what is in order is emitted as `into`. It is a subscription that is
-        named for what it makes: `integration.payment-ordered` for `payment.ordered`.
-
-        Args:
-            by: a field of the payload, or a function of it: the number. Within a key numbers rise by one.
-            gap_after: how long after its acceptance an event waits for lower numbers. Then it goes on without them,
-                says so in its attribute `interlockskipped`, and what comes after all is late: filtered, and counted.
-            buffer_max: how many events of a key wait; with one more the lowest goes on as if its time had come.
-            first: the first number of every key; the first one that is seen unless stated.
-            map: a pure function from one payload to the other; the same payload unless stated.
+        One that comes before its turn is held; what is in order is emitted as `into`, with the same payload, or with
+        what the pure function `map` makes of it. It is a subscription that is named for what it makes:
+        `integration.payment-ordered` for `payment.ordered`.
         """
         where = _caller()
-        function = as_it_is if map is None else map
         types = (raw.spec, looking(raw.spec.stream, where))
-        spec = _subscription(f"{self.name}.{name_of(into.spec)}", self.name, types, function, options)
-        how = Resequencing(by, microseconds(gap_after), buffer_max, first)
+        spec = _subscription(f"{self.name}.{name_of(into.spec)}", self.name, types, map or as_it_is, options)
+        how = Resequencing(
+            options["by"],
+            microseconds(options["gap_after"]),
+            options.get("buffer_max", limits.SEQUENCE_BUFFER),
+            options.get("first"),
+        )
         self.subscriptions.append(
             msgspec.structs.replace(spec, kind="resequence", where=where, into=into.spec, resequencing=how)
         )
