@@ -30,6 +30,7 @@ async def doctor(reading: Reading, _: shapes.Nothing) -> shapes.Doctor:
         await _audit_chain(reading),
         _planned(reading, lines),
         _waiting(lines),
+        await _bodies(reading),
     ]
     if reading.live is not None:
         checks += _disk(reading.live)
@@ -89,6 +90,20 @@ def _waiting(lines: Sequence[CursorLine]) -> shapes.Check:
     return shapes.Check("stragglers", True, says, "see `interlock dead ls`" if held or dead else "")
 
 
+async def _bodies(reading: Reading) -> shapes.Check:
+    """Large payloads: whether their files are there. What is in them is compared when they are read."""
+    found = await reading.views.bodies()
+    says = f"{many(found.files, 'payload')} above 64 KiB in files, {_size(found.bytes)}"
+    if not found.lost:
+        return shapes.Check("bodies", True, says)
+    return shapes.Check(
+        "bodies",
+        False,
+        f"{says}; {many(found.lost, 'file')} missing or of another size: {', '.join(found.events)}",
+        "restore a backup beside this store and copy the files from its folder; then `interlock dead retry`",
+    )
+
+
 def _disk(live: Live) -> list[shapes.Check]:
     found = live.disk()
     if found is None:
@@ -120,7 +135,7 @@ async def _audit_chain(reading: Reading) -> shapes.Check:
         except Retired:
             return shapes.Check("audit", True, "the audit's oldest segment was retired meanwhile", "ask again")
         for event in batch.events:
-            if not chain.holds(event.draft.data):
+            if not chain.holds((await reading.journal.whole(event)).draft.data):
                 remedy = "compare the store with its backups: somebody or something changed it behind Interlock's back"
                 return shapes.Check("audit", False, f"the chain breaks at {event.id}", remedy)
         after = batch.upto

@@ -16,6 +16,10 @@ SHARDS_DEFAULT = 8
 """Shards of a new stream: enough lanes to keep two cores busy, few enough that an idle stream costs nothing."""
 EVENT_BYTES_MAX = 1024 * 1024
 """The largest event that `interlock send` reads: what `POST /events` takes."""
+BODY_INLINE_BYTES_MAX = 64 * 1024
+"""A payload above this is in a file of its own and not in the log: large rows make every page of it slow."""
+BODY_ORPHAN_US = US_PER_DAY
+"""How long a file that nothing refers to is left alone: longer than any backup takes, and a person may look at it."""
 BATCH_EVENTS_MAX = 1_000
 """Events in one CloudEvents batch: it is one commit, and one commit must stay short."""
 DEDUPE_WINDOW_EVENTS = 50_000
@@ -46,6 +50,8 @@ DISK_LOOK_US = 10 * US_PER_SECOND
 """How often the room of the store's disk is looked at where nobody asks."""
 READ_SCAN_OFFSETS_MAX = 10_000
 """Offsets that one `read` passes at most, so that a filter that matches nothing gives others their turn."""
+READ_BYTES_MAX = 8 * 1024 * 1024
+"""Payload that one `read` gives at most, unless its first event alone is larger: what a lane takes in at once."""
 CELL_GRAVE_US = US_PER_DAY
 """How long the version of a deleted or expired cell is remembered, so that a late compare-and-set misses a new one."""
 TAIL_BYTES_MAX = 16 * 1024 * 1024

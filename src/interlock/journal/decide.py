@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from interlock.core.cursor import Attempt, Cursor, Past, Success, TypesFrom
-from interlock.core.event import Appended, Draft, Event
+from interlock.core.event import Appended, Claim, Draft, Event
 from interlock.core.limits import CELL_GRAVE_US, DEDUPE_WINDOW_US, US_PER_DAY
 from interlock.journal.ports import (
     CURSOR_MOVED,
@@ -158,7 +158,10 @@ def first_known_day(now: int) -> int:
 
 def known_as(known: Event, draft: Draft) -> Appended:
     """The answer to a draft whose identity an event has."""
-    conflict = known.draft.data != draft.data
+    if known.claim is None:
+        conflict = known.draft.data != draft.data
+    else:
+        conflict = known.claim != Claim.of(draft.data)
     return Appended(known.shard, known.offset, known.accepted_at, duplicate=True, conflict=conflict)
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from interlock.core.cursor import Attempt, Cursor, CursorId, Mark, Row, Success
-from interlock.core.event import Appended, Draft, Event, Shard
+from interlock.core.event import Appended, Claim, Draft, Event, Shard
 from interlock.core.ids import shard_of
 from interlock.core.limits import GAP_KEYS_MAX, SEGMENT_EVENTS, US_PER_DAY
 from interlock.journal import decide, lifecycle
+from interlock.journal.bodies import Bodies, claimed, is_large
 from interlock.journal.decide import Held, WorkerLease
+from interlock.journal.memory_files import MemoryFiles
 from interlock.journal.ports import (
     AppendRefused,
     Assign,
@@ -21,6 +23,7 @@ from interlock.journal.ports import (
     CellConflict,
     CellsConflict,
     CellWrite,
+    Collected,
     Committed,
     IdentityConflict,
     Lease,
@@ -31,7 +34,7 @@ from interlock.journal.ports import (
     SettleResult,
     StreamInfo,
 )
-from interlock.journal.segments import Segment, may_retire, over, segment_for, size_of
+from interlock.journal.segments import Segment, event_size, may_retire, over, segment_for
 from interlock.journal.store import store_full, stream_full, stream_unknown
 from interlock.journal.views import Seen
 
@@ -129,6 +132,19 @@ class MemoryDisk:
     leases: dict[str, WorkerLease] = field(default_factory=dict[str, WorkerLease])
     cells: dict[str, Cell] = field(default_factory=dict[str, Cell])
     attached: list[Attached] = field(default_factory=list["Attached"])
+    files: MemoryFiles = field(default_factory=MemoryFiles)
+    """Large payloads."""
+
+    def __post_init__(self) -> None:
+        self.bodies = Bodies(self.files)
+
+    def claims(self) -> Iterator[Claim]:
+        """Those of all events in the log and in `kept`."""
+        for stream in self.streams.values():
+            for log in stream.shards:
+                for event in (*log.events, *log.kept.values()):
+                    if event.claim is not None:
+                        yield event.claim
 
     def shard(self, shard: Shard) -> MemoryShard:
         stream = self.streams.get(shard.stream)
@@ -151,14 +167,26 @@ class MemoryTx:
         if isinstance(written, CellConflict):
             return AppendRefused(written)
         self._check(drafts)
-        appended = [self._append(draft) for draft in drafts]
+        claims = self._claims(drafts)
+        appended = [self._append(draft, claims) for draft in drafts]
         self._write_cells(written)
         return appended
 
     def append_whole(self, drafts: Sequence[Draft]) -> Sequence[Appended] | IdentityConflict:
         self._check(drafts)
         known = [self._known(self.disk.streams[draft.stream], draft) for draft in drafts]
-        return decide.identity_conflict(drafts, known) or [self._append(draft) for draft in drafts]
+        conflict = decide.identity_conflict(drafts, known)
+        if conflict is not None:
+            return conflict
+        claims = self._claims(drafts)
+        return [self._append(draft, claims) for draft in drafts]
+
+    def _claims(self, drafts: Sequence[Draft]) -> Mapping[int, Claim]:
+        """Make large payloads durable; their claims by the `id` of their drafts."""
+        bodies = self.disk.bodies
+        claims = {id(draft): bodies.keep(draft.data, self.now) for draft in drafts if is_large(draft)}
+        bodies.sync()
+        return claims
 
     def _check(self, drafts: Sequence[Draft]) -> None:
         """Refuse drafts for a stream that does not exist, and those that there is no room for."""
@@ -173,7 +201,7 @@ class MemoryTx:
             if there + len(drafts) > self.disk.events_max:
                 raise store_full()
 
-    def _append(self, draft: Draft) -> Appended:
+    def _append(self, draft: Draft, claims: Mapping[int, Claim]) -> Appended:
         stream = self.disk.streams[draft.stream]
         known = self._known(stream, draft)
         if known is not None:
@@ -184,7 +212,9 @@ class MemoryTx:
         at = stream.last_at = max(self.now, stream.last_at)
         number = shard_of(draft.id if draft.key is None else draft.key, stream.made.shards)
         log = stream.shards[number]
-        event = Event(Shard(draft.stream, number), log.head + 1, at, draft)
+        claim = claims.get(id(draft))
+        stored = draft if claim is None else claimed(draft)
+        event = Event(Shard(draft.stream, number), log.head + 1, at, stored, claim)
         log.events.append(event)
         log.counts[draft.type] = log.counts.get(draft.type, 0) + 1
         stream.identities[draft.source, draft.id] = event
@@ -192,7 +222,7 @@ class MemoryTx:
         segment = segment_for(stream.segments, position, at, self.disk.segment_events)
         if not stream.segments or stream.segments[-1] is not segment:
             stream.segments.append(segment)
-        segment.add(number, event.offset, at, size_of(draft))
+        segment.add(number, event.offset, at, event_size(event))
         return Appended(event.shard, event.offset, at)
 
     def _known(self, stream: MemoryStream, draft: Draft) -> Event | None:
@@ -217,6 +247,7 @@ class MemoryTx:
         for draft in settlement.emit:
             if draft.stream not in self.disk.streams:
                 raise stream_unknown(draft.stream)
+        claims = self._claims(settlement.emit)
         ledger.held = decide.settled(ledger.held, settlement)
         for offset in settlement.clear:
             ledger.rows.pop(offset, None)
@@ -235,7 +266,7 @@ class MemoryTx:
             ledger.settled.append(record)
         ledger.attempts.extend(settlement.attempts)
         for draft in settlement.emit:
-            self._append(draft)
+            self._append(draft, claims)
         self._write_cells(written)
         return Committed(settlement.number)
 
@@ -335,6 +366,10 @@ class MemoryTx:
         there.full = over(there.segments, retention)
         self._forget(stream, there)
         return sum(shard.gone for shard in there.shards) - before
+
+    def collect(self, names: Collection[str]) -> Collected:
+        claimed = {claim.hash for claim in self.disk.claims()}
+        return self.disk.bodies.remove([name for name in names if name not in claimed])
 
     def _floors(self, stream: str) -> dict[int, int]:
         floors: dict[int, int] = {}

@@ -13,7 +13,9 @@ from interlock.core.ids import event_id_range, parse_event_id, stream_hash
 from interlock.core.ports import Clock
 from interlock.journal.memory_disk import MemoryDisk, MemoryLedger
 from interlock.journal.views import (
+    LOST_NAMED_MAX,
     Accounts,
+    BodiesLine,
     Conservation,
     CursorLine,
     DeadGroup,
@@ -170,6 +172,13 @@ class MemoryViews:
                 )
             )
         return lines
+
+    async def bodies(self) -> BodiesLine:
+        claims = set(self._disk.claims())
+        lost = set(self._disk.bodies.lost(claims))
+        kept = (event for stream in self._disk.streams.values() for log in stream.shards for event in log.kept.values())
+        events = sorted(event.id for event in (*kept, *(event for _, event in self._events())) if event.claim in lost)
+        return BodiesLine(len(claims), sum(claim.size for claim in claims), len(lost), events[:LOST_NAMED_MAX])
 
     async def conservation(self, cursor: CursorId) -> Conservation | None:
         ledger = self._disk.ledgers.get(cursor)

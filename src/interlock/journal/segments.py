@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from interlock.core.event import Draft
+from interlock.core.event import Draft, Event
 from interlock.core.limits import SEGMENT_EVENTS, US_PER_DAY
 from interlock.journal.ports import Retention
 
@@ -69,5 +69,10 @@ def over(segments: Sequence[Segment], retention: Retention) -> bool:
 
 
 def size_of(draft: Draft) -> int:
-    """Bytes that an event is counted as, about: as in `Segment.size`."""
+    """Bytes that a draft will be counted as, about: as in `Segment.size`."""
     return len(draft.data) + ATTRIBUTES_SIZE
+
+
+def event_size(event: Event) -> int:
+    """Bytes that an event is counted as, about, its large payload included."""
+    return event.size + ATTRIBUTES_SIZE

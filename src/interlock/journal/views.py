@@ -108,6 +108,22 @@ class StreamLine(msgspec.Struct, frozen=True):
     full: bool
 
 
+class BodiesLine(msgspec.Struct, frozen=True):
+    """Large payloads: their files and bytes, and how many files are not there or not of their size.
+
+    `events`: ids of some whose payload is lost so. What the files hold is looked at when it is read.
+    """
+
+    files: int
+    bytes: int
+    lost: int
+    events: Sequence[str]
+
+
+LOST_NAMED_MAX = 5
+"""Events that `BodiesLine` names."""
+
+
 PassageState = Literal["waiting", "behind", "running", "due", "held", "dead", "discarded", "settled", "not-read"]
 
 
@@ -184,6 +200,7 @@ class Views(Protocol):
 
     async def cursors(self) -> Sequence[CursorLine]: ...
     async def streams(self) -> Sequence[StreamLine]: ...
+    async def bodies(self) -> BodiesLine: ...
     async def conservation(self, cursor: CursorId) -> Conservation | None:
         """None for a cursor that is not known."""
         ...

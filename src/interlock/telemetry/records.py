@@ -42,6 +42,19 @@ _ALL: Final[tuple[Record, ...]] = (
         ),
     ),
     Record(
+        "body.absent",
+        "error",
+        "The file of a large payload is missing or damaged, or cannot be read: its event cannot be delivered.",
+        ("event", "why"),
+    ),
+    Record(
+        "bodies.collected",
+        "info",
+        "Files of large payloads that no event needs any more were removed.",
+        ("files", "bytes"),
+    ),
+    Record("bodies.uncollected", "warning", "Files that no event needs could not be removed this time.", ("code",)),
+    Record(
         "breaker.transition",
         "warning",
         "A System's breaker changed its state; counters are of the minute before. `own`: by its own evidence.",

@@ -28,6 +28,7 @@ from interlock.journal.sqlite.connection import (
     is_store,
     migrations,
 )
+from interlock.journal.sqlite.files import sync
 from interlock.journal.sqlite.ledger import Ledger
 from interlock.journal.sqlite.log import Log
 from interlock.journal.sqlite.room import disk_room
@@ -242,15 +243,6 @@ def _refuse_without_room(store: Path, target: Path, disk: Disk) -> None:
         needed += STORE_RESERVE_BYTES
     if disk(target.parent).free_bytes < needed:
         raise _no_room(target)
-
-
-def sync(path: Path) -> None:
-    """Make a file's content, or a folder's entries, durable."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _unwritable(target: Path, why: str) -> StoreError:

@@ -16,8 +16,9 @@ import apsw
 
 from interlock.core.errors import StoreError
 from interlock.core.limits import LEASE_TTL_US, US_PER_MS
-from interlock.journal.sqlite.backup import copy, partial_of, sync
+from interlock.journal.sqlite.backup import copy, partial_of
 from interlock.journal.sqlite.connection import Connection, connect_checkpointer, connect_writer
+from interlock.journal.sqlite.files import sync
 from interlock.journal.sqlite.log import Log
 
 EPOCHS_PASSED: Final = 1_000_000

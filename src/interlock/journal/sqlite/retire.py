@@ -5,7 +5,7 @@ Each runs alone in its transaction and changes memory only when that has committ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -16,7 +16,7 @@ from interlock.journal.segments import Segment, may_retire, over
 from interlock.journal.sqlite.connection import Connection
 from interlock.journal.sqlite.ledger import Ledger
 from interlock.journal.sqlite.log import Log
-from interlock.journal.sqlite.stream import COLUMNS, StreamState
+from interlock.journal.sqlite.stream import COLUMNS, OFFSET_BITS, StreamState
 from interlock.journal.store import stream_unknown
 
 Apply = Callable[[], None]
@@ -93,6 +93,14 @@ def _retire_segment(connection: Connection, stream: StreamState) -> None:
     _forget_places(connection, stream, segment)
 
 
+def unclaimed(connection: Connection, names: Collection[str]) -> list[str]:
+    """Files that no event in the log or in `kept` refers to."""
+    listed = msgspec.json.encode(list(names)).decode()
+    query = "SELECT DISTINCT hash FROM bodies WHERE hash IN (SELECT value FROM json_each(?))"
+    claimed = {name for (name,) in connection.execute(query, (listed,))}
+    return [name for name in names if name not in claimed]
+
+
 def _forget_places(connection: Connection, stream: StreamState, segment: Segment) -> None:
     for shard, last in segment.last.items():
         for table in ("places", "tallies", "seen"):
@@ -105,6 +113,11 @@ def _forget(connection: Connection, stream: StreamState, now: int) -> None:
     query = f"DELETE FROM kept AS e WHERE e.stream = ?1 AND NOT {WANTED}"
     connection.execute(query, (stream.number,))
     for shard, gone in enumerate(stream.gone):
+        connection.execute(
+            "DELETE FROM bodies AS b WHERE stream = ?1 AND place BETWEEN ?2 AND ?3 AND NOT EXISTS"
+            " (SELECT 1 FROM kept k WHERE k.stream = ?1 AND k.place = b.place)",
+            (stream.number, shard << OFFSET_BITS, shard << OFFSET_BITS | gone),
+        )
         mine = "cursor IN (SELECT id FROM cursors WHERE stream = ?1 AND shard = ?2)"
         connection.execute(f"DELETE FROM successes WHERE {mine} AND last <= ?3", (stream.number, shard, gone))
         connection.execute(
