@@ -373,6 +373,6 @@ class Retired(Exception):
 __all__ = [
     "CURSOR_MOVED",
     "AppendRefused", "Assign", "Batch", "Cell", "CellConflict", "CellWrite", "Cells", "CellsConflict", "Collected",
-    "Committed", "Features", "IdentityConflict", "Journal", "Lease", "LeaseLost", "Ledger", "Opened", "Retention", "Retired",
-    "SettleResult", "Settlement", "Store", "StreamInfo", "TypesFrom",
+    "Committed", "Features", "IdentityConflict", "Journal", "Lease", "LeaseLost", "Ledger", "Opened", "Retention",
+    "Retired", "SettleResult", "Settlement", "Store", "StreamInfo", "TypesFrom",
 ]  # fmt: skip

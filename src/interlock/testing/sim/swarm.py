@@ -39,7 +39,8 @@ class Swarm(msgspec.Struct, frozen=True):
     is dead. `cuts`: a process is killed while a slow call of it is under way. `slow_start`: the Systems are slow from
     the first call on. `freezes`: a process falls asleep beyond its lease when it has begun an attempt. `chimes`: what a
     schedule does about the times that it misses; None for no schedule. `replays`: a person has settled events delivered
-    again. `spoiled`: the subscription whose function rejects everything for a while, or "".
+    again. `spoiled`: the subscription whose function rejects everything for a while, or "". `file_fail`, `power_cuts`:
+    for each step with the file of a large payload. `collects`: how often files that nothing claims are collected.
     """
 
     schedule: Schedule
@@ -75,6 +76,9 @@ class Swarm(msgspec.Struct, frozen=True):
     chimes: Missed | None = None
     replays: float = 0.0
     spoiled: str = ""
+    file_fail: float = 0.0
+    power_cuts: float = 0.0
+    collects: float = 0.0
 
 
 def draw(seed: int) -> Swarm:
@@ -91,7 +95,8 @@ def draw(seed: int) -> Swarm:
     swarm = _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
     swarm = _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
     swarm = _late(swarm, random.Random(f"{seed}/swarm/7"))
-    return _settling(swarm, random.Random(f"{seed}/swarm/8"))
+    swarm = _settling(swarm, random.Random(f"{seed}/swarm/8"))
+    return _large(swarm, random.Random(f"{seed}/swarm/9"))
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -138,6 +143,23 @@ def _settling(swarm: Swarm, chance: random.Random) -> Swarm:
     if chance.random() >= 0.25:
         return swarm
     return msgspec.structs.replace(swarm, subscriptions=tuple(sorted((*swarm.subscriptions, "settle"))))
+
+
+def _large(swarm: Swarm, chance: random.Random) -> Swarm:
+    """Some or all payloads are in files, and the disk that these are on may fail or lose its power."""
+    if chance.random() >= 0.35:
+        return swarm
+    bounds = {"BODY_INLINE_BYTES_MAX": chance.choice((0, 50, 60)), "BODY_ORPHAN_US": 2 * US_PER_SECOND}
+    calm = not (swarm.kills or swarm.commit_kill or swarm.commit_fail)
+    return msgspec.structs.replace(
+        swarm,
+        limits={**swarm.limits, **bounds},
+        file_fail=0.0 if calm else chance.choice((0.0, 0.01, 0.05)),
+        power_cuts=0.0 if calm else chance.choice((0.0, 0.01, 0.03)),
+        collects=chance.choice((2.0, 10.0, 60.0)),
+        # A power cut leaves a backlog, and a deploy that drops a type lets each event of it die on its own.
+        deploys=0.0,
+    )
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from interlock.core import limits
 from interlock.core.controls import (
     Control,
     decode_control,
@@ -47,6 +48,7 @@ from interlock.testing.sim.program import (
 )
 from interlock.testing.sim.remotes import CallBody, Mood, Remote
 from interlock.testing.sim.serving import HTTP_PORT
+from interlock.testing.sim.storage import Folder
 from interlock.testing.sim.swarm import MOODS, Swarm, draw, limited
 from interlock.testing.standing import owed
 
@@ -92,6 +94,7 @@ class World:
         self._context = contextvars.copy_context()
         self._commit_chance = loop.stream("commits")
         self._replay_chance = loop.stream("replays")
+        self._wrong_files: list[str] = []
         self._narrow = bool(swarm.deploys) and self.chance.random() < 0.5
         self._jobs = 0
         self._freezing = False
@@ -100,6 +103,7 @@ class World:
         self._spoil_chance = loop.stream("spoiled")
         self._asked: dict[tuple[CursorId, int], Machine | None] = {}
         self._remotes: dict[str, Remote] = {}
+        self._folder = Folder(loop, self.disk, swarm)
         self._poison = frozenset(f"k{number}" for number in range(min(swarm.poison, swarm.keys - 1)))
         self._parts = Parts(
             loop,
@@ -130,6 +134,7 @@ class World:
         for producer in producers:
             await producer
         await self._drain_out()
+        await self._put_in_order()
 
     def machine(self) -> Machine | None:
         """The process that takes work, if one is up."""
@@ -217,6 +222,7 @@ class World:
             (swarm.retirement, self._retire),
             (swarm.deploys, self._deploy),
             (swarm.replays, self._replay),
+            (swarm.collects, self._collect),
         ]
 
     def _again(self, rate: float, act: Callable[[], None], until: int) -> None:
@@ -311,6 +317,9 @@ class World:
     def _retire(self) -> None:
         age_us = self.chance.choice((0, 5 * US_PER_SECOND))
         self._write(lambda machine: machine.engine.store.retire(STREAM, Retention(age_us, 1 << 40)))
+
+    def _collect(self) -> None:
+        self._write(lambda machine: machine.engine.store.collect())
 
     # Persons.
 
@@ -419,7 +428,7 @@ class World:
 
     async def _mend(self) -> None:
         """From here on nothing is broken."""
-        self.breaking = self._spoils = False
+        self.breaking = self._spoils = self._folder.breaking = False
         for remote in self._remotes.values():
             remote.mood = "well"
         for machine in self.machines:
@@ -450,6 +459,16 @@ class World:
             await self.clock.sleep_until(self.loop.now_us + LOOK_US)
         pending = tuple(str(one) for one in owed(self.disk))
         self.history.add(Finished(t=self.loop.now_us, process="world", pending=pending))
+
+    async def _put_in_order(self) -> None:
+        """A day passes, and what nothing claims is collected once."""
+        if not self.swarm.collects:
+            return
+        await self.clock.sleep_until(self.loop.now_us + limits.BODY_ORPHAN_US)
+        machine = self.machine()
+        if machine is not None:
+            await machine.process.spawn(machine.engine.store.collect(), name="collect")
+        self._wrong_files = list(self._folder.faults())
 
     # Producers.
 
@@ -495,7 +514,8 @@ class World:
     def bugs(self) -> list[str]:
         """Exceptions that nobody expected."""
         touched = [f"{name} was used at {where}" for name, where in self.loop.touched]
-        return [*self.loop.errors, *touched, *[bug for machine in self.machines for bug in machine.bugs]]
+        told = [bug for machine in self.machines for bug in machine.bugs]
+        return [*self.loop.errors, *touched, *self._wrong_files, *told]
 
 
 def simulate(seed: int, swarm: Swarm | None = None) -> Verdict:
