@@ -40,6 +40,7 @@ from interlock.journal.ports import (
     StreamInfo,
 )
 from interlock.journal.sqlite import retire
+from interlock.journal.sqlite.carried import unpack
 from interlock.journal.sqlite.cells import CellsTx, get_cells, list_cells
 from interlock.journal.sqlite.connection import (
     Connection,
@@ -251,6 +252,9 @@ class SqliteBackend:
             (closed,) = next(iter(connection.execute("SELECT value FROM facts WHERE name = 'closed'")))
             if not closed:
                 _check(connection, self._path)
+            # A backup that is opened as it is, without a restore, has its large payloads in it.
+            with connection:
+                unpack(connection, self.bodies, self._clock.now())
             connection.execute("UPDATE facts SET value = 0 WHERE name = 'closed'")
             self._read(connection)
         except apsw.Error as error:
