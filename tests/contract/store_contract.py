@@ -46,6 +46,7 @@ from interlock.journal.ports import (
 )
 from interlock.journal.views import EventsQuery
 from interlock.testing.clock import FakeClock
+from interlock.testing.sim.swarm import limited
 
 TTL = 60 * US_PER_SECOND
 ONE = Shard("s", 0)
@@ -1084,6 +1085,19 @@ class StoreContract:
         assert [event.offset for event in (await store.read(ONE, 8, 100)).events] == list(range(9, 21))
 
     @on_loop
+    async def test_a_segment_is_closed_at_a_size_so_that_a_bound_of_bytes_is_kept_in_small_steps(
+        self, world: World
+    ) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        with limited({"SEGMENT_BYTES": 600}):
+            for number in range(8):
+                await store.append([draft(f"{number}", data=b"x" * 200)])
+        (line,) = await store.views().streams()
+        assert (line.segments, line.bytes, line.held_by) == (4, 8 * 328, [])
+        assert await store.retire("s", Retention(10_000 * US_PER_DAY, 5 * 328)) == 4
+
+    @on_loop
     async def test_retention_never_passes_the_floor_of_a_cursor(self, world: World) -> None:
         store = await world.open()
         await stream_of(store, 3)
@@ -1171,6 +1185,9 @@ class StoreContract:
         with pytest.raises(StoreFull) as refused:
             await store.append([draft("4")])
         assert refused.value.code == "store.stream-full"
+        assert "'s' is at its bound of bytes, and sub has yet to read" in refused.value.message
+        (line,) = [line for line in await store.views().streams() if line.made.name == "s"]
+        assert (line.full, line.held_by) == (True, ["sub"])
         await store.make_stream("_audit", 1)
         await store.append([draft("1", stream="_audit")])
         await store.retire("_audit", full)

@@ -9,6 +9,7 @@ from interlock.control import audit, shapes
 from interlock.control.ports import Live
 from interlock.control.queries import Reading, cursor_row
 from interlock.core.event import Shard
+from interlock.core.limits import RETENTION_ALERT_PERCENT
 from interlock.core.words import many
 from interlock.journal.ports import Retired
 from interlock.journal.views import Conservation, CursorLine
@@ -31,6 +32,7 @@ async def doctor(reading: Reading, _: shapes.Nothing) -> shapes.Doctor:
         _planned(reading, lines),
         _waiting(lines),
         await _bodies(reading),
+        await _retention(reading),
     ]
     if reading.live is not None:
         checks += _disk(reading.live)
@@ -102,6 +104,24 @@ async def _bodies(reading: Reading) -> shapes.Check:
         f"{says}; {many(found.lost, 'file')} missing or of another size: {', '.join(found.events)}",
         "restore a backup beside this store and copy the files from its folder; then `interlock dead retry`",
     )
+
+
+async def _retention(reading: Reading) -> shapes.Check:
+    """How large the streams are, and who keeps one at its bound from becoming smaller."""
+    bounds = {stream.name: stream.keep_bytes for stream in reading.plan.streams} if reading.plan else {}
+    says: list[str] = []
+    full: list[str] = []
+    for line in await reading.views.streams():
+        bound = bounds.get(line.made.name)
+        text = f"{line.made.name} {_size(line.bytes)}" + (f" of {_size(bound)}" if bound else "")
+        if line.full or (bound and line.bytes * 100 > bound * RETENTION_ALERT_PERCENT):
+            text += f", held by {', '.join(line.held_by)}" if line.held_by else ""
+        if line.full:
+            full += line.held_by
+            text += ": intake is refused (507)"
+        says.append(text)
+    remedy = f"`interlock subscriptions show {full[0]}` says why it lags" if full else ""
+    return shapes.Check("retention", not full, "; ".join(says) or "there are no streams", remedy)
 
 
 def _disk(live: Live) -> list[shapes.Check]:

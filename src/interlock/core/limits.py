@@ -28,10 +28,18 @@ DEDUPE_WINDOW_US = 7 * US_PER_DAY
 """How long an id is remembered on disk: longer than any producer's retry schedule."""
 SEGMENT_EVENTS = 1_000_000
 """A segment is also closed at this many events, so that retirement never copies without bound."""
+SEGMENT_BYTES = 256 * 1024 * 1024
+"""A segment is also closed at this size, about: a bound of bytes is kept by a fortieth, and not by whole days."""
 RETENTION_AGE_US = 30 * US_PER_DAY
 """How long a stream is kept: a month of looking back."""
 RETENTION_BYTES = 10 * 1024**3
 """How much of a stream is kept: a disk has an end."""
+RETENTION_ALERT_PERCENT = 80
+"""Of a stream's bound of bytes: from there on people are told who holds it, while there is still room."""
+RETENTION_LOOK_US = US_PER_MINUTE
+"""How often the size of streams is looked at: what a busy one takes in within a minute is far below a fifth of it."""
+RETENTION_EVERY_US = 10 * US_PER_MINUTE
+"""How often segments are retired, and files that nothing claims collected, where no stream is at its bound."""
 WRITER_QUEUE_ITEMS_MAX = 10_000
 """As the next, in items: small events fill memory by their number."""
 WRITER_QUEUE_BYTES_MAX = 256 * 1024 * 1024

@@ -7,7 +7,7 @@ whatever the commit survives. One content is one file. Which claims there are is
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 
 from msgspec.structs import replace
@@ -56,12 +56,12 @@ class Bodies:
             self._forget(partial)
             raise
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, name: str) -> bool:
         try:
             self._files.remove(name)
         except OSError:
-            # It is an orphan, and collected as one.
-            return
+            return False  # It is an orphan, and collected as one.
+        return True
 
     def sync(self) -> None:
         """Make durable what was kept since the last time; nothing may be committed that refers to it before.
@@ -101,27 +101,34 @@ class Bodies:
         """Those of which no file of their size is there; what the files hold is not looked at.
 
         Raises:
-            OSError: if the folder cannot be read.
+            StoreError: `store.unreadable`; so do the two below.
         """
-        there = self._files.names()
+        there = self._names()
         return [claim for claim in claims if there.get(claim.hash, (-1, 0))[0] != claim.size]
 
     def old(self, now: int) -> list[str]:
-        """Files that were written long enough ago to be collected if nothing refers to them.
-
-        Raises:
-            OSError: if the folder cannot be read.
-        """
+        """Files that were written long enough ago to be collected if nothing refers to them."""
         before = now - limits.BODY_ORPHAN_US
-        return [name for name, (_, at) in self._files.names().items() if at <= before]
+        return [name for name, (_, at) in self._names().items() if at <= before]
 
     def remove(self, names: Collection[str]) -> Collected:
-        """Remove files that nothing refers to."""
-        sizes = self._files.names()
-        there = [name for name in names if name in sizes]
-        for name in there:
-            self._files.remove(name)
-        return Collected(len(there), sum(sizes[name][0] for name in there))
+        """Remove files that nothing refers to. One that the disk does not let go is left for the next time."""
+        sizes = self._names()
+        files = size = 0
+        for name in names:
+            if name in sizes and self._forget(name):
+                files, size = files + 1, size + sizes[name][0]
+        return Collected(files, size)
+
+    def _names(self) -> Mapping[str, tuple[int, int]]:
+        try:
+            return self._files.names()
+        except OSError as error:
+            raise StoreError(
+                "store.unreadable",
+                f"the folder of large payloads cannot be read ({error.strerror or type(error).__name__})",
+                "see what the disk of the store says",
+            ) from error
 
 
 def is_large(draft: Draft) -> bool:

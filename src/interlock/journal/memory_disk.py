@@ -34,7 +34,7 @@ from interlock.journal.ports import (
     SettleResult,
     StreamInfo,
 )
-from interlock.journal.segments import Segment, event_size, may_retire, over, segment_for
+from interlock.journal.segments import Segment, event_size, held_by, may_retire, over, segment_for
 from interlock.journal.store import store_full, stream_full, stream_unknown
 from interlock.journal.views import Seen
 
@@ -82,6 +82,7 @@ class MemoryStream:
     """By shard and offset: where in the stream, all shards counted together, an event stands."""
     last_at: int = 0
     full: bool = False
+    held_by: Sequence[str] = ()
 
 
 @dataclass
@@ -137,6 +138,10 @@ class MemoryDisk:
 
     def __post_init__(self) -> None:
         self.bodies = Bodies(self.files)
+
+    def cursors(self, stream: str) -> list[Cursor]:
+        """Those on a stream."""
+        return [ledger.held.cursor for id, ledger in self.ledgers.items() if id.shard.stream == stream]
 
     def claims(self) -> Iterator[Claim]:
         """Those of all events in the log and in `kept`."""
@@ -195,7 +200,7 @@ class MemoryTx:
             if stream is None:
                 raise stream_unknown(draft.stream)
             if stream.full and not decide.has_reserve(draft.stream):
-                raise stream_full(draft.stream)
+                raise stream_full(draft.stream, stream.held_by)
         if self.disk.events_max is not None:
             there = sum(len(shard.events) for stream in self.disk.streams.values() for shard in stream.shards)
             if there + len(drafts) > self.disk.events_max:
@@ -364,6 +369,7 @@ class MemoryTx:
             for number, last in segment.last.items():
                 self._retire_shard(Shard(stream, number), last)
         there.full = over(there.segments, retention)
+        there.held_by = held_by(there.segments, self.disk.cursors(stream))
         self._forget(stream, there)
         return sum(shard.gone for shard in there.shards) - before
 

@@ -12,6 +12,7 @@ from interlock.core.event import Event
 from interlock.core.ids import event_id_range, parse_event_id, stream_hash
 from interlock.core.ports import Clock
 from interlock.journal.memory_disk import MemoryDisk, MemoryLedger
+from interlock.journal.segments import held_by
 from interlock.journal.views import (
     LOST_NAMED_MAX,
     Accounts,
@@ -155,7 +156,7 @@ class MemoryViews:
 
     async def streams(self) -> Sequence[StreamLine]:
         lines: list[StreamLine] = []
-        for _, stream in sorted(self._disk.streams.items()):
+        for name, stream in sorted(self._disk.streams.items()):
             counts: Counter[str] = Counter()
             for log in stream.shards:
                 counts.update(log.counts)
@@ -169,6 +170,7 @@ class MemoryViews:
                     len(stream.segments),
                     min((log.events[0].accepted_at for log in stream.shards if log.events), default=None),
                     stream.full,
+                    held_by(stream.segments, self._disk.cursors(name)),
                 )
             )
         return lines

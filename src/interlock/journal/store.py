@@ -294,12 +294,13 @@ def store_full() -> StoreFull:
     )
 
 
-def stream_full(name: str) -> StoreFull:
-    """The refusal of intake for a stream at its bound."""
+def stream_full(name: str, held_by: Sequence[str]) -> StoreFull:
+    """The refusal of intake for a stream at its bound; `held_by`: subscriptions that have yet to read the oldest."""
+    who = f"{', '.join(held_by[:3])} has" if held_by else "nobody has"
     return StoreFull(
         "store.stream-full",
-        f"stream {name!r} is at its bound of bytes and a subscription has not yet read its oldest events",
-        "see `interlock subscriptions ls` for who lags, or raise the stream's retention; nothing was written",
+        f"stream {name!r} is at its bound of bytes, and {who} yet to read its oldest events",
+        "see `interlock subscriptions ls` for why it lags, or raise `keep_bytes` of the stream; nothing was written",
     )
 
 

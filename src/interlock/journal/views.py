@@ -96,7 +96,10 @@ class CursorLine(msgspec.Struct, frozen=True):
 
 
 class StreamLine(msgspec.Struct, frozen=True):
-    """A stream: oldest kept and newest offset by shard, events by type since it was made, what is kept of it."""
+    """A stream: oldest kept and newest offset by shard, events by type since it was made, what is kept of it.
+
+    `full`: intake is refused. `held_by`: subscriptions that have yet to read something of its oldest segment.
+    """
 
     made: StreamInfo
     bounds: Sequence[tuple[int, int]]
@@ -106,6 +109,7 @@ class StreamLine(msgspec.Struct, frozen=True):
     segments: int
     oldest_at: int | None
     full: bool
+    held_by: Sequence[str]
 
 
 class BodiesLine(msgspec.Struct, frozen=True):

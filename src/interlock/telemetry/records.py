@@ -211,6 +211,24 @@ _ALL: Final[tuple[Record, ...]] = (
     Record(
         "retention.failed", "warning", "A stream's old segments could not be retired this time.", ("stream", "code")
     ),
+    Record(
+        "retention.near",
+        "warning",
+        "A stream is above 80 % of its bound of bytes; `held_by` has yet to read its oldest events.",
+        ("stream", "bytes", "bound", "held_by"),
+    ),
+    Record(
+        "retention.full",
+        "error",
+        "A stream is at its bound of bytes: its intake answers 507 until `held_by` has read on.",
+        ("stream", "bytes", "bound", "held_by"),
+    ),
+    Record(
+        "retention.ok",
+        "info",
+        "A stream is well below its bound of bytes again, or nobody holds it.",
+        ("stream", "bytes", "bound", "held_by"),
+    ),
     Record("retention.retired", "info", "Old segments of a stream were retired.", ("stream", "count")),
     Record(
         "receipts.failed",

@@ -217,7 +217,7 @@ class LogTx:
             if stream is None:
                 raise stream_unknown(draft.stream)
             if intake and (stream.full or self._log.short) and not has_reserve(draft.stream):
-                raise stream_full(draft.stream) if stream.full else store_full()
+                raise stream_full(draft.stream, stream.held_by) if stream.full else store_full()
 
     def write(self) -> None:
         """Give places to what was noted, and write it."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from interlock.core.cursor import CursorId
+from interlock.core.cursor import Cursor, CursorId
 from interlock.journal import decide, lifecycle
 from interlock.journal.ports import Retention, StreamInfo
-from interlock.journal.segments import Segment, may_retire, over
+from interlock.journal.segments import Segment, held_by, may_retire, over
 from interlock.journal.sqlite.connection import Connection
 from interlock.journal.sqlite.ledger import Ledger
 from interlock.journal.sqlite.log import Log
@@ -61,14 +61,20 @@ def retire(
         connection.execute(f"DROP TABLE {after.ids_table(day)}")
         after.id_days.remove(day)
     after.full = over(after.segments, retention)
+    after.held_by = held_by(after.segments, cursors_of(ledger, stream))
     _forget(connection, after, now)
     connection.execute("UPDATE streams SET checkpoint = ? WHERE id = ?", (after.checkpoint(), after.number))
 
     def apply() -> None:
         there.segments, there.gone, there.id_days = after.segments, after.gone, after.id_days
-        there.full = after.full
+        there.full, there.held_by = after.full, after.held_by
 
     return events, apply
+
+
+def cursors_of(ledger: Ledger, stream: str) -> list[Cursor]:
+    """The cursors on a stream."""
+    return [held.cursor for id, (_, held) in ledger.cursors.items() if id.shard.stream == stream]
 
 
 def _floors(ledger: Ledger, stream: str) -> dict[int, int]:

@@ -54,6 +54,7 @@ class Checkpoint(msgspec.Struct):
     segments: list[Segment] = []
     id_days: list[int] = []
     full: bool = False
+    held_by: Sequence[str] = ()
 
 
 _encode_checkpoint = msgspec.msgpack.Encoder().encode
@@ -90,6 +91,8 @@ class StreamState:
         self.indexed = [-PLACE_STRIDE] * made.shards
         """By shard, the position that its last entry in the sparse index has."""
         self.full = checkpoint.full
+        self.held_by = checkpoint.held_by
+        """Who kept it from being smaller when it was last retired."""
 
     @classmethod
     def new(cls, number: int, made: StreamInfo) -> StreamState:
@@ -112,6 +115,7 @@ class StreamState:
                 self.segments,
                 self.id_days,
                 self.full,
+                self.held_by,
             )
         )
 

@@ -15,6 +15,7 @@ from interlock.core.ports import Clock, Offload
 from interlock.journal.bodies import Bodies
 from interlock.journal.decide import Held, WorkerLease
 from interlock.journal.ports import StreamInfo
+from interlock.journal.segments import held_by
 from interlock.journal.sqlite.backend import SqliteBackend
 from interlock.journal.sqlite.connection import Connection
 from interlock.journal.sqlite.ledger import (
@@ -365,6 +366,7 @@ def _streams(snapshot: Snapshot) -> Sequence[StreamLine]:
         for each in stream.counts:
             counts.update(dict(each))
         oldest_at = None
+        cursors = [held.cursor for _, held in _held(snapshot, "AND stream = ?", (stream.number,))]
         if stream.segments:
             query = f"SELECT at FROM {stream.table(stream.segments[0])} ORDER BY n LIMIT 1"
             oldest_at = next((at for (at,) in snapshot.connection.execute(query)), None)
@@ -378,6 +380,7 @@ def _streams(snapshot: Snapshot) -> Sequence[StreamLine]:
                 len(stream.segments),
                 oldest_at,
                 stream.full,
+                held_by(stream.segments, cursors),
             )
         )
     return lines

@@ -41,6 +41,7 @@ class Swarm(msgspec.Struct, frozen=True):
     schedule does about the times that it misses; None for no schedule. `replays`: a person has settled events delivered
     again. `spoiled`: the subscription whose function rejects everything for a while, or "". `file_fail`, `power_cuts`:
     for each step with the file of a large payload. `collects`: how often files that nothing claims are collected.
+    `keep_bytes`: the bound of the stream, at which intake is refused while somebody lags.
     """
 
     schedule: Schedule
@@ -76,6 +77,7 @@ class Swarm(msgspec.Struct, frozen=True):
     chimes: Missed | None = None
     replays: float = 0.0
     spoiled: str = ""
+    keep_bytes: int = 1 << 40
     file_fail: float = 0.0
     power_cuts: float = 0.0
     collects: float = 0.0
@@ -96,7 +98,8 @@ def draw(seed: int) -> Swarm:
     swarm = _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
     swarm = _late(swarm, random.Random(f"{seed}/swarm/7"))
     swarm = _settling(swarm, random.Random(f"{seed}/swarm/8"))
-    return _large(swarm, random.Random(f"{seed}/swarm/9"))
+    swarm = _large(swarm, random.Random(f"{seed}/swarm/9"))
+    return _bounded(swarm, random.Random(f"{seed}/swarm/10"))
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -160,6 +163,13 @@ def _large(swarm: Swarm, chance: random.Random) -> Swarm:
         # A power cut leaves a backlog, and a deploy that drops a type lets each event of it die on its own.
         deploys=0.0,
     )
+
+
+def _bounded(swarm: Swarm, chance: random.Random) -> Swarm:
+    """Retention by size: what is read goes early, and a subscription that lags has intake refused."""
+    if not swarm.retirement or chance.random() >= 0.5:
+        return swarm
+    return msgspec.structs.replace(swarm, keep_bytes=chance.choice((1_000, 4_000)))
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:

@@ -316,7 +316,7 @@ class World:
 
     def _retire(self) -> None:
         age_us = self.chance.choice((0, 5 * US_PER_SECOND))
-        self._write(lambda machine: machine.engine.store.retire(STREAM, Retention(age_us, 1 << 40)))
+        self._write(lambda machine: machine.engine.store.retire(STREAM, Retention(age_us, self.swarm.keep_bytes)))
 
     def _collect(self) -> None:
         self._write(lambda machine: machine.engine.store.collect())
@@ -440,6 +440,8 @@ class World:
         while self.machine() is None:
             assert self.loop.now_us < until, "no process comes up"
             await self.clock.sleep_until(self.loop.now_us + US_PER_SECOND)
+        if self.swarm.retirement:
+            self._write(lambda machine: machine.engine.store.retire(STREAM, Retention(QUIET_MAX_US, 1 << 40)))
         for key in [key for key in self.disk.cells if key.startswith("control/")]:
             self._control(key, paused=False)
         self.history.add(Quiet(t=self.loop.now_us, process="world"))
