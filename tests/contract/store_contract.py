@@ -23,6 +23,7 @@ from interlock.core.ids import shard_of
 from interlock.core.limits import (
     BODY_INLINE_BYTES_MAX,
     BODY_ORPHAN_US,
+    DISCARDED_KEPT_US,
     READ_BYTES_MAX,
     READ_SCAN_OFFSETS_MAX,
     US_PER_DAY,
@@ -1196,6 +1197,32 @@ class StoreContract:
         await lane.settle(floor=4)
         assert await store.retire("s", full) == 4
         assert (await store.append([draft("5")]))[0].offset == 5
+
+    @on_loop
+    async def test_what_was_discarded_long_ago_goes_and_an_open_dead_letter_never_does(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 4)
+        lane, now = await Lane.open(store), world.clock.now()
+        rows = [
+            Row(1, "a", "dead", died_at=now),
+            Row(2, "a", "discarded", died_at=now),
+            Row(3, "a", "discarded", died_at=now + US_PER_DAY),
+        ]
+        counters = Counters(delivered=1, discarded=2, dead=1)
+        assert isinstance(await lane.settle(floor=4, put=rows, counters=counters), Committed)
+        world.clock.jump(2 * US_PER_DAY)
+        await store.append([draft("later")])
+        assert await store.retire("s", A_DAY) == 4
+        assert [event.offset for event in (await store.kept(ONE, 0, 10)).events] == [1, 2, 3]
+        world.clock.jump(DISCARDED_KEPT_US - US_PER_DAY - 1)
+        await store.retire("s", FOR_EVER)
+        assert [event.offset for event in (await store.kept(ONE, 0, 10)).events] == [1, 3]
+        assert [row.offset for row in await store.rows(CursorId("sub", ONE), [1, 2, 3])] == [1, 3]
+        found = await store.views().conservation(CursorId("sub", ONE))
+        assert found.holds
+        world.clock.jump(1_000 * US_PER_DAY)
+        await store.retire("s", FOR_EVER)
+        assert [event.offset for event in (await store.kept(ONE, 0, 10)).events] == [1]
 
     # Large payloads
 

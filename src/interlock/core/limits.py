@@ -34,6 +34,8 @@ RETENTION_AGE_US = 30 * US_PER_DAY
 """How long a stream is kept: a month of looking back."""
 RETENTION_BYTES = 10 * 1024**3
 """How much of a stream is kept: a disk has an end."""
+DISCARDED_KEPT_US = 30 * US_PER_DAY
+"""How long a discarded event can be restored when its part of the log has gone. An open dead letter never goes."""
 RETENTION_ALERT_PERCENT = 80
 """Of a stream's bound of bytes: from there on people are told who holds it, while there is still room."""
 RETENTION_LOOK_US = US_PER_MINUTE

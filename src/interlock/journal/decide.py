@@ -11,7 +11,7 @@ import msgspec
 
 from interlock.core.cursor import Attempt, Cursor, Past, Success, TypesFrom
 from interlock.core.event import Appended, Claim, Draft, Event
-from interlock.core.limits import CELL_GRAVE_US, DEDUPE_WINDOW_US, US_PER_DAY
+from interlock.core.limits import CELL_GRAVE_US, DEDUPE_WINDOW_US, DISCARDED_KEPT_US, US_PER_DAY
 from interlock.journal.ports import (
     CURSOR_MOVED,
     Cell,
@@ -144,6 +144,11 @@ def cell_written(write: CellWrite, found: Cell | None, now: int) -> Cell | CellC
 def cell_forgotten_before(now: int) -> int:
     """Cells that expired at or before this are removed, versions and all."""
     return now - CELL_GRAVE_US
+
+
+def discarded_before(now: int) -> int:
+    """What was discarded before this is forgotten with its part of the log; a dead letter that is open is not."""
+    return now - DISCARDED_KEPT_US
 
 
 def has_reserve(stream: str) -> bool:

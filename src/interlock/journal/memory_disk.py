@@ -405,6 +405,15 @@ class MemoryTx:
 
     def _forget(self, name: str, stream: MemoryStream) -> None:
         """Drop what nobody can ask for any more: kept events, attempts and identities of what is gone, old cells."""
+        before = decide.discarded_before(self.now)
+        for id, ledger in self.disk.ledgers.items():
+            if id.shard.stream == name:
+                gone = stream.shards[id.shard.number].gone
+                ledger.rows = {
+                    offset: row
+                    for offset, row in ledger.rows.items()
+                    if offset > gone or row.state != "discarded" or (row.died_at or 0) >= before
+                }
         for log in stream.shards:
             log.kept = {offset: event for offset, event in log.kept.items() if self._wanted(event)}
         for id, ledger in self.disk.ledgers.items():

@@ -115,7 +115,14 @@ def _forget_places(connection: Connection, stream: StreamState, segment: Segment
 
 
 def _forget(connection: Connection, stream: StreamState, now: int) -> None:
-    """Drop kept events that nothing is about any more, attempts of events that are gone, and old cells."""
+    """Drop what nobody can ask for any more: what was discarded long ago, kept events, attempts, old cells."""
+    before = decide.discarded_before(now)
+    for shard, gone in enumerate(stream.gone):
+        connection.execute(
+            "DELETE FROM rows WHERE cursor IN (SELECT id FROM cursors WHERE stream = ? AND shard = ?)"
+            " AND offset <= ? AND state = 'discarded' AND died_at < ?",
+            (stream.number, shard, gone, before),
+        )
     query = f"DELETE FROM kept AS e WHERE e.stream = ?1 AND NOT {WANTED}"
     connection.execute(query, (stream.number,))
     for shard, gone in enumerate(stream.gone):
