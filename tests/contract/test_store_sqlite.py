@@ -12,6 +12,7 @@ from tests.contract.views_contract import ViewsContract
 
 from interlock.core.event import Shard
 from interlock.journal.memory import Inline
+from interlock.journal.memory_files import MemoryFiles
 from interlock.journal.ports import Retention, Retired
 from interlock.journal.sqlite import SqliteOptions, SqliteStore
 from interlock.journal.views import EventsQuery
@@ -32,7 +33,8 @@ class SqliteWorld:
         self.clock = FakeClock()
         self.wakeup = Recorder()
         self.records: list[str] = []
-        self.options = SqliteOptions(window_events=16, segment_events=8)
+        self.files = MemoryFiles()
+        self.options = SqliteOptions(window_events=16, segment_events=8, files=self.files)
 
     async def open(self) -> SqliteStore:
         return await SqliteStore.open_file(self.path, self.clock, self.wakeup, Inline(), self.emit, self.options)

@@ -34,6 +34,7 @@ from interlock.delivery.requests import Requests
 from interlock.delivery.turn import Turn
 from interlock.edge.source import Position
 from interlock.journal import decide
+from interlock.journal.bodies import Bodies
 from interlock.journal.memory_disk import MemoryTx
 from interlock.journal.ports import Committed, LeaseLost
 from interlock.journal.store import GroupStore
@@ -324,6 +325,14 @@ def _read_without_end() -> None:
     _replace(Turn, "room", lambda self: 1_000)
 
 
+def _refer_to_what_is_not_durable() -> None:
+    _replace(Bodies, "sync", lambda self: None)
+
+
+def _collect_what_is_old() -> None:
+    _replace(MemoryTx, "collect", lambda self, names: self.disk.bodies.remove(names))
+
+
 REMOVALS = (
     Removal("1", "a death need not be durable before the key goes on", _no_wall),
     Removal("2", "attempts start that may outlive the lease, and are sent", _ignore_the_lease),
@@ -356,6 +365,8 @@ REMOVALS = (
     Removal("probe", "a lane that was lost does not ask whether it was done", _never_ask_first),
     Removal("breaker", "an open breaker lets everything through", _pass_an_open_breaker),
     Removal("window", "a lane reads on without a bound", _read_without_end),
+    Removal("bodies", "a commit refers to a file whose name is not durable", _refer_to_what_is_not_durable),
+    Removal("bodies (collect)", "files are collected by their age alone", _collect_what_is_old),
     Removal("due", "a delayed event is appended at once", _wait_for_nothing),
     Removal("time", "a schedule settles its time before its events are durable", _settle_the_time_first),
 )

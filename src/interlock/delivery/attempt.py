@@ -20,7 +20,7 @@ from interlock.call.record import CallRecord
 from interlock.core import limits
 from interlock.core.cursor import Attempt
 from interlock.core.errors import InterlockError
-from interlock.core.event import Draft
+from interlock.core.event import Absence, Draft
 from interlock.core.ids import derived_id, fingerprint, minted_id
 from interlock.core.outcome import Done, Later, Outcome, Reject, Unavailable, Unknown
 from interlock.core.ports import Clock, Emit, Offload, Random
@@ -201,6 +201,8 @@ class Run:
 
     async def _call(self) -> Outcome:
         spec, event = self._spec, self.work.event
+        if event.absent is not None:
+            return _without_payload(event.absent)
         match spec.kind:
             case "subscribe":
                 typed: TypedEvent[Any] = TypedEvent(event, self._program.decoders[event.draft.type])
@@ -315,6 +317,14 @@ class Run:
     def _fingerprint(self, system: str | None, reason: str, status: int) -> str:
         """The same for failures with the same cause: who, what, and the class of the status."""
         return fingerprint(system or "", self._spec.name, reason, str(status), self.work.event.draft.type)
+
+
+def _without_payload(absent: Absence) -> Outcome:
+    """An event whose payload is lost dies alone; one that the disk does not give just now is asked for again."""
+    if absent == "unreadable":
+        return Later("body unreadable", detail="the disk does not give the file of its payload")
+    detail = "its payload is not there" if absent == "missing" else "its payload is not what was accepted"
+    return Reject(f"body {absent}", f"{detail}; put the file back from a backup, then retry")
 
 
 def wall_of(clock: Clock, deadline: int) -> datetime:

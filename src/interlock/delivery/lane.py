@@ -334,7 +334,8 @@ class Lane:
 
     async def _attempt(self, turn: Turn, start: Start, task: asyncio.Task[Any]) -> None:
         crew, clock = self.crew, self.crew.ports.clock
-        must_load = start.event is None or turn.must_look_back(start.line.key)
+        event = start.event
+        must_load = event is None or event.claim is not None or turn.must_look_back(start.line.key)
         if must_load and not await self._load(turn, start):
             return
         assert start.event is not None, "loaded above"

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from interlock.core.controls import decode_control
 from interlock.core.cursor import CursorId
@@ -105,7 +106,10 @@ class Auditor:
 
     def _logged(self, event: Event) -> Logged:
         draft = event.draft
-        lineage = self._lineage(draft)
+        if event.claim is not None:
+            # What a power cut would leave of it now: nothing else may be relied upon.
+            draft = replace(draft, data=self._disk.files.durable(event.claim.hash) or b"")
+        lineage = Lineage() if event.claim is not None and not draft.data else self._lineage(draft)
         return Logged(
             t=self._loop.now_us,
             process="disk",

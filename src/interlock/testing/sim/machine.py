@@ -26,7 +26,7 @@ from interlock.testing.sim.ports import CommitFault, SimClock, SimOffload, SimRa
 from interlock.wire.server import Server
 
 DATA_PORT = 8080
-BUGS = frozenset({"lane.failed", "fleet.failed", "wire.app-failed"})
+BUGS = frozenset({"lane.failed", "fleet.failed", "wire.app-failed", "body.absent"})
 """Records that tell of an exception nobody expected: each one fails the run."""
 
 

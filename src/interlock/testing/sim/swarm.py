@@ -40,8 +40,9 @@ class Swarm(msgspec.Struct, frozen=True):
     the first call on. `freezes`: a process falls asleep beyond its lease when it has begun an attempt. `chimes`: what a
     schedule does about the times that it misses; None for no schedule. `replays`: a person has settled events delivered
     again. `spoiled`: the subscription whose function rejects everything for a while, or "". `edits`: a person has
-    another event appended instead of a straggler. `jobs`: a
-    person has all dead letters of a shard retried slice by slice.
+    another event appended instead of a straggler. `jobs`: a person has all dead letters of a shard retried slice by
+    slice. `file_fail`, `power_cuts`: for each step with the file of a large payload. `collects`: how often files that
+    nothing claims are collected. `keep_bytes`: the bound of the stream, at which intake is refused while somebody lags.
     """
 
     schedule: Schedule
@@ -79,6 +80,10 @@ class Swarm(msgspec.Struct, frozen=True):
     spoiled: str = ""
     edits: float = 0.0
     jobs: float = 0.0
+    keep_bytes: int = 1 << 40
+    file_fail: float = 0.0
+    power_cuts: float = 0.0
+    collects: float = 0.0
 
 
 def draw(seed: int) -> Swarm:
@@ -95,7 +100,9 @@ def draw(seed: int) -> Swarm:
     swarm = _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
     swarm = _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
     swarm = _late(swarm, random.Random(f"{seed}/swarm/7"))
-    return _edited(_settling(swarm, random.Random(f"{seed}/swarm/8")), random.Random(f"{seed}/swarm/edits"))
+    swarm = _edited(_settling(swarm, random.Random(f"{seed}/swarm/8")), random.Random(f"{seed}/swarm/edits"))
+    swarm = _large(swarm, random.Random(f"{seed}/swarm/9"))
+    return _bounded(swarm, random.Random(f"{seed}/swarm/10"))
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -154,6 +161,30 @@ def _edited(swarm: Swarm, chance: random.Random) -> Swarm:
         jobs=chance.choice((0.0, 2.0, 10.0)),
         poison=max(1, swarm.poison),
     )
+
+
+def _large(swarm: Swarm, chance: random.Random) -> Swarm:
+    """Some or all payloads are in files, and the disk that these are on may fail or lose its power."""
+    if chance.random() >= 0.35:
+        return swarm
+    bounds = {"BODY_INLINE_BYTES_MAX": chance.choice((0, 50, 60)), "BODY_ORPHAN_US": 2 * US_PER_SECOND}
+    calm = not (swarm.kills or swarm.commit_kill or swarm.commit_fail)
+    return msgspec.structs.replace(
+        swarm,
+        limits={**swarm.limits, **bounds},
+        file_fail=0.0 if calm else chance.choice((0.0, 0.01, 0.05)),
+        power_cuts=0.0 if calm else chance.choice((0.0, 0.01, 0.03)),
+        collects=chance.choice((2.0, 10.0, 60.0)),
+        # A power cut leaves a backlog, and a deploy that drops a type lets each event of it die on its own.
+        deploys=0.0,
+    )
+
+
+def _bounded(swarm: Swarm, chance: random.Random) -> Swarm:
+    """Retention by size: what is read goes early, and a subscription that lags has intake refused."""
+    if not swarm.retirement or chance.random() >= 0.5:
+        return swarm
+    return msgspec.structs.replace(swarm, keep_bytes=chance.choice((1_000, 4_000)))
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:

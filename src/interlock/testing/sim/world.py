@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from interlock.core import limits
 from interlock.core.controls import (
     Control,
     decode_control,
@@ -49,6 +50,7 @@ from interlock.testing.sim.program import (
 )
 from interlock.testing.sim.remotes import CallBody, Mood, Remote
 from interlock.testing.sim.serving import HTTP_PORT
+from interlock.testing.sim.storage import Folder
 from interlock.testing.sim.swarm import MOODS, Swarm, draw, limited
 from interlock.testing.standing import owed
 
@@ -95,6 +97,7 @@ class World:
         self._commit_chance = loop.stream("commits")
         self._replay_chance = loop.stream("replays")
         self._edit_chance = loop.stream("edits")
+        self._wrong_files: list[str] = []
         self._narrow = bool(swarm.deploys) and self.chance.random() < 0.5
         self._jobs = 0
         self._freezing = False
@@ -103,6 +106,7 @@ class World:
         self._spoil_chance = loop.stream("spoiled")
         self._asked: dict[tuple[CursorId, int], Machine | None] = {}
         self._remotes: dict[str, Remote] = {}
+        self._folder = Folder(loop, self.disk, swarm)
         self._poison = frozenset(f"k{number}" for number in range(min(swarm.poison, swarm.keys - 1)))
         self._parts = Parts(
             loop,
@@ -133,6 +137,7 @@ class World:
         for producer in producers:
             await producer
         await self._drain_out()
+        await self._put_in_order()
 
     def machine(self) -> Machine | None:
         """The process that takes work, if one is up."""
@@ -222,6 +227,7 @@ class World:
             (swarm.replays, self._replay),
             (swarm.edits, self._edit),
             (swarm.jobs, self._begin_job),
+            (swarm.collects, self._collect),
         ]
 
     def _again(self, rate: float, act: Callable[[], None], until: int) -> None:
@@ -315,7 +321,10 @@ class World:
 
     def _retire(self) -> None:
         age_us = self.chance.choice((0, 5 * US_PER_SECOND))
-        self._write(lambda machine: machine.engine.store.retire(STREAM, Retention(age_us, 1 << 40)))
+        self._write(lambda machine: machine.engine.store.retire(STREAM, Retention(age_us, self.swarm.keep_bytes)))
+
+    def _collect(self) -> None:
+        self._write(lambda machine: machine.engine.store.collect())
 
     # Persons.
 
@@ -365,6 +374,9 @@ class World:
         id, row = chance.choice(found)
         event = self.disk.shard(id.shard).at(row.offset)
         assert event is not None, "the event of a row is kept for as long as the row is"
+        if event.claim is not None:
+            # Its payload is with the process; what a person sees of it is not simulated.
+            return
         fact = msgspec.json.decode(event.draft.data, type=Fact)
         new = f"edit-{self._jobs}"
         data = msgspec.json.encode(Fact(fact.key, fact.serial, "", new))
@@ -468,7 +480,7 @@ class World:
 
     async def _mend(self) -> None:
         """From here on nothing is broken."""
-        self.breaking = self._spoils = False
+        self.breaking = self._spoils = self._folder.breaking = False
         for remote in self._remotes.values():
             remote.mood = "well"
         for machine in self.machines:
@@ -480,6 +492,8 @@ class World:
         while self.machine() is None:
             assert self.loop.now_us < until, "no process comes up"
             await self.clock.sleep_until(self.loop.now_us + US_PER_SECOND)
+        if self.swarm.retirement:
+            self._write(lambda machine: machine.engine.store.retire(STREAM, Retention(QUIET_MAX_US, 1 << 40)))
         for key in [key for key in self.disk.cells if key.startswith("control/")]:
             self._control(key, paused=False)
         self.history.add(Quiet(t=self.loop.now_us, process="world"))
@@ -505,6 +519,16 @@ class World:
             await self.clock.sleep_until(self.loop.now_us + LOOK_US)
         pending = tuple(str(one) for one in owed(self.disk))
         self.history.add(Finished(t=self.loop.now_us, process="world", pending=pending))
+
+    async def _put_in_order(self) -> None:
+        """A day passes, and what nothing claims is collected once."""
+        if not self.swarm.collects:
+            return
+        await self.clock.sleep_until(self.loop.now_us + limits.BODY_ORPHAN_US)
+        machine = self.machine()
+        if machine is not None:
+            await machine.process.spawn(machine.engine.store.collect(), name="collect")
+        self._wrong_files = list(self._folder.faults())
 
     # Producers.
 
@@ -550,7 +574,8 @@ class World:
     def bugs(self) -> list[str]:
         """Exceptions that nobody expected."""
         touched = [f"{name} was used at {where}" for name, where in self.loop.touched]
-        return [*self.loop.errors, *touched, *[bug for machine in self.machines for bug in machine.bugs]]
+        told = [bug for machine in self.machines for bug in machine.bugs]
+        return [*self.loop.errors, *touched, *self._wrong_files, *told]
 
 
 def simulate(seed: int, swarm: Swarm | None = None) -> Verdict:

@@ -125,11 +125,13 @@ class World:
         """The dead letters of a subscription."""
         ledgers = [(id, ledger) for id, ledger in self.disk.ledgers.items() if id.subscription == subscription]
         rows = [(id.shard, row) for id, ledger in ledgers for row in ledger.rows.values() if row.state == "dead"]
-        return [event for shard, row in rows if (event := self.disk.shard(shard).at(row.offset)) is not None]
+        found = [event for shard, row in rows if (event := self.disk.shard(shard).at(row.offset)) is not None]
+        return [self.disk.bodies.whole(event) for event in found]
 
     def logged(self) -> list[StoredEvent]:
         """Everything in the log, shard by shard."""
-        return [event for stream in self.disk.streams.values() for log in stream.shards for event in log.events]
+        logs = [log for stream in self.disk.streams.values() for log in stream.shards]
+        return [self.disk.bodies.whole(event) for log in logs for event in log.events]
 
     # Watching (`Watcher`).
 
