@@ -17,8 +17,9 @@ from interlock.runtime.serve import Ready, serve
 
 @click.command("run")
 @port_options
+@click.option("--paused", is_flag=True, help="Take events in and deliver none until subscriptions are resumed.")
 @click.pass_obj
-def command(session: Session, port: int | None, control_port: int | None) -> None:
+def command(session: Session, port: int | None, control_port: int | None, paused: bool) -> None:
     """Run until SIGTERM or Ctrl-C, then drain: nothing new is taken, what is under way ends, leases go back."""
     setup = session.setup._replace(flags=port_flags(port, control_port))
     loaded = load(setup)
@@ -26,10 +27,16 @@ def command(session: Session, port: int | None, control_port: int | None) -> Non
     if loaded.plan is None:
         raise Exit(FINDINGS)
     plan = loaded.plan
-    serve(setup, loaded.settings, plan, lambda ready: _banner(session, contents(plan), ready))
+    serve(
+        setup,
+        loaded.settings,
+        plan,
+        lambda ready: _banner(session, contents(plan), ready, paused=paused),
+        paused=paused,
+    )
 
 
-def _banner(session: Session, contents: str, ready: Ready) -> None:
+def _banner(session: Session, contents: str, ready: Ready, *, paused: bool) -> None:
     if session.quiet:
         return
     say(f"Interlock {version('interlock')}  {contents}")
@@ -37,4 +44,6 @@ def _banner(session: Session, contents: str, ready: Ready) -> None:
     say(f"  control  {ready.control}/api/v1")
     say(f"  token    {ready.token_file}" + ("  (made now, readable by you only)" if ready.token_is_new else ""))
     say(f"  store    {ready.store}")
+    if paused:
+        say("  paused   every subscription, until: interlock subscriptions resume NAME, or --all")
     say("  Ctrl-C drains and stops.  Try in another terminal: interlock tail")

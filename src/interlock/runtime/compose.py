@@ -110,6 +110,8 @@ class Engine:
     async def start(self, *, paused: bool = False) -> None:
         """Open the store, then the Systems, then the lanes; the data plane can be listened for when it returns.
 
+        `paused`: every subscription is paused before its first attempt; intake goes on.
+
         Raises:
             StoreError: if the store cannot be opened.
             SpecError: `plan.forgets`, if the store knows what the plan lacks.
@@ -136,6 +138,8 @@ class Engine:
         ports = (world.clock, world.emit)
         self._cells = SystemCells(list(self.plan.systems), self._systems, self.store, ports, self._spawn)
         await self._cells.start()
+        if paused:
+            await pauses.everything(list(self.plan.subscriptions))
         await self._fleet.start()
         await self._schedules.start(self.store)
         self._jobs = JobDriver(self.store, world.clock, world.emit)

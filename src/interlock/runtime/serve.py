@@ -99,6 +99,8 @@ def serve(
     told: Callable[[Ready], None],
     until: Until | None = None,
     outside: Outside = Outside(),  # noqa: B008  # frozen
+    *,
+    paused: bool = False,
 ) -> bool:
     """Run until SIGTERM or SIGINT, then drain; SIGHUP reads the settings again (`runtime.reload`).
 
@@ -107,6 +109,7 @@ def serve(
         told: called once both ports answer.
         until: awaited from then on; its end ends the run as a signal does.
         outside: what is not the usual.
+        paused: deliver nothing until subscriptions are resumed.
 
     Returns:
         Whether a signal came, before the drain or during it.
@@ -115,7 +118,7 @@ def serve(
         InterlockError: if the store, a port, a certificate or the token cannot be had.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    process = Process(setup, settings, plan, outside)
+    process = Process(setup, settings, plan, outside, paused=paused)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(process.run(told, until))
 
@@ -123,7 +126,16 @@ def serve(
 class Process:
     """Everything that one process holds, from its start to its end."""
 
-    def __init__(self, setup: Setup, settings: Settings, plan: Plan, outside: Outside = Outside()) -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        setup: Setup,
+        settings: Settings,
+        plan: Plan,
+        outside: Outside = Outside(),  # noqa: B008  # frozen
+        *,
+        paused: bool = False,
+    ) -> None:
+        self._paused = paused
         self._setup = setup
         self._settings = settings
         self._plan = plan
@@ -174,7 +186,7 @@ class Process:
     ) -> None:
         """From start to the end of the drain, which `stop` begins; `hang_up` has the settings read again."""
         try:
-            await self.engine.start()
+            await self.engine.start(paused=self._paused)
             # What lives from here on is what the requests make; the rest need not be looked at again and again.
             gc.collect()
             gc.freeze()
