@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import apsw
 import pytest
-from tests.contract.simulated_vfs import SimulatedVfs
 from tests.contract.store_contract import ONE, Lane, Recorder, draft
 
 from interlock.core.cursor import Counters, CursorId, Row
@@ -32,6 +31,7 @@ from interlock.journal.sqlite.backup import PARTIAL, back_up, contents, copy, ex
 from interlock.journal.sqlite.connection import APPLICATION_ID
 from interlock.journal.sqlite.restore import EPOCHS_PASSED, prepared, put_in_place
 from interlock.testing.clock import FakeClock
+from interlock.testing.sim.vfs import SimulatedVfs
 
 T = TypeVar("T")
 

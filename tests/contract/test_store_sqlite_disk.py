@@ -10,7 +10,6 @@ from typing import Any
 import apsw
 import msgspec
 import pytest
-from tests.contract.simulated_vfs import SimulatedVfs
 from tests.contract.store_contract import ONE, Lane, Recorder, draft
 from tests.contract.workload import check, open_store, workload
 
@@ -22,6 +21,7 @@ from interlock.journal.ports import CellWrite, Committed, Retention
 from interlock.journal.sqlite import SqliteOptions, SqliteStore
 from interlock.journal.sqlite import connection as sqlite_connection
 from interlock.testing.clock import FakeClock
+from interlock.testing.sim.vfs import SimulatedVfs
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ power cut would leave. Directories are durable at once: SQLite syncs them itself
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import apsw
 
@@ -20,12 +20,19 @@ SECTOR = 512
 Call = Literal["open", "write", "truncate", "sync"]
 
 
+class Change(NamedTuple):
+    """What a disk was asked for and has not synced: to write at an offset, or, without content, to cut there."""
+
+    offset: int
+    content: bytes | None
+
+
 class SimulatedVfs(apsw.VFS):
     """Use as a context manager; open databases with `vfs=disk.name`.
 
     Attributes:
         images: by path, what is durable.
-        unsynced: by path, what was written since: the disk may have any part of it, in any order.
+        unsynced: by path, what was asked for since: the disk may have any part of it, in any order.
         calls: calls for main files and WALs so far that could fail.
         fail_at: the number of the call that fails, and those after it until `fail_for` of them have.
         failure: `EIO` or `ENOSPC`; with ENOSPC only writes count and fail.
@@ -34,14 +41,15 @@ class SimulatedVfs(apsw.VFS):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.images: dict[str, bytes] = {}
-        self.unsynced: dict[str, list[tuple[int, bytes]]] = {}
+        self.images: dict[str, bytearray] = {}
+        self.unsynced: dict[str, list[Change]] = {}
         self.calls = 0
         self.fail_at: int | None = None
         self.fail_for = 1
         self.failure = errno.EIO
         self.failed = 0
         self.on_call: Callable[[], None] = lambda: None
+        self._chance = Random(name)
         super().__init__(name, "")
 
     def __enter__(self) -> SimulatedVfs:
@@ -62,16 +70,34 @@ class SimulatedVfs(apsw.VFS):
 
     def found(self, chance: Random | None = None) -> dict[str, bytes]:
         """What a machine finds by path that loses its power now; with `chance`, also of what was not synced."""
-        images = dict(self.images)
-        for path, written in self.unsynced.items() if chance is not None else ():
+        images = {path: bytearray(image) for path, image in self.images.items()}
+        for path, changes in self.unsynced.items() if chance is not None else ():
             assert chance is not None
-            for offset, content in written:
-                images[path] = _landed(images[path], offset, content, chance)
-        return images
+            for change in changes:
+                _land(images[path], change, chance)
+        return {path: bytes(image) for path, image in images.items()}
+
+    def kept(self) -> dict[str, bytes]:
+        """What a process finds by path that starts when another has died now: the system has what it was given."""
+        images = {path: bytearray(image) for path, image in self.images.items()}
+        for path, changes in self.unsynced.items():
+            for change in changes:
+                _make(images[path], change)
+        return {path: bytes(image) for path, image in images.items()}
 
     def power_cut(self, folder: Path) -> None:
         """Leave in `folder` what a machine finds that lost its power now."""
         put(self.found(), folder)
+
+    def restart(self, images: Mapping[str, bytes]) -> None:
+        """Go on with files of these contents, all of it durable. Nothing may have a file open."""
+        for path in {*self.images, *images}:
+            Path(path).unlink(missing_ok=True)
+            Path(f"{path}-shm").unlink(missing_ok=True)
+        for path, content in images.items():
+            Path(path).write_bytes(content)
+        self.images = {path: bytearray(content) for path, content in images.items()}
+        self.unsynced = {}
 
     def may_fail(self, call: Call) -> bool:
         """Count a call; whether it is to fail."""
@@ -84,6 +110,23 @@ class SimulatedVfs(apsw.VFS):
         self.failed += 1
         return True
 
+    def opened(self, path: str) -> None:
+        """A file that was there before counts as durable."""
+        if path not in self.images:
+            self.images[path] = bytearray(Path(path).read_bytes())
+
+    def changed(self, path: str, change: Change) -> None:
+        self.unsynced.setdefault(path, []).append(change)
+
+    def synced(self, path: str) -> None:
+        for change in self.unsynced.pop(path, ()):
+            _make(self.images[path], change)
+
+    def sync_failed(self, path: str) -> None:
+        """As kernels do: what was to be synced counts as clean, whether or not the disk has got it."""
+        for change in self.unsynced.pop(path, ()):
+            _land(self.images[path], change, self._chance)
+
 
 def put(images: Mapping[str, bytes], folder: Path) -> None:
     """Write files that a machine finds."""
@@ -92,16 +135,29 @@ def put(images: Mapping[str, bytes], folder: Path) -> None:
         (folder / Path(path).name).write_bytes(content)
 
 
-def _landed(image: bytes, offset: int, content: bytes, chance: Random) -> bytes:
-    """A write that was not synced: it may be there, or not, or some of its sectors are."""
+def _make(image: bytearray, change: Change) -> None:
+    if change.content is None:
+        del image[change.offset :]
+        return
+    end = change.offset + len(change.content)
+    if len(image) < change.offset:
+        image.extend(bytes(change.offset - len(image)))
+    image[change.offset : end] = change.content
+
+
+def _land(image: bytearray, change: Change, chance: Random) -> None:
+    """A change that was not synced: it may be there, or not, or some of its sectors are."""
     kind = chance.random()
     if kind < 0.4:
-        return image
-    kept = bytearray(image.ljust(offset + len(content), b"\0"))
-    for at in range(0, len(content), SECTOR):
-        if kind < 0.8 or chance.random() < 0.5:
-            kept[offset + at : offset + at + SECTOR] = content[at : at + SECTOR]
-    return bytes(kept)
+        return
+    if kind < 0.8 or change.content is None:
+        _make(image, change)
+        return
+    if len(image) < (end := change.offset + len(change.content)):
+        image.extend(bytes(end - len(image)))
+    for at in range(0, len(change.content), SECTOR):
+        if chance.random() < 0.5:
+            _make(image, Change(change.offset + at, change.content[at : at + SECTOR]))
 
 
 class _File(apsw.VFSFile):
@@ -110,10 +166,10 @@ class _File(apsw.VFSFile):
     def __init__(self, disk: SimulatedVfs, name: Any, flags: list[int]) -> None:
         self._disk = disk
         self._kept = bool(flags[0] & (MAIN | WAL))
-        self._path = name.filename() if isinstance(name, apsw.URIFilename) else name
+        self._path: str = name.filename() if isinstance(name, apsw.URIFilename) else name
         super().__init__("", name, flags)
         if self._kept:
-            disk.images.setdefault(self._path, b"")
+            disk.opened(self._path)
 
     def xWrite(self, content: bytes, offset: int) -> None:  # noqa: N802  (apsw's)
         if self._kept and self._disk.may_fail("write"):
@@ -127,25 +183,20 @@ class _File(apsw.VFSFile):
     def _write(self, content: bytes, offset: int) -> None:
         super().xWrite(content, offset)
         if self._kept:
-            self._disk.unsynced.setdefault(self._path, []).append((offset, content))
+            self._disk.changed(self._path, Change(offset, content))
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802  (apsw's)
         if self._kept and self._disk.may_fail("truncate"):
             raise apsw.IOError("simulated: the file cannot be cut")
         super().xTruncate(newsize)
+        if self._kept:
+            self._disk.changed(self._path, Change(newsize, None))
 
     def xSync(self, flags: int) -> None:  # noqa: N802  (apsw's)
-        if self._kept and self._disk.may_fail("sync"):
+        """What the real disk has is nobody's concern: it is not synced, and so costs no time."""
+        if not self._kept:
+            return
+        if self._disk.may_fail("sync"):
+            self._disk.sync_failed(self._path)
             raise apsw.IOError("simulated: the sync failed")
-        super().xSync(flags)
-        if self._kept:
-            self._disk.images[self._path] = self._content()
-            self._disk.unsynced.pop(self._path, None)
-
-    def _content(self) -> bytes:
-        size = self.xFileSize()
-        return b"".join(self._pieces(size))
-
-    def _pieces(self, size: int) -> Iterator[bytes]:
-        for offset in range(0, size, 1 << 20):
-            yield self.xRead(min(1 << 20, size - offset), offset)
+        self._disk.synced(self._path)
