@@ -38,7 +38,10 @@ class Published(Line, tag="publish", frozen=True, kw_only=True):
 
 
 class Logged(Line, tag="logged", frozen=True, kw_only=True):
-    """An event became durable. `origin` and `via`: the event and the subscription that it was derived by, if it was."""
+    """An event became durable. `origin` and `via`: the event and the subscription that it was derived by, if it was.
+
+    `by`: the process that committed it.
+    """
 
     stream: str
     shard: int
@@ -50,6 +53,20 @@ class Logged(Line, tag="logged", frozen=True, kw_only=True):
     origin: str = ""
     via: str = ""
     serial: int = 0
+    by: str = ""
+
+
+class Took(Line, tag="took", frozen=True, kw_only=True):
+    """A process has opened the store for itself alone: from here on nobody else may commit to it."""
+
+
+class Found(Line, tag="found", frozen=True, kw_only=True):
+    """What a process that opened the store found in a shard: the ids of all events after an offset."""
+
+    stream: str
+    shard: int
+    after: int
+    ids: tuple[str, ...] = ()
 
 
 class Retired(Line, tag="retired", frozen=True, kw_only=True):
@@ -244,6 +261,8 @@ class Reads(msgspec.Struct, frozen=True):
 AnyLine = (
     Published
     | Logged
+    | Took
+    | Found
     | Retired
     | Read
     | Accounted

@@ -29,6 +29,8 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "READ_SCAN_OFFSETS_MAX": (2, 10_000),
 }
 """Bounds of the product that a run may meet, with what a seed chooses from."""
+FILE_SEEDS = 2
+"""The last digit of seeds that run on the SQLite store."""
 MOODS: tuple[Mood, ...] = ("flapping", "slow", "down", "limiting")
 
 
@@ -39,7 +41,8 @@ class Swarm(msgspec.Struct, frozen=True):
     is dead. `cuts`: a process is killed while a slow call of it is under way. `slow_start`: the Systems are slow from
     the first call on. `freezes`: a process falls asleep beyond its lease when it has begun an attempt. `chimes`: what a
     schedule does about the times that it misses; None for no schedule. `replays`: a person has settled events delivered
-    again. `spoiled`: the subscription whose function rejects everything for a while, or "".
+    again. `spoiled`: the subscription whose function rejects everything for a while, or "". `on_file`: the store is the
+    SQLite one, on a simulated disk, where `power` is cut and where the `disk` fails or is full for a while.
     """
 
     schedule: Schedule
@@ -75,6 +78,9 @@ class Swarm(msgspec.Struct, frozen=True):
     chimes: Missed | None = None
     replays: float = 0.0
     spoiled: str = ""
+    on_file: bool = False
+    power: float = 0.0
+    disk: float = 0.0
 
 
 def draw(seed: int) -> Swarm:
@@ -91,7 +97,8 @@ def draw(seed: int) -> Swarm:
     swarm = _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
     swarm = _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
     swarm = _late(swarm, random.Random(f"{seed}/swarm/7"))
-    return _settling(swarm, random.Random(f"{seed}/swarm/8"))
+    swarm = _settling(swarm, random.Random(f"{seed}/swarm/8"))
+    return _on_file(swarm, random.Random(f"{seed}/file")) if seed % 10 == FILE_SEEDS else swarm
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -138,6 +145,24 @@ def _settling(swarm: Swarm, chance: random.Random) -> Swarm:
     if chance.random() >= 0.25:
         return swarm
     return msgspec.structs.replace(swarm, subscriptions=tuple(sorted((*swarm.subscriptions, "settle"))))
+
+
+def _on_file(swarm: Swarm, chance: random.Random) -> Swarm:
+    """The SQLite store, its disk, and the bounds that a short run meets."""
+    bounds = {
+        "CHECKPOINT_PAGES": chance.choice((20, 100, 4_000)),
+        "DEDUPE_WINDOW_EVENTS": chance.choice((4, 30, 50_000)),
+    }
+    troubled = chance.random() < 0.8
+    return msgspec.structs.replace(
+        swarm,
+        on_file=True,
+        power=chance.choice((0.0, 1.0, 5.0)) if troubled else 0.0,
+        disk=chance.choice((0.0, 1.0, 5.0)) if troubled else 0.0,
+        commit_kill=max(swarm.commit_kill, chance.choice((0.0, 0.02))) if troubled else swarm.commit_kill,
+        commit_fail=max(swarm.commit_fail, chance.choice((0.0, 0.02))) if troubled else swarm.commit_fail,
+        limits={**swarm.limits, **bounds},
+    )
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:

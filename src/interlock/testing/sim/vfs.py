@@ -7,7 +7,8 @@ power cut would leave. Directories are durable at once: SQLite syncs them itself
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, NamedTuple
@@ -39,7 +40,7 @@ class SimulatedVfs(apsw.VFS):
         on_call: called before each call that counts.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, chance: Random | None = None) -> None:
         self.name = name
         self.images: dict[str, bytearray] = {}
         self.unsynced: dict[str, list[Change]] = {}
@@ -49,7 +50,8 @@ class SimulatedVfs(apsw.VFS):
         self.failure = errno.EIO
         self.failed = 0
         self.on_call: Callable[[], None] = lambda: None
-        self._chance = Random(name)
+        self._chance = chance or Random(name)
+        self._unseen = False
         super().__init__(name, "")
 
     def __enter__(self) -> SimulatedVfs:
@@ -85,6 +87,15 @@ class SimulatedVfs(apsw.VFS):
                 _make(images[path], change)
         return {path: bytes(image) for path, image in images.items()}
 
+    @contextmanager
+    def unseen(self) -> Generator[None]:
+        """Within the block no call counts and none fails: somebody looks who is not part of what is simulated."""
+        self._unseen = True
+        try:
+            yield
+        finally:
+            self._unseen = False
+
     def power_cut(self, folder: Path) -> None:
         """Leave in `folder` what a machine finds that lost its power now."""
         put(self.found(), folder)
@@ -99,9 +110,13 @@ class SimulatedVfs(apsw.VFS):
         self.images = {path: bytearray(content) for path, content in images.items()}
         self.unsynced = {}
 
+    def fail(self, failure: int, at: int, count: int = 1) -> None:
+        """Let so many calls fail, the first of them the `at`-th from now on."""
+        self.failure, self.fail_at, self.fail_for = failure, self.calls + at, count
+
     def may_fail(self, call: Call) -> bool:
         """Count a call; whether it is to fail."""
-        if self.failure == errno.ENOSPC and call != "write":
+        if self._unseen or (self.failure == errno.ENOSPC and call != "write"):
             return False
         self.on_call()
         self.calls += 1

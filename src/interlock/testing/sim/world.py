@@ -6,8 +6,12 @@ It breaks things for a while, mends all of them, and waits until nothing is owed
 from __future__ import annotations
 
 import contextvars
+import errno
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import msgspec
@@ -22,10 +26,11 @@ from interlock.core.controls import (
 from interlock.core.cursor import CursorId
 from interlock.core.errors import StoreError
 from interlock.core.event import Shard
-from interlock.core.limits import US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND
+from interlock.core.limits import DEDUPE_WINDOW_EVENTS, US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND
 from interlock.core.requests import LaneRequest, Verb, encode_request, request_key
 from interlock.journal.memory_disk import MemoryDisk
 from interlock.journal.ports import CellWrite, Retention
+from interlock.journal.sqlite import SqliteOptions
 from interlock.testing.sim.auditor import Auditor, Fact
 from interlock.testing.sim.case import Violation
 from interlock.testing.sim.checker import check
@@ -47,6 +52,7 @@ from interlock.testing.sim.program import (
 )
 from interlock.testing.sim.remotes import CallBody, Mood, Remote
 from interlock.testing.sim.serving import HTTP_PORT
+from interlock.testing.sim.storage import FileStorage, MemoryStorage
 from interlock.testing.sim.swarm import MOODS, Swarm, draw, limited
 from interlock.testing.standing import owed
 
@@ -79,12 +85,14 @@ class Verdict(NamedTuple):
 class World:
     """See the module."""
 
-    def __init__(self, loop: SimLoop, swarm: Swarm) -> None:
+    def __init__(self, loop: SimLoop, swarm: Swarm, folder: Path | None = None) -> None:
         self.loop = loop
         self.swarm = swarm
         self.history = History()
         self.chance: random.Random = loop.stream("world")
         self.disk = MemoryDisk(segment_events=swarm.segment_events, proves_deaths=swarm.proofs)
+        auditor = Auditor(loop, self.disk, self.history, frozenset({STREAM}))
+        self.file = None if folder is None else FileStorage(loop, folder, auditor, _options(swarm))
         self.clock = SimClock(loop)
         self.network = Network(loop, self._conditions)
         self.machines: list[Machine] = []
@@ -105,8 +113,7 @@ class World:
             loop,
             self.network,
             self.clock,
-            self.disk,
-            Auditor(loop, self.disk, self.history, frozenset({STREAM})),
+            self.file or MemoryStorage(auditor),
             self.history,
             lambda: self._commit_chance.randrange(self.swarm.fsync_us // 2, self.swarm.fsync_us * 2),
             self._commit_fault,
@@ -217,6 +224,8 @@ class World:
             (swarm.retirement, self._retire),
             (swarm.deploys, self._deploy),
             (swarm.replays, self._replay),
+            (swarm.power, self._cut_power),
+            (swarm.disk, self._fail_disk),
         ]
 
     def _again(self, rate: float, act: Callable[[], None], until: int) -> None:
@@ -298,6 +307,23 @@ class World:
                 machine.drain()
             else:
                 machine.process.kill()
+
+    def _cut_power(self) -> None:
+        if self.file is not None:
+            self.file.cut_power([machine.process for machine in self.machines])
+
+    def _fail_disk(self) -> None:
+        """Every call of it fails, every write does because it is full, or it is so full that intake is refused."""
+        file = self.file
+        if file is not None:
+            kind = self.chance.choice((errno.EIO, errno.ENOSPC, None))
+            for machine in self.machines:
+                machine.broken("the disk is full" if kind != errno.EIO else "the disk fails", "store")
+            if kind is None:
+                file.full = True
+            else:
+                file.fail(kind)
+            self._later(self.chance.choice((0.01, 1, 10)), file.mend)
 
     def _change_mood(self) -> None:
         remote = self._remotes[self.chance.choice(tuple(self._remotes))]
@@ -420,6 +446,8 @@ class World:
     async def _mend(self) -> None:
         """From here on nothing is broken."""
         self.breaking = self._spoils = False
+        if self.file is not None:
+            self.file.mend()
         for remote in self._remotes.values():
             remote.mood = "well"
         for machine in self.machines:
@@ -501,8 +529,13 @@ class World:
 def simulate(seed: int, swarm: Swarm | None = None) -> Verdict:
     """Run one seed to its end and judge it."""
     swarm = swarm or draw(seed)
+    with TemporaryDirectory(prefix="interlock-sim-") if swarm.on_file else nullcontext() as folder:
+        return _simulated(seed, swarm, None if folder is None else Path(folder))
+
+
+def _simulated(seed: int, swarm: Swarm, folder: Path | None) -> Verdict:
     loop = SimLoop(seed, swarm.schedule)
-    world = World(loop, swarm)
+    world = World(loop, swarm, folder)
     bugs: list[str] = []
     try:
         with limited(swarm.limits):
@@ -511,6 +544,8 @@ def simulate(seed: int, swarm: Swarm | None = None) -> Verdict:
         bugs.append(f"{type(error).__name__}: {error}")
     finally:
         loop.close()
+        if world.file is not None:
+            world.file.close()
     return Verdict(
         seed,
         swarm,
@@ -522,6 +557,11 @@ def simulate(seed: int, swarm: Swarm | None = None) -> Verdict:
         world.history,
         list(loop.timeline),
     )
+
+
+def _options(swarm: Swarm) -> SqliteOptions:
+    window = swarm.limits.get("DEDUPE_WINDOW_EVENTS", DEDUPE_WINDOW_EVENTS)
+    return SqliteOptions(window_events=window, segment_events=swarm.segment_events)
 
 
 async def _attempt(act: Callable[[Machine], Awaitable[object]], machine: Machine) -> None:
