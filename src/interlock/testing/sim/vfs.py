@@ -37,6 +37,7 @@ class SimulatedVfs(apsw.VFS):
         calls: calls for main files and WALs so far that could fail.
         fail_at: the number of the call that fails, and those after it until `fail_for` of them have.
         failure: `EIO` or `ENOSPC`; with ENOSPC only writes count and fail.
+        only: calls of this kind count and fail; None for all of them.
         on_call: called before each call that counts.
     """
 
@@ -48,6 +49,7 @@ class SimulatedVfs(apsw.VFS):
         self.fail_at: int | None = None
         self.fail_for = 1
         self.failure = errno.EIO
+        self.only: Call | None = None
         self.failed = 0
         self.on_call: Callable[[], None] = lambda: None
         self._chance = chance or Random(name)
@@ -116,7 +118,8 @@ class SimulatedVfs(apsw.VFS):
 
     def may_fail(self, call: Call) -> bool:
         """Count a call; whether it is to fail."""
-        if self._unseen or (self.failure == errno.ENOSPC and call != "write"):
+        only = "write" if self.failure == errno.ENOSPC else self.only
+        if self._unseen or (only is not None and call != only):
             return False
         self.on_call()
         self.calls += 1
