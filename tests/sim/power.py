@@ -1,7 +1,7 @@
-"""`python -m tests.sim.power [--cuts 200] [--plant BUG]`: cut the power again and again; nothing acknowledged is missing.
+"""`python -m tests.sim.power [--cuts 200] [--plant BUG]`: cut the power; nothing that was acknowledged is missing.
 
-Clients append to the production SQLite store on a simulated disk. A cut leaves of that disk what was synced and any part
-of what was not, torn and in any order; the next process goes on with it. `--plant` breaks the product first: the
+Clients append to the production SQLite store on a simulated disk. A cut leaves of that disk what was synced and any
+part of what was not, torn and in any order; the next process goes on with it. `--plant` breaks the product first: the
 command must then find events missing, and exit with 1.
 """
 

@@ -85,7 +85,7 @@ def secure_wal(path: Path, vfs: str | None) -> None:
     if not wal.exists():
         return
     # SQLite's own VFS opens a WAL as such only beside its database.
-    file = apsw.VFSFile(vfs or "", str(wal), [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0])
+    file: Any = apsw.VFSFile(vfs or "", str(wal), [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0])
     try:
         size = file.xFileSize()
         for offset in range(0, size, SECURED_AT_ONCE_BYTES):

@@ -109,4 +109,4 @@ class FileBooks:
         for values in connection.execute("SELECT key, version, value, expires_at FROM cells ORDER BY key"):
             cell = Cell(*values)
             before = known.get(cell.key)
-            self.books.cells[cell.key] = cell if before != cell else before
+            self.books.cells[cell.key] = before if before is not None and before == cell else cell

@@ -27,7 +27,7 @@ class Line(msgspec.Struct, frozen=True, tag_field="op", kw_only=True):
 
 
 class Published(Line, tag="publish", frozen=True, kw_only=True):
-    """A client handed in an event. `digest` is of its body."""
+    """A client handed in an event. `digest` is of its body; `server` is the process that it was handed to."""
 
     kind: Kind
     stream: str
@@ -35,6 +35,7 @@ class Published(Line, tag="publish", frozen=True, kw_only=True):
     key: str | None = None
     type: str = ""
     digest: str = ""
+    server: str = ""
 
 
 class Logged(Line, tag="logged", frozen=True, kw_only=True):
@@ -213,6 +214,12 @@ class Fault(Line, tag="fault", frozen=True, kw_only=True):
     what: str
 
 
+class Leaked(Line, tag="leaked", frozen=True, kw_only=True):
+    """A secret stands where people may read it. The line itself does not have it."""
+
+    where: str
+
+
 class Quiet(Line, tag="quiet", frozen=True, kw_only=True):
     """From here on nothing is broken any more."""
 
@@ -274,6 +281,7 @@ AnyLine = (
     | Asked
     | Controlled
     | Fault
+    | Leaked
     | Quiet
     | Finished
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from interlock.core.errors import StoreError
-from interlock.core.ports import Net, Wakeup
+from interlock.core.ports import Net, Secrets, Wakeup
 from interlock.edge.problem import rendered
 from interlock.journal.ports import Store
 from interlock.runtime.compose import Engine, World
@@ -38,6 +38,7 @@ class Parts(NamedTuple):
     history: History
     fsync_us: Callable[[], int]
     commit_fault: Callable[[], CommitFault | None]
+    secrets: Secrets = FakeSecrets()
     transport: Callable[[Net], Transport] | None = None
     """What carries calls to Systems, from the network of a process; None for the production one."""
     heard: Callable[[str, str, Mapping[str, object]], None] = lambda _process, _record, _fields: None
@@ -65,7 +66,7 @@ class Machine:
             net=self._net,
             offload=SimOffload(parts.loop, lambda: 100),
             emit=self._emit,
-            secrets=FakeSecrets(),
+            secrets=parts.secrets,
             access=anyone,
         )
         transport = None if parts.transport is None else parts.transport(self._net)

@@ -41,6 +41,7 @@ class Swarm(msgspec.Struct, frozen=True):
     schedule does about the times that it misses; None for no schedule. `replays`: a person has settled events delivered
     again. `spoiled`: the subscription whose function rejects everything for a while, or "". `on_file`: the store is the
     SQLite one, on a simulated disk, where `power` is cut and where the `disk` fails or is full for a while.
+    `secrets`: calls carry a credential, which Systems that refuse them say back.
     """
 
     schedule: Schedule
@@ -79,6 +80,7 @@ class Swarm(msgspec.Struct, frozen=True):
     on_file: bool = False
     power: float = 0.0
     disk: float = 0.0
+    secrets: bool = False
 
 
 def draw(seed: int) -> Swarm:
@@ -96,12 +98,10 @@ def draw(seed: int) -> Swarm:
     swarm = _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
     swarm = _late(swarm, random.Random(f"{seed}/swarm/7"))
     swarm = _settling(swarm, random.Random(f"{seed}/swarm/8"))
-    return _on_file(swarm, random.Random(f"{seed}/file")) if _is_on_file(seed) else swarm
-
-
-def _is_on_file(seed: int) -> bool:
-    """One seed in ten, and none of those that are kept because they once failed on the memory store."""
-    return (seed + seed // 10) % 10 == 3
+    # One seed in ten each, and none of those that are kept because they once failed.
+    kind = (seed + seed // 10) % 10
+    swarm = msgspec.structs.replace(swarm, secrets=kind in (3, 8))
+    return _on_file(swarm, random.Random(f"{seed}/file")) if kind == 3 else swarm
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:

@@ -39,6 +39,7 @@ class SimulatedVfs(apsw.VFS):
         failure: `EIO` or `ENOSPC`; with ENOSPC only writes count and fail.
         only: calls of this kind count and fail; None for all of them.
         on_call: called before each call that counts.
+        on_failure: called when one fails.
     """
 
     def __init__(self, name: str, chance: Random | None = None) -> None:
@@ -52,6 +53,7 @@ class SimulatedVfs(apsw.VFS):
         self.only: Call | None = None
         self.failed = 0
         self.on_call: Callable[[], None] = lambda: None
+        self.on_failure: Callable[[], None] = lambda: None
         self._chance = chance or Random(name)
         self._unseen = False
         super().__init__(name, "")
@@ -126,6 +128,7 @@ class SimulatedVfs(apsw.VFS):
         if self.fail_at is None or not self.fail_at <= self.calls < self.fail_at + self.fail_for:
             return False
         self.failed += 1
+        self.on_failure()
         return True
 
     def opened(self, path: str) -> None:
@@ -189,17 +192,18 @@ class _File(apsw.VFSFile):
         if self._kept:
             disk.opened(self._path)
 
-    def xWrite(self, content: bytes, offset: int) -> None:  # noqa: N802  (apsw's)
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802  (apsw's)
         if self._kept and self._disk.may_fail("write"):
             # The real disk takes a part of it: a torn write.
-            self._write(bytes(content[: len(content) // 2]), offset)
+            self._write(bytes(data[: len(data) // 2]), offset)
             if self._disk.failure == errno.ENOSPC:
                 raise apsw.FullError("simulated: the disk is full")
             raise apsw.IOError("simulated: the disk failed")
-        self._write(bytes(content), offset)
+        self._write(bytes(data), offset)
 
     def _write(self, content: bytes, offset: int) -> None:
-        super().xWrite(content, offset)
+        file: Any = super()  # apsw's stubs leave the type of what is written open.
+        file.xWrite(content, offset)
         if self._kept:
             self._disk.changed(self._path, Change(offset, content))
 

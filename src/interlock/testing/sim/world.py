@@ -35,11 +35,11 @@ from interlock.testing.sim.auditor import Auditor, Fact
 from interlock.testing.sim.case import Violation
 from interlock.testing.sim.checker import check
 from interlock.testing.sim.client import Posting, Producer
-from interlock.testing.sim.history import Asked, Fault, Finished, History, Quiet, Turned
-from interlock.testing.sim.loop import START_US, SimLoop
+from interlock.testing.sim.history import Asked, Fault, Finished, History, Leaked, Quiet, Turned
+from interlock.testing.sim.loop import START_US, SimLoop, current_process
 from interlock.testing.sim.machine import Machine, Parts
 from interlock.testing.sim.net import Conditions, Network
-from interlock.testing.sim.ports import CommitFault, SimClock
+from interlock.testing.sim.ports import HUSH, CommitFault, SimClock, SimSecrets
 from interlock.testing.sim.program import (
     CALLING,
     PUBLISHED_TYPES,
@@ -93,6 +93,8 @@ class World:
         self.disk = MemoryDisk(segment_events=swarm.segment_events, proves_deaths=swarm.proofs)
         auditor = Auditor(loop, self.disk, self.history, frozenset({STREAM}))
         self.file = None if folder is None else FileStorage(loop, folder, auditor, _options(swarm))
+        if self.file is not None:
+            self.file.vfs.on_failure = self._disk_failed
         self.clock = SimClock(loop)
         self.network = Network(loop, self._conditions)
         self.machines: list[Machine] = []
@@ -117,6 +119,7 @@ class World:
             self.history,
             lambda: self._commit_chance.randrange(self.swarm.fsync_us // 2, self.swarm.fsync_us * 2),
             self._commit_fault,
+            secrets=SimSecrets(),
             heard=self._heard,
         )
 
@@ -176,6 +179,7 @@ class World:
         )
 
     def _heard(self, process: str, record: str, fields: Mapping[str, object]) -> None:
+        self._look_for_secrets(f"record {record}", repr(fields))
         if record == "breaker.transition":
             remote = str(fields["system"]).removeprefix(f"{STREAM}.")
             self.history.add(Turned(t=self.loop.now_us, process=process, remote=remote, state=str(fields["state"])))
@@ -317,13 +321,17 @@ class World:
         file = self.file
         if file is not None:
             kind = self.chance.choice((errno.EIO, errno.ENOSPC, None))
-            for machine in self.machines:
-                machine.broken("the disk is full" if kind != errno.EIO else "the disk fails", "store")
             if kind is None:
+                self._disk_failed()
                 file.full = True
             else:
                 file.fail(kind)
             self._later(self.chance.choice((0.01, 1, 10)), file.mend)
+
+    def _disk_failed(self) -> None:
+        process = current_process()
+        name = process.name if process else "world"
+        self.history.add(Fault(t=self.loop.now_us, process=name, scope="store", what="the disk fails or is full"))
 
     def _change_mood(self) -> None:
         remote = self._remotes[self.chance.choice(tuple(self._remotes))]
@@ -476,6 +484,11 @@ class World:
                         self._asked[id, row.offset] = self.machine()
                         self._ask(id, [row.offset], "discard" if row.reason == "crashed" else "retry")
             await self.clock.sleep_until(self.loop.now_us + LOOK_US)
+        self._look_for_secrets("the store", repr(self.disk))
+        if self.file is not None:
+            self._look_for_secrets("its file", repr(self.file.vfs.kept()))
+        self._look_for_secrets("the trace", repr(self.loop.timeline))
+        self._look_for_secrets("the history", repr(self.history.lines))
         pending = tuple(str(one) for one in owed(self.disk))
         self.history.add(Finished(t=self.loop.now_us, process="world", pending=pending))
 
@@ -509,6 +522,10 @@ class World:
 
     def _later(self, seconds: float, act: Callable[[], object]) -> None:
         self.loop.call_at_us(self.loop.now_us + int(seconds * US_PER_SECOND), act, context=self._context)
+
+    def _look_for_secrets(self, where: str, text: str) -> None:
+        if HUSH in text:
+            self.history.add(Leaked(t=self.loop.now_us, process="world", where=where))
 
     def _fault(self, scope: str, what: str) -> None:
         assert scope in ("network", "remote", "operator")

@@ -103,8 +103,8 @@ class World:
             self.history,
             lambda: self._fsync.randrange(*FSYNC_US),
             lambda: self._commits.popleft() if self._commits else None,
-            tagged(self.clock, lambda name: of.plan.bindings[name].concurrency),
-            self._heard,
+            transport=tagged(self.clock, lambda name: of.plan.bindings[name].concurrency),
+            heard=self._heard,
         )
 
     async def run(self) -> None:
