@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -35,8 +36,11 @@ from interlock.edge.source import Position
 from interlock.journal import decide
 from interlock.journal.memory_disk import MemoryTx
 from interlock.journal.ports import Committed, LeaseLost
+from interlock.journal.sqlite import backend as backend_module
+from interlock.journal.sqlite.log import Log
 from interlock.journal.store import GroupStore
 from interlock.spec.newness import Newness
+from interlock.systems.fields import Fields
 from interlock.testing.sim.guard import sealed
 from interlock.testing.sim.world import simulate
 
@@ -313,6 +317,68 @@ def _read_without_end() -> None:
     _replace(Turn, "room", lambda self: 1_000)
 
 
+def _tell_secrets() -> None:
+    _replace(Fields, "hidden", lambda self: ())
+
+
+def _write_whatever_version_is_there() -> None:
+    original = decide.cell_written
+
+    def careless(write: Any, found: Any, now: int) -> Any:
+        return original(msgspec.structs.replace(write, expected=None), found, now)
+
+    _replace(decide, "cell_written", careless)
+
+
+def _take_any_payload_for_the_same() -> None:
+    original = decide.known_as
+
+    def careless(known: Any, draft: Draft) -> Any:
+        return msgspec.structs.replace(original(known, draft), conflict=False)
+
+    _replace(decide, "known_as", careless)
+
+
+class _NoLock:
+    def __init__(self, path: Path) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+
+def _share_the_file() -> None:
+    _replace(backend_module, "FileLock", _NoLock)
+
+
+def _sync_at_checkpoints_only() -> None:
+    connect = backend_module.connect_writer
+
+    def careless(path: Path, vfs: str | None) -> Any:
+        connection = connect(path, vfs)
+        connection.pragma("synchronous", "NORMAL")
+        return connection
+
+    _replace(backend_module, "connect_writer", careless)
+
+
+def _believe_the_kernel() -> None:
+    _replace(backend_module, "secure_wal", lambda path, vfs: None)
+
+
+def _index_once_for_several_segments() -> None:
+    original = Log.load
+
+    def load(self: Log, connection: Any) -> None:
+        original(self, connection)
+        for stream in self.streams.values():
+            query = "SELECT shard, max(n) FROM places WHERE stream = ? GROUP BY shard"
+            for shard, n in connection.execute(query, (stream.number,)):
+                stream.indexed[shard] = n
+
+    _replace(Log, "load", load)
+
+
 REMOVALS = (
     Removal("1", "a death need not be durable before the key goes on", _no_wall),
     Removal("2", "attempts start that may outlive the lease, and are sent", _ignore_the_lease),
@@ -345,6 +411,13 @@ REMOVALS = (
     Removal("breaker", "an open breaker lets everything through", _pass_an_open_breaker),
     Removal("window", "a lane reads on without a bound", _read_without_end),
     Removal("due", "a delayed event is appended at once", _wait_for_nothing),
+    Removal("secrets", "an excerpt shows what a System says back", _tell_secrets),
+    Removal("cells", "a cell is written whatever version is there", _write_whatever_version_is_there),
+    Removal("identity", "another payload is taken for the same", _take_any_payload_for_the_same),
+    Removal("file (lock)", "two processes have the file", _share_the_file),
+    Removal("file (sync)", "a commit is not synced", _sync_at_checkpoints_only),
+    Removal("file (kernel)", "what a failed sync has left is built on", _believe_the_kernel),
+    Removal("file (index)", "a segment is read by the index of the one before", _index_once_for_several_segments),
     Removal("time", "a schedule settles its time before its events are durable", _settle_the_time_first),
 )
 

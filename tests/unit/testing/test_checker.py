@@ -30,6 +30,7 @@ from interlock.testing.sim.history import (
     Read,
     Reads,
     Took,
+    Tried,
     Turned,
     load,
 )
@@ -344,6 +345,14 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
     "a settlement under an epoch that is over": ("I14", [taken_over(1, "p2", 2), taken_over(2, "p1", 1)], READS),
     "two processes that settle under one epoch": ("I14", [taken_over(1, "p1", 1), taken_over(2, "p2", 1)], READS),
     "a secret in what is kept": ("I16", [Leaked(t=1, where="the store")], READS),
+    "two writes of a cell at one version": (
+        "I20",
+        [line for serial in (1, 2) for line in (
+            Tried(t=serial, kind="invoke", subject="x", serial=serial, what="write", value="v"),
+            Tried(t=9, kind="ok", subject="x", serial=serial, what="write", number=1),
+        )],
+        READS,
+    ),
     "a healthy key that waits": (
         "I15", [*two_events(), called(8, 1), cursor(9, 1, 1), called(9_000, 2), cursor(9_001, 2, 2, number=2)], READS,
     ),

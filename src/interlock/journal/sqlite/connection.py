@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -172,13 +172,19 @@ class Readers:
             if generation == self._generation:
                 self._idle.append(connection)
             else:
-                connection.close()
+                _let_go(connection)
 
     def close(self) -> None:
         """Close those that are idle now, and the others when they come back."""
         self._generation += 1
         while self._idle:
-            self._idle.pop().close()
+            _let_go(self._idle.pop())
+
+
+def _let_go(connection: Connection) -> None:
+    """A reader has nothing to lose: where its disk fails it is closed all the same, and those after it are."""
+    with suppress(apsw.Error):
+        connection.close(force=True)
 
 
 def migrations() -> tuple[Migration, ...]:

@@ -25,6 +25,7 @@ from interlock.testing.sim.history import (
     Retired,
 )
 from interlock.testing.sim.keeping import no_secret_is_told, single_writer, what_is_durable_stays
+from interlock.testing.sim.linear import registers_are_linearizable
 from interlock.testing.sim.missing import gaps_are_told
 from interlock.testing.sim.newer import nothing_late
 from interlock.testing.sim.order import no_stale_effect, one_sender_per_key, order_per_key, put_back_goes_first
@@ -387,6 +388,7 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     stopped_in_time,
     nothing_dies_while_stopped,
     no_secret_is_told,
+    registers_are_linearizable,
 )
 
 

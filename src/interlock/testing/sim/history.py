@@ -214,6 +214,25 @@ class Fault(Line, tag="fault", frozen=True, kw_only=True):
     what: str
 
 
+class Tried(Line, tag="tried", frozen=True, kw_only=True):
+    """A client asked for an operation on a register that others race for, or was told what came of it.
+
+    `serial` is the operation's. Asked: `value` is what is to be written and `expected` the version that is to be there.
+    Told: `number` is the version or the offset, `value` what was read, `refused` that something else is there, `known`
+    that it had been appended before.
+    """
+
+    kind: Kind
+    subject: str
+    serial: int
+    what: Literal["read", "write", "append"]
+    value: str = ""
+    expected: int = 0
+    number: int = 0
+    refused: bool = False
+    known: bool = False
+
+
 class Leaked(Line, tag="leaked", frozen=True, kw_only=True):
     """A secret stands where people may read it. The line itself does not have it."""
 
@@ -281,6 +300,7 @@ AnyLine = (
     | Asked
     | Controlled
     | Fault
+    | Tried
     | Leaked
     | Quiet
     | Finished

@@ -41,7 +41,7 @@ class Swarm(msgspec.Struct, frozen=True):
     schedule does about the times that it misses; None for no schedule. `replays`: a person has settled events delivered
     again. `spoiled`: the subscription whose function rejects everything for a while, or "". `on_file`: the store is the
     SQLite one, on a simulated disk, where `power` is cut and where the `disk` fails or is full for a while.
-    `secrets`: calls carry a credential, which Systems that refuse them say back.
+    `secrets`: calls carry a credential, which Systems that refuse them say back. `races`: clients race for registers.
     """
 
     schedule: Schedule
@@ -81,6 +81,7 @@ class Swarm(msgspec.Struct, frozen=True):
     power: float = 0.0
     disk: float = 0.0
     secrets: bool = False
+    races: bool = False
 
 
 def draw(seed: int) -> Swarm:
@@ -100,7 +101,7 @@ def draw(seed: int) -> Swarm:
     swarm = _settling(swarm, random.Random(f"{seed}/swarm/8"))
     # One seed in ten each, and none of those that are kept because they once failed.
     kind = (seed + seed // 10) % 10
-    swarm = msgspec.structs.replace(swarm, secrets=kind in (3, 8))
+    swarm = msgspec.structs.replace(swarm, secrets=kind in (3, 8), races=kind in (3, 8))
     return _on_file(swarm, random.Random(f"{seed}/file")) if kind == 3 else swarm
 
 

@@ -50,6 +50,7 @@ from interlock.testing.sim.program import (
     reads_of,
     system_effects,
 )
+from interlock.testing.sim.racers import RACERS, Racer
 from interlock.testing.sim.remotes import CallBody, Mood, Remote
 from interlock.testing.sim.serving import HTTP_PORT
 from interlock.testing.sim.storage import FileStorage, MemoryStorage
@@ -133,6 +134,9 @@ class World:
         until = self.loop.now_us + self.swarm.duration_us
         for rate, act in self._nemeses():
             self._again(rate, act, until)
+        for number in range(RACERS if self.swarm.races else 0):
+            racer = Racer(self.loop, number, self.history, lambda: [one for one in self.machines if one.ready])
+            self.loop.create_task(racer.run(self.swarm.duration_us))
         if self.swarm.spoiled:
             self.loop.create_task(self._spoil())
         await self.clock.sleep_until(until)
@@ -467,9 +471,13 @@ class World:
         while self.machine() is None:
             assert self.loop.now_us < until, "no process comes up"
             await self.clock.sleep_until(self.loop.now_us + US_PER_SECOND)
-        for key in [key for key in self.disk.cells if key.startswith("control/")]:
-            self._control(key, paused=False)
+        self._resume_all()
         self.history.add(Quiet(t=self.loop.now_us, process="world"))
+
+    def _resume_all(self) -> None:
+        for key, cell in list(self.disk.cells.items()):
+            if key.startswith("control/") and decode_control(cell.value).paused:
+                self._control(key, paused=False)
 
     async def _drain_out(self) -> None:
         """Wait until nothing is owed; whatever is held is retried by a person, once in the life of a process."""
@@ -477,6 +485,8 @@ class World:
         while self.loop.now_us < until and self.loop.steps < STEPS_MAX:
             if not any(owed(self.disk)):
                 break
+            # What the guard has paused waits for a person, too.
+            self._resume_all()
             for id, ledger in self.disk.ledgers.items():
                 for row in list(ledger.rows.values()):
                     # What was asked of a process that died may be lost with it.
