@@ -165,6 +165,9 @@ def _on_file(swarm: Swarm, chance: random.Random) -> Swarm:
         disk=chance.choice((0.0, 1.0, 5.0)) if troubled else 0.0,
         commit_kill=max(swarm.commit_kill, chance.choice((0.0, 0.02))) if troubled else swarm.commit_kill,
         commit_fail=max(swarm.commit_fail, chance.choice((0.0, 0.02))) if troubled else swarm.commit_fail,
+        # Segments that are made and retired between two openings of the file.
+        retirement=chance.choice((swarm.retirement, 10.0)),
+        segment_events=chance.choice((swarm.segment_events, 5)),
         limits={**swarm.limits, **bounds},
     )
 
