@@ -19,11 +19,12 @@ from interlock.core.handler import Effect
 from interlock.core.outcome import Done, Outcome, Unavailable
 from interlock.core.ports import Timer
 from interlock.core.requests import LaneRequest
-from interlock.delivery import passing
+from interlock.delivery import passing, reading
 from interlock.delivery.attempt import Ports, Program, Run
 from interlock.delivery.guard import Cause, Guard
-from interlock.delivery.loading import Stores, load, log_from
+from interlock.delivery.loading import Stores, load
 from interlock.delivery.newest import NewestByKey
+from interlock.delivery.reading import Log
 from interlock.delivery.requests import Requests
 from interlock.delivery.schedule import Terms, is_suspect
 from interlock.delivery.start import Failed, Start
@@ -31,7 +32,6 @@ from interlock.delivery.tail import Tails
 from interlock.delivery.turn import Turn
 from interlock.delivery.work import Ended, Work
 from interlock.journal.ports import (
-    Batch,
     Journal,
     LeaseLost,
     Ledger,
@@ -83,6 +83,7 @@ class Lane:
         self.crew = crew
         self.turn: Turn | None = None
         self.requests = Requests(id, crew.journal, crew.ledger, crew.ports)
+        self._log = Log(id.shard, crew.journal, crew.tails)
         self.systems: dict[str, None] = dict.fromkeys(spec.systems)
         self.paused = False
         self.program = Program.of(spec, crew.ports, crew.first_names.get(spec.name, spec.name))
@@ -227,13 +228,16 @@ class Lane:
     # The pump: everything that needs the store.
 
     async def _pump(self, turn: Turn) -> None:
+        def is_current() -> bool:
+            return self.turn is turn
+
         try:
             while self._again and self.turn is turn:
                 self._again = False
                 turn.fire(self.crew.ports.clock.now(), self._is_paused)
-                await self._answer(turn)
-                await self._read(turn)
-                await self._claim(turn)
+                await self.requests.answer(turn, is_current)
+                await reading.read(turn, self._log, self.crew.ports.clock.now, is_current)
+                self._again |= await reading.claim(turn, self._log, is_current)
                 if self.turn is turn:
                     self._spawn(turn)
                     self._again |= passing.make_room(turn, self.crew.ports.clock.now())
@@ -245,69 +249,6 @@ class Lane:
             self._pumping = False
             if self.turn is not None and self.turn is turn:
                 self._arm(turn)
-
-    async def _read(self, turn: Turn) -> None:
-        while self.turn is turn and (room := turn.room()) > 0:
-            shard, after = self.id.shard, turn.read_to
-            if after >= self.crew.journal.bounds(shard)[1]:
-                return
-            types, until = turn.types_after(after)
-            upto = after + room if until is None else min(after + room, until)
-            batch = self.crew.tails.read(shard, after, upto, types)
-            if batch is None:
-                batch = await self.crew.journal.read(shard, after, room, types)
-            if self.turn is not turn:
-                return
-            self._offer(turn, batch, until)
-
-    def _offer(self, turn: Turn, batch: Batch, until: int | None) -> None:
-        """Offer a batch in parts that fit the window; what does not fit is read again when there is room."""
-        now = self.crew.ports.clock.now()
-        last = batch.upto if until is None else min(batch.upto, until)
-        events, at = batch.events, 0
-        while turn.read_to < last and (room := turn.room()) > 0:
-            upto = min(last, turn.read_to + room)
-            end = at
-            while end < len(events) and events[end].offset <= upto:
-                end += 1
-            turn.offer(events[at:end], upto, now)
-            at = end
-
-    async def _claim(self, turn: Turn) -> None:
-        """Bring the next events of marked keys: fetch those whose offsets are known, scan for the others (rule 3)."""
-        waiting = [line for line in turn.marks.claims.values() if line.count and not line.claimed]
-        turn.marks.claims = {line.key or "": line for line in waiting}
-        known = [line for line in waiting if line.passed]
-        if known:
-            share = max(1, limits.FETCH_EVENTS_MAX // len(known))
-            wanted = [(line, list(line.passed or ())[:share]) for line in known]
-            offsets = [offset for _, some in wanted for offset in some]
-            events = iter(await self.crew.journal.fetch(self.id.shard, offsets))
-            if self.turn is not turn:
-                return
-            for line, some in wanted:
-                turn.claimed(line, [next(events) for _ in some])
-                turn.marks.claims.pop(line.key or "", None)
-        elif waiting:
-            await self._scan(turn)
-            self._again = True
-
-    async def _scan(self, turn: Turn) -> None:
-        """One scan serves all marked keys; it goes at most 10,000 events far before other work gets its turn."""
-        at = turn.marks.scan_from()
-        end = max(line.last for line in turn.marks.claims.values())
-        seen = 0
-        while (
-            at is not None and at <= end and seen < limits.SCAN_EVENTS_PER_TURN and turn.marks.scan_from() is not None
-        ):
-            types, until = turn.types_after(at - 1)
-            batch = await log_from(self.crew.journal, self.id.shard, at, types)
-            if self.turn is not turn:
-                return
-            last = batch.upto if until is None else min(batch.upto, until)
-            turn.marks.scanned(batch.events, at, last)
-            seen += len(batch.events)
-            at = last + 1
 
     # Attempts.
 
@@ -536,9 +477,6 @@ class Lane:
         if self.turn is not None:
             self.requests.all_read()
             self.wake()
-
-    async def _answer(self, turn: Turn) -> None:
-        await self.requests.answer(turn, lambda: self.turn is turn)
 
     # Settlements.
 
