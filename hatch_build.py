@@ -21,7 +21,8 @@ COMPILED = {
     "edge": "admission app cloudevents events fields receipt router",
     "telemetry": "emit metrics",
     "security": "access",
-    "delivery": "attempt changes fleet gaps guard keys lane marks passing reading schedule start tail timers turn",
+    "delivery": "attempt changes fleet gaps guard keys lane marks passing reading ready schedule start tail timers "
+    "turn",
     "call": "classify effect gate gcra judge limit timeout trace usercode",
     "systems": "authorization fields http registry target",
     "journal": "writer",

@@ -115,7 +115,12 @@ def at_a_site(test: Callable[[Site], Awaitable[None]], events_max: int | None = 
         for stream in plan.streams:
             await store.make_stream(stream.name, stream.shards)
         plane = DataPlane(
-            plan, store, lambda webhook: verifier(webhook.verify, secrets, clock), bearers(lambda: [TOKEN]), unheard
+            plan,
+            store,
+            lambda webhook: verifier(webhook.verify, secrets, clock),
+            bearers(lambda: [TOKEN]),
+            clock,
+            unheard,
         )
         system = SystemClock()
         server = Server(plane, clock=system, emit=unheard, refuse=rendered)

@@ -277,6 +277,8 @@ class ViewsContract:
         assert (b.worker, b.until) == ("w2", world.clock.now() - 1 + TTL)
         assert b.lag == {"t@1": 6}
         assert (b.marks, b.behind) == (1, 3)
+        assert list(await store.views().marks(lane.cursor.id)) == [Mark("b", 6, 9, 3)]
+        assert list(await store.views().marks(lane.cursor.id._replace(subscription="nobody"))) == []
         assert b.rows == {"dead": 1, "due": 1}
         assert b.oldest_at == first_waiting.accepted_at
         assert b.cursor.floor == 20

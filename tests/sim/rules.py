@@ -24,13 +24,14 @@ from interlock.core.cursor import Cursor, TypesFrom
 from interlock.core.errors import StoreError
 from interlock.core.event import Draft
 from interlock.delivery import attempt as attempt_module
+from interlock.delivery import deadletter, schedule
 from interlock.delivery import lane as lane_module
-from interlock.delivery import schedule
 from interlock.delivery.gaps import Gaps
 from interlock.delivery.guard import Cause, Guard
 from interlock.delivery.keys import Line
 from interlock.delivery.lane import Lane
 from interlock.delivery.newest import NewestByKey
+from interlock.delivery.requests import Requests
 from interlock.delivery.turn import Turn
 from interlock.edge.source import Position
 from interlock.journal import decide
@@ -42,7 +43,7 @@ from interlock.journal.store import GroupStore
 from interlock.spec.newness import Newness
 from interlock.systems.fields import Fields
 from interlock.testing.sim.guard import sealed
-from interlock.testing.sim.world import simulate
+from interlock.testing.sim.run import simulate
 
 SEED_SECONDS_MAX = 60
 """Of processor time for one seed, a hundred times what it needs: without a rule a step may go round in circles."""
@@ -155,6 +156,16 @@ def _record_types_at_the_floor() -> None:
     _replace(decide, "types_from", types_from)
 
 
+def _restore_what_was_edited() -> None:
+    latest = deadletter.latest
+
+    def forgetful(turn: Any, offset: int, stored: Any) -> Any:
+        row = latest(turn, offset, stored)
+        return row and msgspec.structs.replace(row, edited=None)
+
+    _replace(deadletter, "latest", forgetful)
+
+
 def _die_by_time() -> None:
     original = Turn.fire
 
@@ -238,16 +249,16 @@ def _never_count_crashes() -> None:
 
 
 def _apply_while_it_runs() -> None:
-    original = Lane._answer
+    original = Requests.answer
 
-    async def answer(self: Lane, turn: Turn) -> None:
+    async def answer(self: Requests, turn: Turn, is_current: Callable[[], bool]) -> None:
         running, turn.running = turn.running, {}
         try:
-            await original(self, turn)
+            await original(self, turn, is_current)
         finally:
             turn.running = running | turn.running
 
-    _replace(Lane, "_answer", answer)
+    _replace(Requests, "answer", answer)
 
 
 def _never_stop() -> None:
@@ -390,6 +401,7 @@ REMOVALS = (
     Removal("5", "a second reading uses the types of today", _read_with_the_types_of_today),
     Removal("5 (record)", "the types that held before are forgotten", _record_types_at_the_floor),
     Removal("6", "a request is applied while its event runs", _apply_while_it_runs),
+    Removal("6 (edit)", "an edited letter is restored", _restore_what_was_edited),
     Removal("7", "a budget ends by time", _die_by_time),
     Removal("8", "a once call is sent before its row is durable", _begin_once_without_a_row),
     Removal("8 (found)", "a once call found under way is made again", _forget_that_a_call_was_under_way),

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from interlock.control import shapes
+from interlock.control import dead_shapes, shapes
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -208,7 +208,14 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "dead skip": shapes.DeadAnswer,
     "dead discard": shapes.DeadAnswer,
     "dead restore": shapes.DeadAnswer,
-    "dead job": shapes.JobAnswer,
+    "dead diff": dead_shapes.DeadDiff,
+    "dead blocked": dead_shapes.Blocked,
+    "dead edit": dead_shapes.DeadEdited,
+    "dead jobs": dead_shapes.Jobs,
+    "dead job": dead_shapes.JobAnswer,
+    "dead pause": dead_shapes.JobAnswer,
+    "dead resume": dead_shapes.JobAnswer,
+    "dead import": dead_shapes.DeadImported,
     "replay": shapes.ReplayAnswer,
     "subscriptions ls": shapes.Subscriptions,
     "subscriptions show": shapes.SubscriptionDetail,

@@ -11,7 +11,7 @@ from interlock.cli.say import plain
 from interlock.cli.session import Session
 from interlock.cli.show import Answer, Format, ago, clock, hint, output_option, show_answer, show_table, span
 from interlock.cli.times import Since
-from interlock.control import shapes, table
+from interlock.control import dead_shapes, shapes, table
 from interlock.core.words import many
 
 
@@ -69,7 +69,7 @@ def _asked(limit: int, asked: dict[str, str | int | None]) -> shapes.EventsAsked
 def show(session: Session, id: str, no_payload: bool, output: Format) -> None:
     """Show an event, by its id or a unique prefix of it."""
     detail: shapes.EventDetail = session.ask(table.EVENT, shapes.EventAsked(id, not no_payload))
-    if show_answer(output, Answer(detail, shapes.Moment, detail.timeline, [detail.event.id])):
+    if show_answer(output, Answer(detail, dead_shapes.Moment, detail.timeline, [detail.event.id])):
         return
     _head(detail)
     standing = [
@@ -116,13 +116,13 @@ def _head(detail: shapes.EventDetail) -> None:
     click.echo()
 
 
-def _moment(moment: shapes.Moment, accepted_at: int) -> tuple[str, ...]:
+def _moment(moment: dead_shapes.Moment, accepted_at: int) -> tuple[str, ...]:
     what = f"attempt {moment.number}" if moment.what == "attempt" and moment.number else moment.what
     if moment.what == "attempt" and moment.trigger != "auto":
         what += f" ({moment.trigger})"
     outcome = f"{moment.outcome} {moment.status}" if moment.status else moment.outcome
     says = " ".join(part for part in (moment.error, moment.detail, moment.fingerprint or "") if part)
-    if moment.what in ("retry", "replay"):
+    if moment.actor and moment.what not in ("attempt", "died", "accepted"):
         says = f"by {moment.actor}" + (f": {moment.why}" if moment.why else "") + f" ({moment.job})"
     took = span(moment.duration_us) if moment.duration_us else ""
     at = moment.at - accepted_at

@@ -9,6 +9,21 @@ import click
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
+class Percent(click.ParamType[float]):
+    """`10%`: a share."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        if isinstance(value, float):
+            return value
+        text = str(value).removesuffix("%").strip()
+        if not (text.isascii() and text.replace(".", "", 1).isdigit() and float(text) < 100):
+            self.fail(f"{value!r} is no share: write 10%", param, ctx)
+        return float(text)
+
+
 class Rate(click.ParamType[float]):
     """`20/s`, `30/m`, `100/h`: events a second."""
 

@@ -1,7 +1,7 @@
 """Commands of people: each is one commit of cells and an audit event. What they mean is applied by lanes and layers.
 
-Control state (pause, resume) is a cell that everybody reads; requests (retry, skip, discard, restore, replay) are cells
-that one lane answers.
+Control state (pause, resume) is a cell that everybody reads; requests (retry, skip, discard, restore, edit, replay) are
+cells that one lane answers. A job about dead letters is a cell besides, which releases its requests slice by slice.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from interlock.control.audit import Audit, Change, Who
 from interlock.control.ports import ActsOn
@@ -23,7 +24,21 @@ from interlock.core.controls import (
     system_control_key,
 )
 from interlock.core.cursor import CursorId
+from interlock.core.event import Draft
 from interlock.core.ids import minted_id
+from interlock.core.jobs import (
+    NOTHING,
+    Job,
+    decode_job,
+    decode_set,
+    encode_job,
+    encode_set,
+    job_key,
+    resumed,
+    set_key,
+    slices,
+    stepped,
+)
 from interlock.core.ports import Clock, Emit, Random
 from interlock.core.requests import Answer, LaneRequest, Verb, decode_request, encode_request, request_key
 from interlock.journal.ports import Cell, Cells, CellWrite, Journal
@@ -54,6 +69,20 @@ class Asked(NamedTuple):
     def applied(self) -> int:
         """Events that have an answer."""
         return sum(self.answers.values())
+
+
+class Terms(NamedTuple):
+    """How a job goes about its events, as `core.jobs.Job` has it.
+
+    `action`: what the audit calls it, if not by its verb. `draft`: of an edit, what is appended instead.
+    """
+
+    keep_memo: bool = True
+    canary: int = 0
+    per_second: float | None = None
+    stop_percent: float | None = None
+    action: str = ""
+    draft: Draft | None = None
 
 
 class Commands:
@@ -108,7 +137,6 @@ class Commands:
         events: Mapping[CursorId, Sequence[int]],
         who: Who,
         *,
-        keep_memo: bool = True,
         per_second: float | None = None,
         wait_us: int = APPLY_US,
     ) -> Asked:
@@ -118,7 +146,7 @@ class Commands:
         over time, all cursors together.
         """
         at = self._clock.now()
-        job = minted_id("job_", at, self._random.bytes(9))
+        job = self.new_id("job_")
         of = sum(len(offsets) for offsets in events.values())
         lasts_us = 0 if per_second is None else of / per_second * limits.US_PER_SECOND
         cells = {
@@ -129,9 +157,8 @@ class Commands:
                     who.actor,
                     who.reason,
                     at,
-                    keep_memo,
                     # Each cursor at its share of the pace, so that all of them end together.
-                    int(lasts_us / len(all_offsets)),
+                    pace_us=int(lasts_us / len(all_offsets)),
                 )
             )
             for cursor, all_offsets in events.items()
@@ -141,9 +168,79 @@ class Commands:
         expires_at = at + int(lasts_us) + limits.REQUEST_ASKED_US
         writes = [CellWrite(key, value, expires_at=expires_at) for key, value in cells.items()]
         action = "event.replay" if verb == "replay" else f"dead.{verb}"
+        await self._committed(action, job, who, after, writes)
+        return Asked(job, of, await self._answers(list(cells), of, wait_us))
+
+    async def begin(
+        self, verb: Verb, events: Mapping[CursorId, Sequence[int]], who: Who, terms: Terms, wait_us: int = APPLY_US
+    ) -> Asked:
+        """Begin a job about dead letters: its cell, its frozen set and its first slice are one commit with the audit.
+
+        Waits a bounded time for the answers to the first slice; the job's driver releases the others.
+        """
+        at = self._clock.now()
+        name = self.new_id("job_")
+        of = sum(len(offsets) for offsets in events.values())
+        job = Job(
+            verb,
+            who.actor,
+            who.reason,
+            at,
+            of,
+            min(terms.canary, of),
+            0 if terms.per_second is None else max(1, int(limits.US_PER_SECOND / terms.per_second)),
+            terms.stop_percent,
+            terms.keep_memo,
+            paced_at=at,
+        )
+        job = stepped(job, NOTHING, at)
+        frozen = encode_set(events)
+        first = slices(name, job, decode_set(frozen), range(job.released), at, terms.draft)
+        draft = terms.draft
+        edited = None if draft is None else {"id": draft.id, "stream": draft.stream, "key": draft.key}
+        after = msgspec.json.encode(
+            {"job": name, "events": _named(events)} | ({} if edited is None else {"edited": edited})
+        )
+        expires_at = at + limits.REQUEST_ASKED_US
+        writes = [CellWrite(key, value, expires_at=expires_at) for key, value in first.items()]
+        writes += [CellWrite(job_key(name), encode_job(job)), CellWrite(set_key(name), frozen)]
+        await self._committed(terms.action or f"dead.{verb}", name, who, after, writes)
+        return Asked(name, of, await self._answers(list(first), job.released, wait_us))
+
+    def new_id(self, prefix: str) -> str:
+        """An id for something that a command makes."""
+        return minted_id(prefix, self._clock.now(), self._random.bytes(9))
+
+    async def steer(self, name: str, who: Who, *, paused: bool) -> Job | None:
+        """Pause a job, so that it releases nothing more, or let it go on; None if there is no such job.
+
+        One that is done stays so, and is given as it is.
+        """
+        key, at = job_key(name), self._clock.now()
+        found = (await self._cells.get([key])).get(key)
+        if found is None:
+            return None
+        made = decode_job(found.value)
+
+        def decide(cells: Sequence[Cell | None]) -> Change:
+            nonlocal made
+            cell = cells[0]
+            assert cell is not None, "a job stays for long after it has ended"
+            before = made = decode_job(cell.value)
+            if before.state != "done":
+                why = f"{'paused' if paused else 'resumed'} by {who.actor}"
+                made = replace(before, state="paused", why=why) if paused else resumed(before, why, at)
+            return Change(cell.value, encode_job(made), [CellWrite(key, encode_job(made), expected=cell.version)])
+
+        if made.state != "done":
+            action = f"job.{'pause' if paused else 'resume'}"
+            await self._audit.commit(action, name, who, [key], decide)
+            self._emit("control.command", verb=action, subject=name, actor=who.actor, reason=who.reason, job=name)
+        return made
+
+    async def _committed(self, action: str, job: str, who: Who, after: bytes, writes: Sequence[CellWrite]) -> None:
         await self._audit.commit(action, job, who, [], lambda _: Change(NO_STATE, after, writes))
         self._emit("control.command", verb=action, subject=job, actor=who.actor, reason=who.reason, job=job)
-        return Asked(job, of, await self._answers(list(cells), of, wait_us))
 
     async def record(self, action: str, subject: str, who: Who, before: object, after: object) -> None:
         """Audit a change that stands in no cell: it was made before, and is not taken back if this fails."""

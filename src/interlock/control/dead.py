@@ -1,4 +1,4 @@
-"""Dead letters: the few causes behind them, the letters of one cause, and what a person does to them.
+"""Dead letters: the few causes behind them, and what a person does to them.
 
 A command's selector becomes a frozen set of offsets, and the lanes are asked.
 """
@@ -6,28 +6,30 @@ A command's selector becomes a frozen set of offsets, and the lanes are asked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Final
 
 import msgspec
 
 from interlock.control import shapes
 from interlock.control.audit import Who
-from interlock.control.commands import Asked, Commands
+from interlock.control.commands import Commands, Terms
+from interlock.control.newer import Newer, newer_delivered
 from interlock.control.problem import Refused
-from interlock.control.queries import Reading, bounded, candidates, one_event
+from interlock.control.queries import Reading, bounded
+from interlock.control.replay import PER_SECOND_MAX
+from interlock.control.selection import STATES, Selection, events_of, is_empty, place_of, read, selected
 from interlock.core import limits
 from interlock.core.cursor import CursorId, RowState
-from interlock.core.event import Event, Shard
+from interlock.core.event import Event
 from interlock.core.requests import Verb
-from interlock.journal.ports import Journal, Retired
-from interlock.journal.views import RowLine, RowsQuery, Views
+from interlock.core.words import many
+from interlock.journal.views import RowLine, RowsQuery
+from interlock.spec.problem import Fault
 
-EVENTS_MAX: Final = 10 * limits.REQUEST_OFFSETS_MAX
-"""Events that one command takes: what a person decides at once, and still one short commit."""
+EVENTS_MAX: Final = limits.JOB_EVENTS_MAX
+"""Events that one command takes."""
 SHOWN_MAX: Final = 100
 """Ids in the answer: enough to follow a few, not a list of everything."""
-FINGERPRINT_CHARS: Final = 15
 
 ACTS_ON: Final[Mapping[Verb, frozenset[RowState]]] = {
     "retry": frozenset({"dead", "held", "due"}),
@@ -36,32 +38,27 @@ ACTS_ON: Final[Mapping[Verb, frozenset[RowState]]] = {
     "restore": frozenset({"discarded"}),
 }
 """The states that a verb makes sense for. What has changed since is answered by the lane."""
-_LISTED: Final = frozenset[RowState]({"dead", "held", "discarded"})
+_BEYOND_GROUPS: Final = ("fingerprint", "event", "key", "since_at", "until_at", "where")
+"""Members of a selection that the groups of the store do not tell apart."""
 
 
 async def causes(reading: Reading, asked: shapes.DeadAsked) -> shapes.DeadGroups:
-    """Causes, the latest first."""
-    groups = [
-        group
-        for group in await _groups(reading, discarded=asked.discarded)
-        if asked.subscription in (None, group.subscription) and asked.system in (None, group.system)
-    ]
-    return shapes.DeadGroups(groups[: bounded(asked.limit)], sum(group.count for group in groups))
-
-
-async def letters(reading: Reading, asked: shapes.DeadShow) -> shapes.DeadLetters:
-    """The dead letters of one cause, discarded ones too.
+    """Causes, the latest first.
 
     Raises:
-        Refused: `dead.unknown`, `dead.ambiguous`.
+        Refused: `dead.unknown`, `dead.ambiguous`, `dead.where-malformed`, `event.unknown`, `event.ambiguous`.
     """
-    limit = bounded(asked.limit)
-    fingerprint = await _whole(reading, asked.fingerprint)
-    rows = await reading.views.rows(RowsQuery(states=_LISTED, fingerprint=fingerprint, limit=limit + 1))
-    if not rows:
-        raise await _unknown(reading, asked.fingerprint)
-    events = await _events_of(reading.journal, rows[:limit])
-    return shapes.DeadLetters([_letter(line, events) for line in rows[:limit]], len(rows) > limit)
+    if all(getattr(asked, name) is None for name in _BEYOND_GROUPS):
+        groups = [
+            group
+            for group in await _groups(reading, discarded=asked.discarded)
+            if asked.subscription in (None, group.subscription) and asked.system in (None, group.system)
+        ]
+    else:
+        states = frozenset[RowState]({"discarded"} if asked.discarded else {"dead", "held"})
+        rows = await selected(reading, await read(reading, asked), states, EVENTS_MAX)
+        groups = _sorted(await _grouped(reading, rows))
+    return shapes.DeadGroups(groups[: bounded(asked.limit)], sum(group.count for group in groups))
 
 
 async def command(
@@ -70,84 +67,131 @@ async def command(
     """Select, and unless it is a dry run, ask the lanes.
 
     Raises:
-        Refused: `dead.unselected`, `dead.unknown`, `dead.ambiguous`, `event.unknown`, `event.ambiguous`.
+        Refused: `dead.unselected`, `dead.unknown`, `dead.ambiguous`, `dead.terms`, `dead.newer-delivered`,
+            `dead.edited`, `dead.where-malformed`, `event.unknown`, `event.ambiguous`.
     """
-    rows = await _selected(reading, verb, asked)
-    taken = rows[:EVENTS_MAX]
-    chosen: dict[CursorId, list[int]] = {}
-    for line in taken:
-        chosen.setdefault(line.cursor, []).append(line.row.offset)
-    shown = [event.id for event in (await _events_of(reading.journal, taken[:SHOWN_MAX])).values()]
-    more = len(rows) > EVENTS_MAX
+    _check(verb, asked)
+    selection = await read(reading, asked)
+    rows = await selected(reading, selection, ACTS_ON[verb], EVENTS_MAX + 1)
+    if asked.fingerprint is not None and not rows and asked.event is None and await _never(reading, selection):
+        raise Refused(404, "dead.unknown", "no dead letter that fits has such a fingerprint", "see `interlock dead ls`")
+    if verb == "restore":
+        rows = _restorable(rows, asked)
+    taken, more = rows[:EVENTS_MAX], len(rows) > EVENTS_MAX
+    late, newer, is_whole = await late_of(reading, taken if verb == "retry" else ())
+    shown = [event.id for event in (await events_of(reading.journal, taken[:SHOWN_MAX])).values()]
+    keys = [shapes.NewerOfKey(key, found.events) for (_, key), found in newer.items()][:SHOWN_MAX]
+    answer = shapes.DeadAnswer(None, len(taken), 0, {}, shown, more, len(late), None, keys, is_whole)
     if asked.dry_run or not taken:
-        return shapes.DeadAnswer(None, len(taken), 0, {}, shown, more)
-    wait_us = max(0, min(asked.wait_us, limits.COMMAND_WAIT_US_MAX))
-    done: Asked = await commands.ask(verb, chosen, who, keep_memo=asked.keep_memo, wait_us=wait_us)
-    return shapes.DeadAnswer(done.job, done.of, done.applied, {**done.answers}, shown, more)
+        return answer
+    if (late or not is_whole) and asked.newer is None:
+        raise _undecided(late, keys)
+    given_up = late if asked.newer == "supersede" else []
+    job = await _superseded(commands, who, given_up, asked)
+    places = {(line.cursor, line.row.offset) for line in given_up}
+    meant = [line for line in taken if (line.cursor, line.row.offset) not in places]
+    answer = msgspec.structs.replace(answer, of=len(meant), superseded=len(given_up), superseded_job=job)
+    if not meant:
+        return answer
+    terms = Terms(asked.keep_memo, asked.canary, asked.per_second, asked.stop_percent)
+    done = await commands.begin(verb, _by_cursor(meant), who, terms, _wait_us(asked))
+    return msgspec.structs.replace(answer, job=done.job, applied=done.applied, answers={**done.answers})
 
 
-async def _selected(reading: Reading, verb: Verb, asked: shapes.DeadCommand) -> Sequence[RowLine]:
-    """The rows that the members select and the verb can act on; one over `EVENTS_MAX` says that there are others."""
-    states = ACTS_ON[verb]
-    if asked.event is not None:
-        return [line for line in await _of_event(reading.views, asked.event) if _fits(line, states, asked)]
-    if asked.fingerprint is None and asked.subscription is None:
+def _check(verb: Verb, asked: shapes.DeadCommand) -> None:
+    if is_empty(asked):
         raise Refused(
             400,
             "dead.unselected",
             "nothing says which dead letters are meant",
-            "give a fingerprint, an event or a subscription",
+            "give a fingerprint, an event, a subscription, a key, a time or a condition on the payload",
         )
-    fingerprint = None if asked.fingerprint is None else await _whole(reading, asked.fingerprint)
-    # What is `due` goes on by itself: only a person who names the event means it.
-    query = RowsQuery(asked.subscription, states - {"due"}, fingerprint, limit=EVENTS_MAX + 1)
-    rows = await reading.views.rows(query)
-    if fingerprint is not None and not rows:
-        raise await _unknown(reading, fingerprint)
-    return rows
+    terms = (asked.canary, asked.per_second, asked.stop_percent, asked.newer)
+    if verb != "retry" and terms != (0, None, None, None):
+        raise Refused(400, "dead.terms", f"{verb} settles nothing anew, so there is no pace to keep", "leave them out")
+    if asked.canary < 0 or (asked.per_second is not None and not 0 < asked.per_second <= PER_SECOND_MAX):
+        raise Refused(
+            400, "dead.terms", "this is no number of first events, or no rate", "give --canary 1, --rate 10/s"
+        )
+    if asked.stop_percent is not None and not 0 <= asked.stop_percent < 100:
+        raise Refused(400, "dead.terms", f"{asked.stop_percent:g} is no share in percent", "give 10%")
 
 
-async def _of_event(views: Views, id: str) -> list[RowLine]:
-    passages = await views.timeline(await one_event(views, id))
-    return [RowLine(passage.cursor, passage.row) for passage in passages if passage.row is not None]
+def _restorable(rows: Sequence[RowLine], asked: shapes.DeadCommand) -> Sequence[RowLine]:
+    """Those that were discarded; what was edited is not taken back, because another event stands for it."""
+    left = [line for line in rows if line.row.edited is None]
+    if rows and not left and asked.event is not None:
+        raise Refused(
+            409,
+            "dead.edited",
+            "it was edited, and the event that stands for it is in the log",
+            f"see `interlock dead diff {asked.event}`; to undo it, send another event",
+        )
+    return left
 
 
-def _fits(line: RowLine, states: frozenset[RowState], asked: shapes.DeadCommand) -> bool:
-    return (
-        line.row.state in states
-        and asked.subscription in (None, line.cursor.subscription)
-        and (asked.fingerprint is None or (line.row.fingerprint or "").startswith(asked.fingerprint))
+async def _never(reading: Reading, selection: Selection) -> bool:
+    """Whether nothing at all that fits has ever been there, in whatever state."""
+    return not await selected(reading, selection, STATES | ACTS_ON["skip"], 1)
+
+
+async def late_of(reading: Reading, rows: Sequence[RowLine]) -> tuple[list[RowLine], Newer, bool]:
+    """Those whose keys have had newer events delivered, these by key, and whether all of them were counted.
+
+    Behind what is held or due nothing has been delivered: it blocks its key.
+    """
+    asked: dict[CursorId, dict[int, str | None]] = {}
+    for cursor, row in rows:
+        if row.state == "dead":
+            asked.setdefault(cursor, {})[row.offset] = row.key
+    newer, is_whole = await newer_delivered(reading, asked)
+    late = [
+        line
+        for line in rows
+        if line.row.state == "dead"
+        and (found := newer.get((line.cursor.subscription, line.row.key or ""))) is not None
+        and line.row.key is not None
+        and found.last.get(line.cursor.shard, 0) > line.row.offset
+    ]
+    return late, newer, is_whole
+
+
+def _undecided(late: Sequence[RowLine], keys: Sequence[shapes.NewerOfKey]) -> Refused:
+    told = f"newer events of the keys of {many(len(late), 'dead letter')} were delivered"
+    if not late:
+        told = "so much came after them that it is not known whether newer events of their keys were delivered"
+    return Refused(
+        409,
+        "dead.newer-delivered",
+        told,
+        "--send-anyway delivers them after those, --supersede discards them and retries the others",
+        errors=[Fault(f"{many(each.events, 'newer event')} of key {each.key}") for each in keys],
     )
 
 
-async def _whole(reading: Reading, prefix: str) -> str:
-    """The one fingerprint that begins so."""
-    if len(prefix) >= FINGERPRINT_CHARS:
-        return prefix
-    found = {fingerprint for fingerprint in await _fingerprints(reading) if fingerprint.startswith(prefix)}
-    if not found:
-        raise await _unknown(reading, prefix)
-    if len(found) > 1:
-        told = f"several fingerprints begin so: {candidates(sorted(found))}"
-        raise Refused(409, "dead.ambiguous", told, "give more of its characters")
-    return found.pop()
+async def _superseded(commands: Commands, who: Who, rows: Sequence[RowLine], asked: shapes.DeadCommand) -> str | None:
+    """Discard what newer events stand for; the job."""
+    if not rows:
+        return None
+    terms = Terms(action="dead.supersede")
+    return (await commands.begin("discard", _by_cursor(rows), who, terms, _wait_us(asked))).job
 
 
-async def _fingerprints(reading: Reading) -> set[str]:
-    groups = [*await _groups(reading, discarded=False), *await _groups(reading, discarded=True)]
-    return {group.fingerprint for group in groups} - {""}
+def _wait_us(asked: shapes.DeadCommand) -> int:
+    return max(0, min(asked.wait_us, limits.COMMAND_WAIT_US_MAX))
 
 
-async def _unknown(reading: Reading, asked: str) -> Refused:
-    near = get_close_matches(asked[: 2 * FINGERPRINT_CHARS], sorted(await _fingerprints(reading)), 1)
-    remedy = f"did you mean {near[0]}?" if near else "see `interlock dead ls`"
-    return Refused(404, "dead.unknown", "no dead letter that fits has such a fingerprint", remedy)
+def _by_cursor(rows: Sequence[RowLine]) -> Mapping[CursorId, Sequence[int]]:
+    found: dict[CursorId, list[int]] = {}
+    for line in rows:
+        found.setdefault(line.cursor, []).append(line.row.offset)
+    return found
 
 
 async def _groups(reading: Reading, *, discarded: bool) -> list[shapes.DeadGroup]:
     """Groups of what was discarded; or of what is dead, and of what is held with them."""
     if discarded:
-        merged = await _grouped(reading, "discarded")
+        merged = await _grouped(reading, await _rows(reading, "discarded"))
     else:
         merged = {
             (group.fingerprint, group.subscription): shapes.DeadGroup(
@@ -164,19 +208,26 @@ async def _groups(reading: Reading, *, discarded: bool) -> list[shapes.DeadGroup
             )
             for group in await reading.views.dead_groups()
         }
-        for key, held in (await _grouped(reading, "held")).items():
+        for key, held in (await _grouped(reading, await _rows(reading, "held"))).items():
             merged[key] = _with(merged[key], held) if key in merged else held
-    return sorted(merged.values(), key=lambda group: (-group.last_at, group.fingerprint, group.subscription))
+    return _sorted(merged)
 
 
-async def _grouped(reading: Reading, state: RowState) -> dict[tuple[str, str], shapes.DeadGroup]:
-    """Groups of rows that are few by their nature: each held one blocks a key, each discarded one a person chose."""
-    rows = await reading.views.rows(RowsQuery(states=frozenset({state}), limit=EVENTS_MAX))
+def _sorted(groups: Mapping[tuple[str, str], shapes.DeadGroup]) -> list[shapes.DeadGroup]:
+    return sorted(groups.values(), key=lambda group: (-group.last_at, group.fingerprint, group.subscription))
+
+
+async def _rows(reading: Reading, state: RowState) -> Sequence[RowLine]:
+    """Rows that are few by their nature: each held one blocks a key, each discarded one a person chose."""
+    return await reading.views.rows(RowsQuery(states=frozenset({state}), limit=EVENTS_MAX))
+
+
+async def _grouped(reading: Reading, rows: Sequence[RowLine]) -> dict[tuple[str, str], shapes.DeadGroup]:
     gathered: dict[tuple[str, str], list[RowLine]] = {}
     for line in rows:
         gathered.setdefault((line.row.fingerprint or "", line.cursor.subscription), []).append(line)
-    samples = await _events_of(reading.journal, [lines[-1] for lines in gathered.values()])
-    return {key: _group(key, lines, samples.get(_place(lines[-1]))) for key, lines in gathered.items()}
+    samples = await events_of(reading.journal, [lines[-1] for lines in gathered.values()])
+    return {key: _group(key, lines, samples.get(place_of(lines[-1]))) for key, lines in gathered.items()}
 
 
 def _group(key: tuple[str, str], lines: Sequence[RowLine], sample: Event | None) -> shapes.DeadGroup:
@@ -195,56 +246,4 @@ def _with(dead: shapes.DeadGroup, held: shapes.DeadGroup) -> shapes.DeadGroup:
         held=held.held,
         first_at=min(dead.first_at, held.first_at),
         last_at=max(dead.last_at, held.last_at),
-    )
-
-
-Place = tuple[Shard, int]
-
-
-async def _events_of(journal: Journal, lines: Sequence[RowLine]) -> dict[Place, Event]:
-    """The events of rows, in the rows' order; those that were retired without being kept are left out."""
-    by_shard: dict[Shard, set[int]] = {}
-    for shard, offset in map(_place, lines):
-        by_shard.setdefault(shard, set()).add(offset)
-    found: dict[Place, Event] = {}
-    for shard, offsets in by_shard.items():
-        for event in await _fetched(journal, shard, sorted(offsets)):
-            found[shard, event.offset] = event
-    return {place: found[place] for place in map(_place, lines) if place in found}
-
-
-async def _fetched(journal: Journal, shard: Shard, offsets: Sequence[int]) -> Sequence[Event]:
-    while offsets:
-        try:
-            return await journal.fetch(shard, offsets)
-        except Retired as retired:
-            offsets = [offset for offset in offsets if offset != retired.offset]
-    return ()
-
-
-def _place(line: RowLine) -> Place:
-    return line.cursor.shard, line.row.offset
-
-
-def _letter(line: RowLine, events: Mapping[Place, Event]) -> shapes.DeadLetter:
-    row, shard = line.row, line.cursor.shard
-    event = events.get(_place(line))
-    return shapes.DeadLetter(
-        event.id if event else None,
-        line.cursor.subscription,
-        shard.stream,
-        shard.number,
-        row.offset,
-        row.type,
-        row.key,
-        row.state,
-        row.reason,
-        row.error,
-        row.status,
-        row.system,
-        row.fingerprint,
-        row.attempts_total,
-        row.first_failed_at,
-        row.died_at,
-        row.replays,
     )

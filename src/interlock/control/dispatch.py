@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -16,8 +16,6 @@ from interlock.core.errors import InterlockError
 from interlock.spec.jsontext import misfit
 from interlock.spec.problem import MEDIA_TYPE, fault_of
 
-BODY_BYTES_MAX: Final = 64 * 1024
-"""A command names its subject by a selector, so it is small."""
 C = TypeVar("C")
 
 
@@ -39,7 +37,7 @@ async def _taken(endpoint: Endpoint[Any], request: Request) -> msgspec.Struct:
     else:
         if request.query_params:
             raise Refused(400, "request.query-unexpected", "a command takes no query", "put its members into the body")
-        members = await _members(request)
+        members = await _members(request, endpoint.body_bytes_max)
         strict = True
     for name, value in _parameters(request).items():
         if members.setdefault(name, value) != value:
@@ -69,7 +67,7 @@ def _query(request: Request) -> Mapping[str, str]:
     return dict(pairs)
 
 
-async def _members(request: Request) -> dict[str, object]:
+async def _members(request: Request, bytes_max: int) -> dict[str, object]:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         # Also what keeps a form on a foreign page from sending a command: a browser asks before it sends JSON.
@@ -80,10 +78,8 @@ async def _members(request: Request) -> dict[str, object]:
     try:
         async for part in request.stream():
             body += part
-            if len(body) > BODY_BYTES_MAX:
-                raise Refused(
-                    413, "request.too-large", f"the body is over {BODY_BYTES_MAX} bytes", "select fewer at once"
-                )
+            if len(body) > bytes_max:
+                raise Refused(413, "request.too-large", f"the body is over {bytes_max} bytes", "select fewer at once")
     except ClientDisconnect:
         raise Refused(400, "request.cut-short", "the connection ended inside the body", "send it again") from None
     try:

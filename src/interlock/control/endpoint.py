@@ -6,12 +6,14 @@ Parsing, OpenAPI and the CLI's calls all come from it. It knows no web framework
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 Caller = str
 """Who calls, as the Access port names it."""
+BODY_BYTES_MAX: Final = 64 * 1024
+"""A command names its subject by a selector, so it is small."""
 C = TypeVar("C")
 
 
@@ -27,6 +29,7 @@ class Endpoint(NamedTuple, Generic[C]):
         gives: the answer's type.
         handler: `(context, caller, taken) -> answer`.
         tag: the noun it belongs to.
+        body_bytes_max: what the body of a command may take.
         offline: it only reads the store, so the CLI may run it where no process does.
     """
 
@@ -39,6 +42,7 @@ class Endpoint(NamedTuple, Generic[C]):
     handler: Callable[[C, Caller, Any], Awaitable[object]]
     tag: str
     offline: bool = False
+    body_bytes_max: int = BODY_BYTES_MAX
 
     @property
     def in_path(self) -> tuple[str, ...]:

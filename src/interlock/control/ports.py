@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from interlock.core.event import Shard
+from interlock.control.dead_shapes import Rehearsal
+from interlock.core.cursor import Row
+from interlock.core.event import Event, Shard
 from interlock.core.ports import DiskLevel, Room
 
 BreakerState = Literal["closed", "open", "half-open", "ramping", "forced-open", "forced-closed"]
@@ -62,6 +64,18 @@ class Reloads(Protocol):
 
     async def __call__(self, *, dry_run: bool = False) -> Reloaded | ReloadRefused:
         """All of it or nothing; with `dry_run` nothing."""
+        ...
+
+
+class Rehearses(Protocol):
+    """Runs today's code on events with a recorder for every System: nothing is sent, appended or settled."""
+
+    async def __call__(self, subscription: str, event: Event, row: Row, within_us: int) -> Rehearsal:
+        """What a subscription's function makes of an event; `row` has its memo, and there is so much time for it."""
+        ...
+
+    def payload(self, subscription: str, event: Event) -> bytes | str:
+        """What the function is given, or a translation makes, as JSON; as text why there is nothing to give it."""
         ...
 
 

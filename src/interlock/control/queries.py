@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from interlock.control import shapes
+from interlock.control.dead_shapes import Moment
 from interlock.control.ports import Live, LiveSystem
 from interlock.control.problem import Refused
 from interlock.core.controls import (
@@ -77,7 +78,7 @@ async def event(reading: Reading, asked: shapes.EventAsked) -> shapes.EventDetai
     # A poll or a schedule has its cursor in the stream that it writes to; it reads nothing there.
     passages = [each for each in await reading.views.timeline(found) if each.cursor.subscription not in sources]
     seen = await reading.views.seen(found)
-    text, encoded = _payload(draft.data) if asked.payload else (None, None)
+    text, encoded = payload_text(draft.data) if asked.payload else (None, None)
     return shapes.EventDetail(
         event=event_row(found),
         seen=shapes.Seen(1 + seen.again, seen.conflicts, seen.last_at),
@@ -319,7 +320,7 @@ def _subscription(
         kind=spec.kind if spec else "",
         stream=spec.stream if spec else lines[0].cursor.id.shard.stream if lines else "",
         types=sorted(spec.type_ids) if spec else [],
-        owner=_owner(plan, spec.integration) if plan and spec else "",
+        owner=owner_of(plan, spec.integration) if plan and spec else "",
         order=spec.order if spec else "",
         on_dead=_on_dead(spec.on_dead) if spec else "",
         paused=control.paused,
@@ -340,7 +341,7 @@ def _schedule(spec: ScheduleSpec, token: str | None, plan: Plan, control: Contro
     place = None if token is None else place_of(token)
     return shapes.ScheduleRow(
         name=spec.name,
-        owner=_owner(plan, spec.integration),
+        owner=owner_of(plan, spec.integration),
         times=str(spec.times),
         missed=spec.missed,
         last_at=place and place.ran,
@@ -355,7 +356,7 @@ def _system(name: str, plan: Plan, live: LiveSystem | None, control: Control) ->
     binding = plan.bindings.get(name)
     return shapes.SystemRow(
         name=name,
-        owner=_owner(plan, plan.systems[name].integration),
+        owner=owner_of(plan, plan.systems[name].integration),
         url=binding.url if binding else None,
         breaker=live.breaker if live else None,
         paused=control.paused,
@@ -367,7 +368,8 @@ def _system(name: str, plan: Plan, live: LiveSystem | None, control: Control) ->
     )
 
 
-def _owner(plan: Plan, integration: str) -> str:
+def owner_of(plan: Plan, integration: str) -> str:
+    """Who owns an integration of the plan."""
     return next((spec.owner for spec in plan.integrations if spec.name == integration), "")
 
 
@@ -389,7 +391,8 @@ async def _paused(cells: Cells, keys: Sequence[str]) -> list[Control]:
     return [decode_control(found[key].value) if key in found else Control() for key in keys]
 
 
-def _payload(data: bytes) -> tuple[str | None, str | None]:
+def payload_text(data: bytes) -> tuple[str | None, str | None]:
+    """A payload as text, or in base64 where it is not UTF-8."""
     try:
         return data.decode(), None
     except UnicodeDecodeError:
@@ -414,17 +417,18 @@ def _passage(passage: Passage) -> shapes.PassageRow:
     )
 
 
-def _timeline(event: Event, passages: Sequence[Passage]) -> list[shapes.Moment]:
-    moments = [shapes.Moment(event.accepted_at, "accepted")]
+def _timeline(event: Event, passages: Sequence[Passage]) -> list[Moment]:
+    found = [Moment(event.accepted_at, "accepted")]
     for passage in passages:
-        moments += _moments(passage)
-    return sorted(moments, key=lambda moment: moment.at)
+        found += moments(passage)
+    return sorted(found, key=lambda moment: moment.at)
 
 
-def _moments(passage: Passage) -> list[shapes.Moment]:
+def moments(passage: Passage) -> list[Moment]:
+    """What happened to an event with one subscription, in no order."""
     name = passage.cursor.subscription
     found = [
-        shapes.Moment(
+        Moment(
             done.started_at,
             "attempt",
             name,
@@ -435,7 +439,7 @@ def _moments(passage: Passage) -> list[shapes.Moment]:
         for done in passage.successes
     ]
     found += [
-        shapes.Moment(
+        Moment(
             attempt.started_at,
             "attempt",
             name,
@@ -461,17 +465,17 @@ def _moments(passage: Passage) -> list[shapes.Moment]:
     found += _put_back(passage)
     if passage.row is not None and passage.row.died_at is not None:
         row = passage.row
-        found.append(shapes.Moment(row.died_at or 0, "died", name, detail=row.reason or ""))
+        found.append(Moment(row.died_at or 0, "died", name, detail=row.reason or ""))
     return found
 
 
-def _put_back(passage: Passage) -> Iterator[shapes.Moment]:
+def _put_back(passage: Passage) -> Iterator[Moment]:
     """One moment for each time that a person put the event back, as far as attempts or the row tell of it."""
     told = [*passage.attempts, *([passage.row] if passage.row else [])]
     for job, one in {one.job: one for one in reversed(told) if one.job is not None}.items():
         at = minted_at(job)
         if at is not None:
-            yield shapes.Moment(
+            yield Moment(
                 at, one.trigger, passage.cursor.subscription, actor=one.actor, job=job, why=one.why, trigger=one.trigger
             )
 

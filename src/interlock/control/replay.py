@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from interlock.control import shapes
 from interlock.control.audit import Who
 from interlock.control.commands import Commands
+from interlock.control.newer import Newer, newer_delivered
 from interlock.control.problem import Refused
 from interlock.control.queries import Reading, one_event, paused_subscriptions, unknown
 from interlock.core import limits
@@ -19,7 +20,6 @@ from interlock.core.cursor import CursorId
 from interlock.core.errors import InterlockError
 from interlock.core.event import Event, Shard
 from interlock.core.ids import parse_event_id, stream_hash
-from interlock.journal.ports import Retired
 from interlock.journal.views import EventsQuery, PassageState
 from interlock.spec.problem import Fault
 
@@ -27,9 +27,6 @@ EVENTS_MAX: Final = limits.REQUEST_OFFSETS_MAX
 """Events of one command: each may be a row for each subscription, and a person can still say what came of them."""
 SHOWN_MAX: Final = 100
 """Ids, refusals and keys in the answer: enough to follow a few."""
-NEWER_SCANNED_MAX: Final = 10_000
-"""Events that are read to find newer ones of the same keys: a second at most; above it the number is a lower bound."""
-_READ: Final = 1_000
 PER_SECOND_MAX: Final = 10_000
 
 _STANDS: Final[Mapping[PassageState, tuple[str, str]]] = {
@@ -71,7 +68,8 @@ async def command(reading: Reading, commands: Commands, who: Who, asked: shapes.
     if not of and chosen.passed_over:
         raise _nothing(chosen)
     takes_us = _takes_us(of, asked.per_second)
-    newer, is_whole = await _newer(reading, chosen)
+    keys = {id: {e.offset: e.draft.key for e in events} for id, events in chosen.by_cursor.items()}
+    newer, is_whole = await newer_delivered(reading, keys)
     shares = await _shares(reading, chosen, newer)
     shown = list(dict.fromkeys(event.id for event in chosen.events))[:SHOWN_MAX]
     answer = shapes.ReplayAnswer(
@@ -202,62 +200,7 @@ def _was_retired(reading: Reading, id: str, streams: Sequence[str]) -> bool:
     return False
 
 
-class Asked(NamedTuple):
-    """What one ordered subscription is asked for in one shard: the lowest offset of each key, and all of them."""
-
-    subscription: str
-    first: Mapping[str, int]
-    offsets: frozenset[int]
-
-    def is_newer(self, event: Event) -> bool:
-        """Whether it comes after one of them in its key, and is none of them itself."""
-        first = self.first.get(event.draft.key or "")
-        return first is not None and event.offset > first and event.offset not in self.offsets
-
-
-NewerOf = Mapping[tuple[str, str], int]
-"""By subscription and key: how many newer events have been delivered."""
-
-
-async def _newer(reading: Reading, chosen: Chosen) -> tuple[NewerOf, bool]:
-    """Newer events of the keys that are replayed, and whether all were counted."""
-    counted: dict[tuple[str, str], int] = {}
-    left, is_whole = NEWER_SCANNED_MAX, True
-    for shard in sorted({id.shard for id in chosen.by_cursor}):
-        asked = [_asked(id, events) for id, events in chosen.by_cursor.items() if id.shard == shard]
-        asked = [one for one in asked if one.first and _is_ordered(reading, one.subscription)]
-        at = min((min(one.first.values()) for one in asked), default=reading.journal.bounds(shard)[1])
-        while at < reading.journal.bounds(shard)[1]:
-            if left <= 0:
-                is_whole = False
-                break
-            try:
-                batch = await reading.journal.read(shard, at, min(_READ, left))
-            except Retired:
-                break
-            at, left = batch.upto, left - max(1, len(batch.events))
-            later = [event for event in batch.events if any(one.is_newer(event) for one in asked)]
-            for event, standing in zip(later, await reading.views.standing(later), strict=True):
-                for one in asked:
-                    if one.is_newer(event) and standing.get(one.subscription) == "settled":
-                        pair = (one.subscription, event.draft.key or "")
-                        counted[pair] = counted.get(pair, 0) + 1
-    return counted, is_whole
-
-
-def _is_ordered(reading: Reading, subscription: str) -> bool:
-    return reading.plan is not None and reading.plan.subscriptions[subscription].order == "key"
-
-
-def _asked(id: CursorId, events: Sequence[Event]) -> Asked:
-    first: dict[str, int] = {}
-    for event in events:
-        if event.draft.key is not None:
-            first[event.draft.key] = min(event.offset, first.get(event.draft.key, event.offset))
-    return Asked(id.subscription, first, frozenset(event.offset for event in events))
-
-
-async def _shares(reading: Reading, chosen: Chosen, newer: NewerOf) -> Sequence[shapes.ReplayShare]:
+async def _shares(reading: Reading, chosen: Chosen, newer: Newer) -> Sequence[shapes.ReplayShare]:
     """What each subscription has to do."""
     names = sorted({id.subscription for id in chosen.by_cursor})
     paused = await paused_subscriptions(reading, names)
@@ -270,10 +213,12 @@ async def _shares(reading: Reading, chosen: Chosen, newer: NewerOf) -> Sequence[
             sum(len(events) for id, events in chosen.by_cursor.items() if id.subscription == name),
             paused[name],
             sorted(effects.get(name, ())),
-            sum(count for (subscription, _), count in newer.items() if subscription == name),
-            [shapes.NewerOfKey(key, count) for (subscription, key), count in newer.items() if subscription == name][
-                :SHOWN_MAX
-            ],
+            sum(found.events for (subscription, _), found in newer.items() if subscription == name),
+            [
+                shapes.NewerOfKey(key, found.events)
+                for (subscription, key), found in newer.items()
+                if subscription == name
+            ][:SHOWN_MAX],
         )
         for name in names
     ]

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from interlock.control.dead_shapes import DeadDetail, DeadRehearsal, Moment, Resolution
 from interlock.control.ports import BreakerState
 from interlock.core.cursor import RowState, Trigger
 from interlock.journal.views import PassageState
@@ -66,30 +67,6 @@ class EventAsked(msgspec.Struct, frozen=True):
     payload: bool = True
 
 
-class Moment(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that happened to an event: `retry` and `replay` are a person's, with `job`, `actor` and `why`."""
-
-    at: int
-    what: Literal["accepted", "attempt", "died", "auto", "retry", "replay"]
-    subscription: str = ""
-    outcome: str = ""
-    number: int = 0
-    attempt: str = ""
-    duration_us: int = 0
-    status: int = 0
-    error: str = ""
-    detail: str = ""
-    system: str | None = None
-    fingerprint: str | None = None
-    request: str = ""
-    response: str = ""
-    trigger: str = "auto"
-    actor: str | None = None
-    trace: str | None = None
-    job: str | None = None
-    why: str | None = None
-
-
 class PassageRow(msgspec.Struct, frozen=True):
     """How an event stands with one subscription at this moment; `due_at` is when it is attempted next, if it waits.
 
@@ -139,11 +116,26 @@ class EventDetail(msgspec.Struct, frozen=True):
     timeline: Sequence[Moment]
 
 
-class DeadAsked(msgspec.Struct, frozen=True):
-    """Which stragglers that need a person: groups of those that are dead or held, or of those discarded."""
+class DeadSelection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which stragglers that need a person: those that fit all the members given.
 
+    `fingerprint` and `event` may be unique prefixes. `since_at` and `until_at` bound when it died, or first failed.
+    `where` is a JSON object: by JSON pointer (RFC 6901) into the payload, the value that must stand there.
+    """
+
+    fingerprint: str | None = None
+    event: str | None = None
     subscription: str | None = None
     system: str | None = None
+    key: str | None = None
+    since_at: int | None = None
+    until_at: int | None = None
+    where: str | None = None
+
+
+class DeadAsked(DeadSelection, frozen=True, kw_only=True):
+    """Groups of those that are dead or held, or of those discarded."""
+
     discarded: bool = False
     limit: int = 50
 
@@ -173,15 +165,24 @@ class DeadGroups(msgspec.Struct, frozen=True):
     events: int
 
 
-class DeadShow(msgspec.Struct, frozen=True):
-    """One group, by its fingerprint or a unique prefix of it."""
+class DeadShow(DeadSelection, frozen=True, kw_only=True):
+    """Dead letters: of one group, or all that fit."""
 
-    fingerprint: str
     limit: int = 50
 
 
+class DeadPage(DeadSelection, frozen=True, kw_only=True):
+    """Dead letters in full, a page at a time; `after` is the `next` of the page before."""
+
+    after: str | None = None
+
+
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A straggler that needs a person; `event` is None if its event cannot be read any more."""
+    """A straggler that needs a person; `event` is None if its event cannot be read any more.
+
+    `resolution` says where it stands: `replaying` after a retry, `replayed` when that has settled it, `edited` if
+    another event stands for it. `detail`: of a letter that is shown alone.
+    """
 
     event: str | None
     subscription: str
@@ -200,35 +201,52 @@ class DeadLetter(msgspec.Struct, frozen=True):
     first_failed_at: int | None
     died_at: int | None
     replays: int
+    resolution: Resolution = "open"
+    detail: DeadDetail | None = None
 
 
 class DeadLetters(msgspec.Struct, frozen=True):
-    """A group's dead letters; `more` says that there are others beyond the limit."""
+    """Dead letters; `more` says that there are others beyond the limit."""
 
     letters: Sequence[DeadLetter]
     more: bool = False
 
 
-class DeadCommand(msgspec.Struct, frozen=True):
-    """What to act on: everything that fits all the members given, of which there must be one at least.
+Newer = Literal["send-anyway", "supersede"]
 
-    `event` and `fingerprint` may be unique prefixes. With `dry_run` nothing is asked of any lane.
+
+class DeadCommand(DeadSelection, frozen=True, kw_only=True):
+    """What to act on, of which one member at least must be given; with `dry_run` nothing is asked of any lane.
+
+    Of `retry` only: `canary` first ones must end well before the others follow, `per_second` spreads them over time,
+    `stop_percent` stops when more than that share fails again. `newer` says what becomes of those whose key has had
+    newer events delivered: `supersede` discards them.
     """
 
-    fingerprint: str | None = None
-    event: str | None = None
-    subscription: str | None = None
     reason: str = ""
     actor: str = ""
     keep_memo: bool = True
+    canary: int = 0
+    per_second: float | None = None
+    stop_percent: float | None = None
+    newer: Newer | None = None
     wait_us: int = 5_000_000
     dry_run: bool = False
+
+
+class NewerOfKey(msgspec.Struct, frozen=True):
+    """So many newer events of a key have been delivered already."""
+
+    key: str
+    events: int
 
 
 class DeadAnswer(msgspec.Struct, frozen=True):
     """What came of it: `applied` of `of` events have an answer; `answers` counts them by kind.
 
-    `events` names the first of them. `more` says that others fit but were over the bound of one command.
+    `events` names the first of them. `more` says that others fit but were over the bound of one command. `superseded`
+    of them have newer events of their key delivered, by key in `newer`; the job `superseded_job` has discarded them.
+    `newer_counted`: all there are were counted. `rehearsal`: of a dry run with today's code.
     """
 
     job: str | None
@@ -237,6 +255,11 @@ class DeadAnswer(msgspec.Struct, frozen=True):
     answers: Mapping[str, int]
     events: Sequence[str]
     more: bool = False
+    superseded: int = 0
+    superseded_job: str | None = None
+    newer: Sequence[NewerOfKey] = ()
+    newer_counted: bool = True
+    rehearsal: DeadRehearsal | None = None
 
 
 class ReplayCommand(msgspec.Struct, frozen=True):
@@ -259,13 +282,6 @@ class ReplayCommand(msgspec.Struct, frozen=True):
     actor: str = ""
     wait_us: int = 5_000_000
     dry_run: bool = False
-
-
-class NewerOfKey(msgspec.Struct, frozen=True):
-    """So many newer events of a key have been delivered already."""
-
-    key: str
-    events: int
 
 
 class ReplayShare(msgspec.Struct, frozen=True):
@@ -310,26 +326,6 @@ class ReplayAnswer(msgspec.Struct, frozen=True):
     passed_over: Sequence[PassedOver]
     more: str | None
     takes_us: int
-
-
-class JobAsked(msgspec.Struct, frozen=True):
-    """One job of a command, by its id or a unique prefix; waits so long for another answer if some are missing."""
-
-    job: str
-    wait_us: int = 0
-
-
-class JobAnswer(msgspec.Struct, frozen=True):
-    """What came of a job so far: `applied` of `of` events have an answer, counted by kind."""
-
-    job: str
-    verb: str
-    actor: str
-    reason: str
-    asked_at: int
-    of: int
-    applied: int
-    answers: Mapping[str, int]
 
 
 class ControlCommand(msgspec.Struct, frozen=True):

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from interlock.control import dead, health, jobs, queries, replay, shapes
+from interlock.control import (
+    acts,
+    blocked,
+    dead,
+    dead_shapes,
+    edit,
+    health,
+    jobs,
+    letter,
+    queries,
+    rehearse,
+    replay,
+    shapes,
+    transfer,
+)
 from interlock.control.audit import Who
 from interlock.control.commands import Applied, Commands
 from interlock.control.endpoint import Caller, Endpoint
-from interlock.control.ports import ReloadRefused, Reloads
+from interlock.control.ports import Rehearses, ReloadRefused, Reloads
 from interlock.control.problem import Refused
 from interlock.control.queries import Reading
 from interlock.control.tail import Recent, tail
+from interlock.core import limits
 from interlock.core.ports import Clock
 from interlock.core.requests import Verb
+from interlock.journal.ports import Ledger
 from interlock.spec.findings import Known
 from interlock.spec.problem import Fault
 
@@ -27,13 +43,18 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Admin(NamedTuple):
-    """What the operations work on. `commands` and `reload` are None where only reading is possible: no process runs."""
+    """What the operations work on.
+
+    `commands`, `reload` and `rehearse` are None where only reading is possible: no process runs.
+    """
 
     reading: Reading
     commands: Commands | None
     recent: Recent
     clock: Clock
     reload: Reloads | None
+    ledger: Ledger | None = None
+    rehearse: Rehearses | None = None
 
 
 def _reads(query: Callable[[Reading, T], Awaitable[object]]) -> Callable[[Admin, Caller, T], Awaitable[object]]:
@@ -116,8 +137,30 @@ def _answer(name: str, done: Applied) -> shapes.ControlAnswer:
     return shapes.ControlAnswer(name, done.control.paused, done.applied, done.of)
 
 
-async def _job(admin: Admin, _: Caller, taken: shapes.JobAsked) -> shapes.JobAnswer:
+async def _job(admin: Admin, _: Caller, taken: dead_shapes.JobAsked) -> dead_shapes.JobAnswer:
     return await jobs.job(admin.reading, admin.clock, taken)
+
+
+async def _steer(paused: bool, admin: Admin, caller: Caller, taken: dead_shapes.JobCommand) -> dead_shapes.JobAnswer:
+    return await jobs.steer(admin.reading, _commands(admin), _who(caller, taken), taken, paused=paused)
+
+
+async def _rehearse(admin: Admin, _: Caller, taken: shapes.DeadCommand) -> dead_shapes.DeadRehearsal:
+    if admin.rehearse is None or admin.ledger is None:
+        raise _read_only()
+    return await rehearse.rehearse(admin.reading, admin.ledger, admin.rehearse, admin.clock, taken)
+
+
+async def _edit(admin: Admin, caller: Caller, taken: dead_shapes.DeadEdit) -> dead_shapes.DeadEdited:
+    return await edit.edit(admin.reading, _commands(admin), _who(caller, taken), taken)
+
+
+async def _diff(admin: Admin, _: Caller, taken: dead_shapes.LetterAsked) -> dead_shapes.DeadDiff:
+    return await edit.diff(admin.reading, admin.rehearse, taken)
+
+
+async def _import(admin: Admin, caller: Caller, taken: dead_shapes.DeadImport) -> dead_shapes.DeadImported:
+    return await transfer.take_in(admin.reading, _commands(admin), _who(caller, taken), taken)
 
 
 def _commands(admin: Admin) -> Commands:
@@ -130,9 +173,16 @@ def _read_only() -> Refused:
     return Refused(503, "control.read-only", "no process runs that could carry this out", "start `interlock run`")
 
 
-def _who(
-    caller: Caller, taken: shapes.DeadCommand | shapes.ReplayCommand | shapes.ControlCommand | shapes.ReloadCommand
-) -> Who:
+class _Claimed(Protocol):
+    """A command: who gives it, as they say, and why."""
+
+    @property
+    def actor(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
+def _who(caller: Caller, taken: _Claimed) -> Who:
     """The token proves the caller; the name that it gives for itself stands beside it, as what it is: a claim."""
     if len(taken.reason) > shapes.REASON_CHARS_MAX or len(taken.actor) > _ACTOR_CHARS_MAX:
         raise Refused(400, "request.invalid", "the reason or the actor is too long", "say it in fewer words")
@@ -177,6 +227,19 @@ def _control_post(noun: str, verb: str, summary: str, handler: Callable[..., Awa
     )
 
 
+def _job_post(verb: str, summary: str, handler: Callable[..., Awaitable[object]]) -> Endpoint[Admin]:
+    return Endpoint(
+        "POST",
+        f"{ROOT}/dead/jobs/{{job}}/{verb}",
+        f"dead_job_{verb}",
+        summary,
+        dead_shapes.JobCommand,
+        dead_shapes.JobAnswer,
+        handler,
+        "dead",
+    )
+
+
 EVENTS: Final = _get("/events", "events_list", "List events.", shapes.EventsAsked, shapes.Events, queries.events)
 EVENT: Final = _get(
     "/events/{id}",
@@ -184,7 +247,7 @@ EVENT: Final = _get(
     "Show an event with its timeline.",
     shapes.EventAsked,
     shapes.EventDetail,
-    queries.event,
+    acts.event_with_acts,
 )
 DEAD: Final = _get(
     "/dead", "dead_list", "List causes of dead letters.", shapes.DeadAsked, shapes.DeadGroups, dead.causes
@@ -195,7 +258,77 @@ DEAD_SHOW: Final = _get(
     "Show the dead letters of one cause.",
     shapes.DeadShow,
     shapes.DeadLetters,
-    dead.letters,
+    letter.letters,
+)
+DEAD_LETTERS: Final = _get(
+    "/dead/letters", "dead_letters", "List dead letters.", shapes.DeadShow, shapes.DeadLetters, letter.letters
+)
+DEAD_LETTER: Final = _get(
+    "/dead/letters/{event}",
+    "dead_letter",
+    "Show the dead letters of one event, with all that is known of them.",
+    dead_shapes.LetterAsked,
+    shapes.DeadLetters,
+    letter.letter,
+)
+DEAD_DIFF: Final[Endpoint[Admin]] = Endpoint(
+    "GET",
+    ROOT + "/dead/letters/{event}/diff",
+    "dead_diff",
+    "Compare the payload of a letter with the edited one, or with what today's code reads in it.",
+    dead_shapes.LetterAsked,
+    dead_shapes.DeadDiff,
+    _diff,
+    "dead",
+    offline=True,
+)
+DEAD_BLOCKED: Final = _get(
+    "/dead/blocked",
+    "dead_blocked",
+    "List keys whose head is not delivered, so that later events wait.",
+    dead_shapes.BlockedAsked,
+    dead_shapes.Blocked,
+    blocked.blocked,
+)
+DEAD_EXPORT: Final = _get(
+    "/dead/export",
+    "dead_export",
+    "Give dead letters as lines of a file, a page at a time.",
+    shapes.DeadPage,
+    dead_shapes.DeadExport,
+    transfer.export,
+)
+DEAD_IMPORT: Final[Endpoint[Admin]] = Endpoint(
+    "POST",
+    ROOT + "/dead/import",
+    "dead_import",
+    "Append the events of such a file, all or none.",
+    dead_shapes.DeadImport,
+    dead_shapes.DeadImported,
+    _import,
+    "dead",
+    body_bytes_max=2 * transfer.IMPORT_BYTES_MAX,
+)
+DEAD_EDIT: Final[Endpoint[Admin]] = Endpoint(
+    "POST",
+    ROOT + "/dead/edit",
+    "dead_edit",
+    "Append an event with another payload instead of a dead letter.",
+    dead_shapes.DeadEdit,
+    dead_shapes.DeadEdited,
+    _edit,
+    "dead",
+    body_bytes_max=2 * limits.EVENT_BYTES_MAX,
+)
+DEAD_REHEARSE: Final[Endpoint[Admin]] = Endpoint(
+    "POST",
+    ROOT + "/dead/rehearse",
+    "dead_rehearse",
+    "Run today's code on dead letters with a recorder for every System: nothing is sent or settled.",
+    shapes.DeadCommand,
+    dead_shapes.DeadRehearsal,
+    _rehearse,
+    "dead",
 )
 DEAD_VERBS: Final[Mapping[Verb, Endpoint[Admin]]] = {
     "retry": _dead_post("retry", "Start a new budget for dead, held or (by event) due ones."),
@@ -218,12 +351,22 @@ DEAD_JOB: Final[Endpoint[Admin]] = Endpoint(
     ROOT + "/dead/jobs/{job}",
     "dead_job",
     "Show what came of a command, waiting for another answer if need be.",
-    shapes.JobAsked,
-    shapes.JobAnswer,
+    dead_shapes.JobAsked,
+    dead_shapes.JobAnswer,
     _job,
     "dead",
     offline=True,
 )
+DEAD_JOBS: Final = _get(
+    "/dead/jobs",
+    "dead_jobs",
+    "List jobs about dead letters, with how far they are.",
+    dead_shapes.JobsAsked,
+    dead_shapes.Jobs,
+    jobs.jobs,
+)
+DEAD_JOB_PAUSE: Final = _job_post("pause", "Release nothing more of a job.", partial(_steer, True))
+DEAD_JOB_RESUME: Final = _job_post("resume", "Let a paused or stopped job go on.", partial(_steer, False))
 SUBSCRIPTIONS: Final = _get(
     "/subscriptions",
     "subscriptions_list",
@@ -296,10 +439,22 @@ ENDPOINTS: Final[tuple[Endpoint[Admin], ...]] = (
     EVENT,
     TAIL,
     DEAD,
+    DEAD_LETTERS,
+    DEAD_LETTER,
+    DEAD_DIFF,
+    DEAD_BLOCKED,
+    DEAD_JOBS,
+    DEAD_JOB,
+    DEAD_JOB_PAUSE,
+    DEAD_JOB_RESUME,
+    DEAD_EXPORT,
+    DEAD_IMPORT,
+    DEAD_EDIT,
+    DEAD_REHEARSE,
+    # Behind those whose last part is a word: its own is a parameter.
     DEAD_SHOW,
     *DEAD_VERBS.values(),
     REPLAY,
-    DEAD_JOB,
     SUBSCRIPTIONS,
     SUBSCRIPTION,
     SUBSCRIPTION_PAUSE,

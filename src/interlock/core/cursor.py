@@ -81,6 +81,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         actor: who asked for that.
         why: in their words.
         told: the offset of the event whose delivery told its receiver that this one, dead or discarded, is missing.
+        edited: the producer's id of the event that was appended instead of this one, which is discarded for that.
     """
 
     offset: int
@@ -108,6 +109,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     actor: str | None = None
     why: str | None = None
     told: int | None = None
+    edited: str | None = None
 
     @property
     def is_missing(self) -> bool:

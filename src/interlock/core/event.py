@@ -7,11 +7,14 @@ payload is kept as the bytes that were accepted; it is decoded once for each fun
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from interlock.core.ids import event_id
+
+TENANT: Final = "tenant"
+"""The CloudEvents extension attribute that says on whose behalf an event is."""
 
 
 class Shard(NamedTuple):
@@ -55,6 +58,14 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     headers: tuple[tuple[str, str], ...] = ()
     causation: str | None = None
     traceparent: str | None = None
+
+    @property
+    def tenant(self) -> str:
+        """On whose behalf it is, for fair shares: the extension attribute `tenant`, or ""."""
+        for name, value in self.extensions:
+            if name == TENANT:
+                return value
+        return ""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

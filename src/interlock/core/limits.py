@@ -58,6 +58,10 @@ WINDOW_PATIENCE_US = 250 * US_PER_MS
 """How long the floor of a full window may stand still before its lowest events are passed."""
 FLOOR_PATIENCE_US = US_PER_MINUTE
 """How long the floor may stand still at all before what waits behind stragglers is passed: no key pins the log."""
+SIGHT_ROWS_MAX = 10_000
+"""Events that a lane passes into rows to see whose come after them: so far others are not kept waiting by a flood."""
+SIGHT_PAUSE_US = 10 * US_PER_MS
+"""Between two parts of a window that are passed for that."""
 RUNNING_MAX = 32
 """Attempts of one lane under way at once, at most one a key."""
 PASSED_OFFSETS_PER_KEY = 1_000
@@ -182,6 +186,18 @@ REQUESTS_READ_MAX = 100_000
 """Requests of a day that a start reads to find those that wait for an answer: far more than persons make."""
 REQUEST_ASKED_US = 1 * US_PER_DAY
 """A request that no lane took within this is dropped: what a person meant yesterday may be wrong today."""
+JOB_EVENTS_MAX = 10 * REQUEST_OFFSETS_MAX
+"""Events of one job: what a person decides at once, and its frozen set is still one small cell."""
+JOB_OPEN_MAX = 100
+"""Events of a job that may stop by failures which are under way at once: so many go wrong before it can know."""
+JOB_TRIED_MIN = 10
+"""Events that were tried before their share of failures says something."""
+JOB_LOOK_US = 250 * US_PER_MS
+"""How soon a job looks again at what it has released; less and less often, the longer nothing changes."""
+JOB_LOOK_MAX_US = 10 * US_PER_SECOND
+"""The longest time between two looks."""
+JOB_KEPT_US = 30 * US_PER_DAY
+"""How long a job that is done can be looked up: as long as a stream is kept."""
 BALANCE_EVERY_US = 1 * US_PER_MINUTE
 """How often each lane's books are checked in memory: a fault of the engine is known before anybody asks."""
 

@@ -1,4 +1,4 @@
-"""What a person asks of a lane, as a cell: retry, skip, discard, restore, replay (rule 6).
+"""What a person asks of a lane, as a cell: retry, skip, discard, restore, edit, replay (rule 6).
 
 Control writes the cell, the lane applies it in its own settlement and rewrites it with one answer for each offset.
 Both sides read and write it with this codec, so neither needs the other.
@@ -12,9 +12,10 @@ import msgspec
 
 from interlock.core.cursor import CursorId
 from interlock.core.errors import InterlockError
+from interlock.core.event import Draft
 
-Verb = Literal["retry", "skip", "discard", "restore", "replay"]
-Answer = Literal["retried", "skipped", "discarded", "restored", "replayed", "settled", "not-found", "refused"]
+Verb = Literal["retry", "skip", "discard", "restore", "edit", "replay"]
+Answer = Literal["retried", "skipped", "discarded", "restored", "edited", "replayed", "settled", "not-found", "refused"]
 """`settled`: the event was settled before the request was applied; `refused`: its state does not allow the verb."""
 
 
@@ -23,13 +24,14 @@ class LaneRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         verb: `retry` starts a new budget; `skip` makes a live straggler dead; `discard` settles it; `restore`
-            takes a discard back; `replay` puts a settled event back.
+            takes a discard back; `edit` settles it and appends `draft` instead; `replay` puts a settled event back.
         offsets: the frozen set that it is about, ascending.
         actor: who asked.
         reason: why; shown in the audit and on the event's timeline.
         at: when it was asked (µs since the epoch).
         keep_memo: whether results of finished calls stay (`retry` only).
         pace_us: the n-th offset, counted from 0, is put back n times this after `at` (`replay` only).
+        draft: what is appended instead of the event (`edit` only), until it has been.
         state: `asked` until the lane has answered every offset.
         results: an answer for each offset that is done with.
     """
@@ -41,6 +43,7 @@ class LaneRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     at: int
     keep_memo: bool = True
     pace_us: int = 0
+    draft: Draft | None = None
     state: Literal["asked", "applied"] = "asked"
     results: dict[int, Answer] = msgspec.field(default_factory=dict[int, Answer])
 

@@ -1,4 +1,4 @@
-"""What a person does with stragglers: retry, skip, discard, restore (rule 6). Pure decisions on a `Turn`.
+"""What a person does with stragglers: retry, skip, discard, restore, edit (rule 6). Pure decisions on a `Turn`.
 
 Requests are cells; only the lane applies them, in its own settlement, when no attempt of that event runs.
 """
@@ -51,7 +51,12 @@ def apply(turn: Turn, ask: Ask, offset: int, stored: Row | None) -> Answer:
             answer, row = "skipped", schedule.dead(row, "skipped_by_operator", now)
         case "discard", "dead" | "held" | "due":
             answer, row = "discarded", replace(row, state="discarded", due_at=None, died_at=row.died_at or now)
-        case "restore", "discarded":
+        case "edit", "dead" | "held" | "due" if request.draft is not None:
+            # The log knows its identity: whoever else edits this letter by the same request appends nothing.
+            answer, row = "edited", replace(row, state="discarded", due_at=None, died_at=row.died_at or now)
+            row = replace(row, edited=request.draft.id)
+            turn.changes.emit([request.draft])
+        case "restore", "discarded" if row.edited is None:
             answer, row = "restored", replace(row, state="dead")
             turn.discarded -= 1
         case _:

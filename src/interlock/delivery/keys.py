@@ -26,14 +26,17 @@ class Line:
         claimed, passed: the first of the mark's events, in order: as events, then as offsets.
         known_to: no offset of the mark up to here is missing from `claimed` and `passed`.
         queued: whether it stands in the lane's ready queue.
+        tenant: on whose behalf its first event is; "" for nobody's, and for stragglers of before the cursor was opened.
     """
 
     __slots__ = (
-        "claimed", "count", "first", "key", "known_to", "last", "passed", "queued", "rows", "running", "wall", "window",
+        "claimed", "count", "first", "key", "known_to", "last", "passed", "queued", "rows", "running", "tenant",
+        "wall", "window",
     )  # fmt: skip
 
-    def __init__(self, key: str | None) -> None:
+    def __init__(self, key: str | None, tenant: str = "") -> None:
         self.key = key
+        self.tenant = tenant
         self.window: deque[int] = deque()
         self.rows: list[int] = []
         self.running: int | None = None

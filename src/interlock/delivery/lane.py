@@ -19,11 +19,12 @@ from interlock.core.handler import Effect
 from interlock.core.outcome import Done, Outcome, Unavailable
 from interlock.core.ports import Timer
 from interlock.core.requests import LaneRequest
-from interlock.delivery import passing, reading
+from interlock.delivery import reading
 from interlock.delivery.attempt import Ports, Program, Run
 from interlock.delivery.guard import Cause, Guard
 from interlock.delivery.loading import Stores, load
 from interlock.delivery.newest import NewestByKey
+from interlock.delivery.passing import Passing
 from interlock.delivery.reading import Log
 from interlock.delivery.requests import Requests
 from interlock.delivery.schedule import Terms, is_suspect
@@ -107,9 +108,10 @@ class Lane:
         self._openings += 1
         if self._openings == 1 and "probe" in opened.cursor.effects:
             # That a former holder closed well does not say that it settled what it, or one before it, had begun.
-            self._tried_upto = self.crew.journal.bounds(self.id.shard)[1]
+            self._tried_upto = self._log.newest
         self.turn = Turn(opened, self._terms, self.spec.order == "key", now, crashed)
         self.turn.paused = self.paused
+        self._passing = Passing(self.turn)
         if self.program.newness is not None:
             names = self.id._replace(subscription=self.program.first_name)
             self.turn.newest = NewestByKey(names, self.turn.accounts_for)
@@ -240,7 +242,7 @@ class Lane:
                 self._again |= await reading.claim(turn, self._log, is_current)
                 if self.turn is turn:
                     self._spawn(turn)
-                    self._again |= passing.make_room(turn, self.crew.ports.clock.now())
+                    self._again |= self._passing.make_room(self.crew.ports.clock.now(), self._log.newest)
                     if turn.changes.any:
                         self.crew.dirty(self)
         except Retired as retired:
@@ -310,7 +312,7 @@ class Lane:
 
     def _has_work(self, turn: Turn) -> bool:
         """Whether a look at everything would find something to do now."""
-        behind = turn.read_to < self.crew.journal.bounds(self.id.shard)[1] and turn.room() > 0
+        behind = turn.read_to < self._log.newest and turn.room() > 0
         startable = turn.ready_now(self.crew.ports.clock.now()) and self._lease_lasts(self.crew.ports.clock.monotonic())
         return behind or startable or bool(turn.marks.claims) or self.requests.wait(self.crew.ports.clock.now())
 
@@ -517,7 +519,8 @@ class Lane:
     def _arm(self, turn: Turn) -> None:
         """One timer for whatever comes next by itself."""
         clock = self.crew.ports.clock
-        at = min((at for at in (turn.next_timer(), self.requests.next_at(clock.now())) if at is not None), default=None)
+        times = (turn.next_timer(), self._passing.next_at(), self.requests.next_at(clock.now()))
+        at = min((at for at in times if at is not None), default=None)
         if at is None:
             self._drop_timer()
         elif self._timer is None or self._timer_at != at:

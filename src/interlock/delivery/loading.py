@@ -102,4 +102,6 @@ def _offset(row: Row) -> int:
 
 
 def _reason(row: Row) -> str:
-    return "discarded" if row.state == "discarded" else row.reason or "unknown"
+    if row.state == "discarded":
+        return "discarded" if row.edited is None else "edited"
+    return row.reason or "unknown"

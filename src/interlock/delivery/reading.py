@@ -23,6 +23,11 @@ class Log(NamedTuple):
     journal: Journal
     tails: Tails
 
+    @property
+    def newest(self) -> int:
+        """The last offset."""
+        return self.journal.bounds(self.shard)[1]
+
 
 async def read(turn: Turn, log: Log, now: Callable[[], int], is_current: Callable[[], bool]) -> None:
     """Read on as far as the window has room.
@@ -32,7 +37,7 @@ async def read(turn: Turn, log: Log, now: Callable[[], int], is_current: Callabl
     """
     while is_current() and (room := turn.room()) > 0:
         after = turn.read_to
-        if after >= log.journal.bounds(log.shard)[1]:
+        if after >= log.newest:
             return
         types, until = turn.types_after(after)
         upto = after + room if until is None else min(after + room, until)

@@ -89,7 +89,7 @@ class Requests:
         answers |= new
         if len(answers) == len(frozenset(request.offsets)):
             # It is forgotten when its cell says so: a reading that is under way may still bring what it said before.
-            done = replace(request, state="applied", results=answers)
+            done = replace(request, state="applied", draft=None, results=answers)
             expires_at = self._ports.clock.now() + limits.US_PER_DAY
             turn.changes.cell(CellWrite(key, encode_request(done), expires_at=expires_at))
             self._ports.emit(

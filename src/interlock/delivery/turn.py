@@ -22,6 +22,7 @@ from interlock.delivery.gaps import Gaps
 from interlock.delivery.keys import Line
 from interlock.delivery.marks import Marks
 from interlock.delivery.newest import NewestByKey
+from interlock.delivery.ready import Ready
 from interlock.delivery.start import Failed, Start
 from interlock.delivery.timers import Timers
 from interlock.journal.ports import Opened, Settlement
@@ -70,7 +71,7 @@ class Turn:
         self.window: dict[int, Event] = {}
         self.rows: dict[int, Row] = {}
         self.running: dict[int, Start] = {}
-        self.ready: deque[Line] = deque()
+        self.ready = Ready()
         self.marks = Marks(self.lines)
         self.timers = Timers()
         self.paused = False
@@ -79,7 +80,6 @@ class Turn:
         self.held_until = opened.former_until if self._must_wait(opened, now) else 0
         self.gated_until = 0
         self.solo: Line | None = None
-        self.stuck_at: tuple[int, int] | None = None
 
         self.changes = Changes()
         self.ages_us: list[int] = []
@@ -163,7 +163,7 @@ class Turn:
         index = event.offset if key is None else key
         line = self.lines.get(index)
         if line is None:
-            line = self.lines[index] = Line(key)
+            line = self.lines[index] = Line(key, event.draft.tenant)
         elif line.count:
             self.fold(line, event.offset)
             return
@@ -187,15 +187,19 @@ class Turn:
             return None
         ready = self.ready
         while ready and self.solo is None:
-            line = ready.popleft()
+            line = ready.pop()
             line.queued = False
             if line.running is None and not line.wall:
                 start = self._start(line, now)
                 if start is not None:
-                    self.running[start.offset] = start
-                    line.running = start.offset
-                    return start
+                    return self._begin(start)
         return self._start_alone(now)
+
+    def _begin(self, start: Start) -> Start:
+        self.running[start.offset] = start
+        start.line.running = start.offset
+        self.ready.started(start.line.tenant)
+        return start
 
     def may_start(self, now: int) -> bool:
         """Whether anything at all may start now."""
@@ -236,14 +240,12 @@ class Turn:
         if start is None:
             self.solo = None
             return None
-        self.running[start.offset] = start
-        line.running = start.offset
-        return start
+        return self._begin(start)
 
     def _queue(self, line: Line) -> None:
         if not line.queued:
             line.queued = True
-            self.ready.append(line)
+            self.ready.push(line)
 
     def look_again(self, line: Line) -> None:
         """An attempt of the line's key has ended: its next event may start, or its key may be forgotten."""
@@ -341,6 +343,7 @@ class Turn:
     def _end(self, start: Start) -> None:
         del self.running[start.offset]
         start.line.running = None
+        self.ready.ended(start.line.tenant)
 
     def _take_back(self, start: Start, outcome: Unavailable, now: int) -> None:
         """Nothing was sent and nothing is known: the event stands where it stood."""
@@ -443,13 +446,7 @@ class Turn:
         """What runs is ended. If something that was sent may be under way, the cursor is not given back (rule 10)."""
         self.cut |= self.in_doubt or self.held_until > now
 
-    # The full window, and marks.
-
-    def stuck_until(self) -> int:
-        """When the patience with a floor that stands still ends (`passing.py`)."""
-        assert self.stuck_at is not None, "asked only while it stands still"
-        patience_us = limits.FLOOR_PATIENCE_US if self.room() > 0 else limits.WINDOW_PATIENCE_US
-        return self.stuck_at[1] + patience_us
+    # Marks.
 
     def ready_now(self, now: int) -> bool:
         """Something in the ready queue would start if asked (or might: it may turn out to be blocked)."""
@@ -501,8 +498,6 @@ class Turn:
     def next_timer(self) -> int | None:
         """When `fire` or `next_start` next has something to do by itself."""
         times = [] if self.timers.next_at is None else [self.timers.next_at]
-        if self.stuck_at is not None:
-            times.append(self.stuck_until())
         times += [at for at in (self.gated_until, self.held_until) if at > 0 and (self.ready or self.rows)]
         if self.filtered_at is not None:
             times.append(self.filtered_at + limits.FLOOR_IDLE_US)

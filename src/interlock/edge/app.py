@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from interlock.core.ports import Access, Emit, Verify
+from interlock.core.ports import Access, Clock, Emit, Verify
 from interlock.edge.admission import Admission, Level
 from interlock.edge.events import EventsEndpoint
 from interlock.edge.problem import refuse
@@ -32,9 +32,15 @@ class DataPlane:
     """
 
     def __init__(
-        self, plan: Plan, journal: Journal, verify: Callable[[WebhookSpec], Verify], access: Access, emit: Emit
+        self,
+        plan: Plan,
+        journal: Journal,
+        verify: Callable[[WebhookSpec], Verify],
+        access: Access,
+        clock: Clock,
+        emit: Emit,
     ) -> None:
-        self._admission = Admission(journal, emit)
+        self._admission = Admission(journal, clock, emit)
         events = EventsEndpoint(plan.types, access, self._admission, emit)
         routes = [Route("POST", EVENTS_PATH, _named(EVENTS_PATH, events))]
         for webhook in plan.webhooks:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -122,21 +122,21 @@ class EventsEndpoint:
         if not cloudevents.is_json(media_type):
             raise _not_json(under)
         type = self._types.of(attributes["type"], attributes.get("dataschema"), f"{under}/type")
-        key = called(self._types.keys[type.id], event.data)
-        if isinstance(key, Raised):
-            raise self._unfit(type, key, payload_at)
+        read = called(self._types.readers[type.id], event)
+        if isinstance(read, Raised):
+            raise self._unfit(type, read, payload_at)
         return Draft(
             stream=type.stream,
             type=type.id,
             source=attributes["source"],
             id=attributes["id"],
             data=event.data,
-            key=key,
+            key=read.key,
             time=attributes.get("time"),
             subject=attributes.get("subject"),
             datacontenttype=media_type,
             dataschema=attributes.get("dataschema"),
-            extensions=event.extensions(),
+            extensions=read.extensions,
             traceparent=trace,
         )
 
@@ -219,13 +219,13 @@ class _Types:
     """Event types by what a CloudEvent calls them: `name@version`, or `name` and the version in `dataschema`.
 
     Attributes:
-        keys: for each id, what reads a payload for its key.
+        readers: for each id, what reads an event's payload for its key and extension attributes.
     """
 
     def __init__(self, types: Mapping[str, EventTypeSpec]) -> None:
         # What begins with an underscore is ours: nobody posts to the audit.
         self._by_id = {type.id: type for type in types.values() if "_" not in {type.name[:1], type.stream[:1]}}
-        self.keys = {type.id: _key_of(type) for type in self._by_id.values()}
+        self.readers = {type.id: _reader_of(type) for type in self._by_id.values()}
         self._by_name: dict[str, dict[str, EventTypeSpec]] = {}
         for type in self._by_id.values():
             self._by_name.setdefault(type.name, {})[str(type.version)] = type
@@ -268,14 +268,19 @@ class _Types:
         )
 
 
-def _key_of(type: EventTypeSpec) -> Callable[[bytes], str | None]:
-    """Read a payload for its key; reading it is what validates it."""
+class _Read(NamedTuple):
+    key: str | None
+    extensions: tuple[tuple[str, str], ...]
 
-    def key_of(data: bytes) -> str | None:
-        payload = type.decode(data)
-        return None if type.key is None else type.key(payload)
 
-    return key_of
+def _reader_of(type: EventTypeSpec) -> Callable[[CloudEvent], _Read]:
+    """Read an event's payload for what it tells; reading it is what validates it."""
+
+    def read(event: CloudEvent) -> _Read:
+        payload = type.decode(event.data)
+        return _Read(None if type.key is None else type.key(payload), type.extensions(payload, event.extensions()))
+
+    return read
 
 
 def _no_access(has_token: bool) -> Refused:

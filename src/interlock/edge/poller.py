@@ -58,7 +58,10 @@ class Poller:
         if page.more and not moves:
             # It would be asked for the same page for ever, without a pause.
             self._ports.emit("poll.stands-still", poll=self._spec.name)
-        return 0 if page.more and moves else self._spec.every_us
+        if page.more and moves:
+            # Its log keeps what it has: where much waits here, it is read slower, before anybody is refused.
+            return PAUSE_US if self._ports.level() == "amber" else 0
+        return self._spec.every_us
 
     async def _page(self, token: str | None, deadline: int) -> Page:
         clock = self._ports.clock

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from interlock.core.cursor import CursorId, Row
+from interlock.core.cursor import CursorId, Mark, Row
 from interlock.core.event import Event
 from interlock.core.ids import event_id_range, parse_event_id, stream_hash
 from interlock.core.ports import Clock
@@ -107,6 +107,10 @@ class MemoryViews:
             and (query.after is None or (id, row.offset) > query.after)
         ]
         return found[: query.limit]
+
+    async def marks(self, cursor: CursorId) -> Sequence[Mark]:
+        ledger = self._disk.ledgers.get(cursor)
+        return [] if ledger is None else [mark for _, mark in sorted(ledger.marks.items())]
 
     async def dead_groups(self) -> Sequence[DeadGroup]:
         groups: dict[tuple[str, str], list[tuple[CursorId, Row]]] = {}

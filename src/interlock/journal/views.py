@@ -178,6 +178,10 @@ class Views(Protocol):
 
     async def rows(self, query: RowsQuery) -> Sequence[RowLine]: ...
 
+    async def marks(self, cursor: CursorId) -> Sequence[Mark]:
+        """The marks of one cursor, by key: what waits behind stragglers and was not started."""
+        ...
+
     async def dead_groups(self) -> Sequence[DeadGroup]:
         """Most recent first."""
         ...

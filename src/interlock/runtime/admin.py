@@ -20,6 +20,7 @@ from interlock.control.tail import Recent
 from interlock.core.ports import DiskLevel, Room
 from interlock.journal.views import Views
 from interlock.runtime.compose import Engine
+from interlock.runtime.rehearsal import Rehearse
 
 
 class Parts(NamedTuple):
@@ -39,7 +40,7 @@ def admin_app(engine: Engine, parts: Parts) -> ASGIApp:
     live = EngineLive(engine, parts.disk)
     reading = Reading(parts.views, store, store, live, engine.plan, version("interlock"))
     commands = Commands(store, store, live, world.clock, world.random, world.emit)
-    admin = Admin(reading, commands, parts.recent, world.clock, parts.reload)
+    admin = Admin(reading, commands, parts.recent, world.clock, parts.reload, store, Rehearse(engine))
     return control_app(admin, Ports(live, parts.page, world.access, world.clock, world.emit, parts.hosts))
 
 

@@ -6,12 +6,13 @@ The same composition runs in production, in `Lab` and in simulation. It opens no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from interlock.control.job_driver import JobDriver
 from interlock.core import limits
 from interlock.core.controls import SCHEDULE_CONTROL_PREFIX, SUBSCRIPTION_CONTROL_PREFIX
 from interlock.core.errors import SpecError
@@ -72,7 +73,9 @@ class Engine:
         self._app: DataPlane | None = None
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._cells: SystemCells | None = None
+        self._jobs: JobDriver | None = None
         self._schedules = ScheduleCells([schedule.name for schedule in plan.schedules], self._spawn)
+        self._first_names: Mapping[str, str] = {}
         self._over = False
 
     @property
@@ -86,6 +89,11 @@ class Engine:
         """The lanes, once `start` has opened them."""
         assert self._fleet is not None, "the engine has not been started"
         return self._fleet
+
+    @property
+    def first_names(self) -> Mapping[str, str]:
+        """What renamed subscriptions were called first: keys and derived ids are made of that."""
+        return self._first_names
 
     @property
     def systems(self) -> Systems:
@@ -109,6 +117,7 @@ class Engine:
         world = self.world
         self._store = await self._open_store(self)
         known = await self._remember()
+        self._first_names = known.first_names
         for stream in self.plan.streams:
             await self.store.make_stream(stream.name, stream.shards)
         await self.store.make_stream(AUDIT_STREAM, 1)
@@ -129,12 +138,15 @@ class Engine:
         await self._cells.start()
         await self._fleet.start()
         await self._schedules.start(self.store)
+        self._jobs = JobDriver(self.store, world.clock, world.emit)
+        self._spawn(self._jobs.run())
         self._spawn(self._balance())
         self._app = DataPlane(
             self.plan,
             self.store,
             lambda webhook: verifier(webhook.verify, world.secrets, world.clock),
             world.access,
+            world.clock,
             world.emit,
         )
         for poll in self.plan.polls:
@@ -223,6 +235,8 @@ class Engine:
             self._fleet.changed(keys)
         if self._cells is not None:
             self._cells.changed(keys)
+        if self._jobs is not None:
+            self._jobs.changed(keys)
         self._schedules.changed(keys)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

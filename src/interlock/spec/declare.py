@@ -19,7 +19,7 @@ from interlock.core.event import Draft
 from interlock.core.outcome import Answer, Later, Outcome, Reject
 from interlock.spec.delay import bringing_on, delay
 from interlock.spec.function import Context, Event, Hook, HttpSystem, SqlSystem
-from interlock.spec.identity import checked_key, checked_text
+from interlock.spec.identity import checked_label, checked_text
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.link import link_function
 from interlock.spec.model import codec
@@ -126,8 +126,8 @@ class EventType(msgspec.Struct, Generic[T], frozen=True):
         """A fact of this type, ready for the log. `id` is the producer's and stays the same when it sends again.
 
         Raises:
-            PayloadError: if the payload does not fit its model, or id or key cannot be one; `draft.not-delayed`,
-                `draft.due-invalid`.
+            PayloadError: if the payload does not fit its model, or id, key or tenant cannot be one;
+                `draft.not-delayed`, `draft.due-invalid`.
         """
         time, due = options.get("time"), options.get("due")
         draft = Draft(
@@ -139,7 +139,7 @@ class EventType(msgspec.Struct, Generic[T], frozen=True):
             key=None if self.spec.key is None else self.spec.key(payload),
             time=None if time is None else _rfc3339(time),
             subject=options.get("subject"),
-            extensions=tuple(sorted(options.get("extensions", {}).items())),
+            extensions=self.spec.extensions(payload, options.get("extensions", {}).items()),
         )
         if due is None:
             return draft
@@ -210,10 +210,12 @@ class Integration:
         *,
         version: int = 1,
         key: Callable[[T], str] | None = None,
+        tenant: Callable[[T], str] | None = None,
         delayed: bool = False,
     ) -> EventType[T]:
         """An event type. `key` names what order is kept for: events of one key are delivered one at a time, in order.
 
+        `tenant` says on whose behalf an event is: nobody's flood keeps the others waiting. A key is of one tenant.
         `delayed`: its drafts may say when they are `due`. Such an event takes its place in the order when it is due.
 
         Raises:
@@ -229,10 +231,11 @@ class Integration:
             model=model,
             decode=coded.decode,
             encode=coded.encode,
-            key=None if key is None else checked_key(key),
+            key=None if key is None else checked_label("key", key),
             schema_digest=coded.digest,
             where=_caller(),
             delayed=delayed,
+            tenant=None if tenant is None else checked_label("tenant", tenant),
         )
         if delayed and not any(type.delayed for type in self.types):
             self.subscriptions.append(bringing_on(self.name, spec.where))

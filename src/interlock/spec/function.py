@@ -134,7 +134,8 @@ class Event(Generic[T_co]):
 class Missing(NamedTuple):
     """An event that the function was not given, and will not be unless a person brings it back.
 
-    `reason` is that of its dead letter (`permanent`, `exhausted`, ...), or `discarded`.
+    `reason` is that of its dead letter (`permanent`, `exhausted`, ...), `discarded`, or `edited` (another
+    stands for it).
     """
 
     id: str

@@ -16,11 +16,14 @@ T = TypeVar("T")
 _UNSTORABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def checked_text(what: Literal["id", "key"], text: object, chars_max: int) -> str:
-    """An id or a key that the log can hold.
+Label = Literal["key", "tenant"]
+
+
+def checked_text(what: Literal["id"] | Label, text: object, chars_max: int) -> str:
+    """An id, a key or a tenant that the log can hold.
 
     Raises:
-        PayloadError: `event.id-invalid` or `event.key-invalid`.
+        PayloadError: `event.id-invalid`, `event.key-invalid` or `event.tenant-invalid`.
     """
     if isinstance(text, str) and 0 < len(text) <= chars_max and _is_storable(text):
         return text
@@ -32,20 +35,20 @@ def checked_text(what: Literal["id", "key"], text: object, chars_max: int) -> st
     )
 
 
-def checked_key(key: Callable[[T], str]) -> Callable[[T], str]:
-    """A user's key function, whose failures and strange results are told as a `PayloadError`."""
+def checked_label(what: Label, label: Callable[[T], str]) -> Callable[[T], str]:
+    """A user's function for key or tenant, whose failures and strange results are told as a `PayloadError`."""
 
-    @wraps(key)
+    @wraps(label)
     def checked(payload: T) -> str:
         try:
-            found: object = key(payload)
+            found: object = label(payload)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise PayloadError(
-                "event.key-invalid",
-                f"The key cannot be told from this payload: {type(error).__name__}",
-                "Send what the key is made of, or declare a key that every payload has.",
+                f"event.{what}-invalid",
+                f"The {what} cannot be told from this payload: {type(error).__name__}",
+                f"Send what the {what} is made of, or declare a {what} that every payload has.",
             ) from error
-        return checked_text("key", found, limits.KEY_CHARS_MAX)
+        return checked_text(what, found, limits.KEY_CHARS_MAX)
 
     return checked
 

@@ -5,13 +5,13 @@ The runtime accepts nothing but a `Plan`; its digest is stamped on every attempt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from interlock.core import limits
-from interlock.core.event import Draft
+from interlock.core.event import TENANT, Draft
 from interlock.spec.newness import NewnessFunction
 from interlock.spec.schedule import CronTimes, EveryTimes, Missed, Times
 
@@ -92,6 +92,18 @@ class EventTypeSpec(msgspec.Struct, frozen=True):
     where: Where
     delayed: bool = False
     """Whether its drafts may state when they are due."""
+    tenant: Callable[[Any], str] | None = None
+    """`tenant(payload)` says on whose behalf an event is; it raises as `key` does."""
+
+    def extensions(self, payload: Any, stated: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        """The extension attributes of an event: those stated, and its tenant where the payload tells it.
+
+        Raises:
+            PayloadError: `event.tenant-invalid`.
+        """
+        if self.tenant is None:
+            return tuple(sorted(stated))
+        return tuple(sorted({**dict(stated), TENANT: self.tenant(payload)}.items()))
 
 
 class UpcastSpec(msgspec.Struct, frozen=True):

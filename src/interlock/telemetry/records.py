@@ -147,6 +147,12 @@ _ALL: Final[tuple[Record, ...]] = (
         ("status", "code", "cause", "level"),
     ),
     Record(
+        "job.ended",
+        "info",
+        "A job about dead letters is `done`, or has `stopped` because too many failed again.",
+        ("job", "verb", "state", "why"),
+    ),
+    Record(
         "lane.cursor-lost",
         "error",
         "A lane needs an offset that was retired: it opens anew.",

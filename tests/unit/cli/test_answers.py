@@ -20,6 +20,9 @@ STORED = (
     ("events show", "EVENT"),
     ("dead ls",),
     ("dead show", "fp_aaaaaaaaaaaa"),
+    ("dead show", "DEAD"),
+    ("dead blocked",),
+    ("dead jobs",),
     ("subscriptions ls",),
     ("subscriptions show", BOOK),
     ("config show",),
@@ -63,7 +66,8 @@ def test_what_a_verb_gives_is_what_the_reference_says(project: Project, asked: t
     project.with_history()
     words, *arguments = asked
     event = project.interlock("events", "ls", "-n", "1", "-o", "id").out.strip()
-    arguments = [event if argument == "EVENT" else argument for argument in arguments]
+    dead = project.interlock("dead", "show", "fp_aaaaaaaaaaaa", "-o", "id").out.split()[0]
+    arguments = [{"EVENT": event, "DEAD": dead}.get(argument, argument) for argument in arguments]
     said = project.interlock(*words.split(), *arguments, "-o", "json")
     given = msgspec.json.decode(said.out, type=ANSWERS[words])
     assert json.loads(msgspec.json.encode(given)) == json.loads(said.out)

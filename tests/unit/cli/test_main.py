@@ -37,6 +37,10 @@ def test_every_mutation_has_a_dry_run() -> None:
         "dev",
         "current",
         "job",
+        "jobs",
+        "diff",
+        "blocked",
+        "export",
         "simulate",
     }
     for name in root.list_commands(context):

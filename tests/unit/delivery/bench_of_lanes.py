@@ -54,6 +54,7 @@ class Bench:
         order: str = "key",
         segment_events: int = 10_000,
         proves_deaths: bool = False,
+        tenant: Callable[[Order], str] | None = None,
         **options: Any,
     ) -> None:
         self.clock = FakeClock()
@@ -73,7 +74,7 @@ class Bench:
         self.wait_us: int | None = None
         self.released = ("", "")
         shop = Integration("shop", owner="shop-team", purpose="tests")
-        self.order: EventType[Order] = shop.event("order", Order, key=lambda it: it.key)
+        self.order: EventType[Order] = shop.event("order", Order, key=lambda it: it.key, tenant=tenant)
 
         async def book(event: Any, context: Any) -> Outcome | None:
             self.calls.append((event.payload.key, event.payload.number))
@@ -154,11 +155,17 @@ class Bench:
         await self.advance(1)
         return await self.answers()
 
-    async def request(self, verb: Verb, *offsets: int, pace_us: int = 0) -> str:
+    async def edit(self, offset: int, order: tuple[str, int], id: str) -> dict[int, str]:
+        """Ask that another order is appended instead of the event, and wait for the answer."""
+        await self.request("edit", offset, draft=self.order.draft(Order(*order), id=id))
+        await self.advance(1)
+        return await self.answers()
+
+    async def request(self, verb: Verb, *offsets: int, pace_us: int = 0, draft: Draft | None = None) -> str:
         """Write the cell of a request, and do not wait; gives its key."""
         self._jobs += 1
         key = self._asked = request_key(self.id, f"job_{self._jobs}")
-        request = LaneRequest(verb, offsets, "ann", "a test", self.clock.now(), pace_us=pace_us)
+        request = LaneRequest(verb, offsets, "ann", "a test", self.clock.now(), pace_us=pace_us, draft=draft)
         await self.store.put([CellWrite(key, encode_request(request))])
         return key
 

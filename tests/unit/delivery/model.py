@@ -9,8 +9,9 @@ from interlock.core.event import Draft, Event, Shard
 from interlock.core.limits import US_PER_HOUR, US_PER_SECOND
 from interlock.core.outcome import Later, Reject, Unavailable
 from interlock.core.requests import LaneRequest
-from interlock.delivery import passing, replay
+from interlock.delivery import replay
 from interlock.delivery.deadletter import Ask
+from interlock.delivery.passing import Passing
 from interlock.delivery.schedule import Terms
 from interlock.delivery.start import Failed, Start
 from interlock.delivery.turn import Turn
@@ -113,6 +114,7 @@ class Driver:
         self.now = 10_000_000
         self.sent: Settlement | None = None
         self.turn = self._open(crashed=False)
+        self.passing = Passing(self.turn)
         self.running: list[Start] = []
         self.delivered: set[int] = set()
         self.bad = 0.0
@@ -132,6 +134,7 @@ class Driver:
             self.ledger.apply(self.sent)
         self.running = []
         self.turn = self._open(crashed=False)
+        self.passing = Passing(self.turn)
         # What was put back and not committed is settled as before; what was delivered again may be delivered once more.
         live = {offset for offset, row in self.ledger.rows.items() if row.state in ("running", "due", "held")}
         self.delivered |= {offset for offset in self.ever_put_back if offset not in self.ledger.rows}
@@ -236,7 +239,7 @@ class Driver:
         left, right = self.turn.equation()
         assert left == right
         if self.chance.random() < 0.2 and not self.turn.ready:
-            passing.make_room(self.turn, self.now)
+            self.passing.make_room(self.now, len(self.log.events))
 
     def drain(self) -> None:
         """After the last fault everything that can be settled is."""
@@ -251,7 +254,7 @@ class Driver:
             self.answer()
             self.turn.fire(self.now, lambda _: False)
             if not self.turn.ready_now(self.now):
-                passing.make_room(self.turn, self.now)
+                self.passing.make_room(self.now, len(self.log.events))
             if self.ledger.cursor.floor == len(self.log.events) and not self.running and not self.turn.changes.any:
                 live = [row for row in self.ledger.rows.values() if row.state != "dead"]
                 if not self.ledger.marks and not live:

@@ -157,6 +157,7 @@ def shop() -> Plan:
     shop = Integration("shop", owner="shop-team", purpose="Pushes and settlements reach whoever waits for them")
     settled = shop.event("payment.settled", Settled, key=lambda payment: payment.account)
     settled_2 = shop.event("payment.settled", Settled, version=2, key=lambda payment: payment.account)
+    shop.event("import.row", Settled, key=lambda it: f"{it.account}-{it.amount}", tenant=lambda it: it.account)
     pushed = shop.event("repository.pushed", Pushed, key=lambda push: push.repository)
     shop.event("broken.key", Settled, key=lambda payment: 1 / 0 if payment.amount else _fails())
 
@@ -227,6 +228,7 @@ class Plane:
             self.log,  # type: ignore[arg-type]  # the part of it that is used
             lambda webhook: verifier(webhook.verify, self.secrets, self.clock),
             bearers(lambda: [TOKEN]),
+            self.clock,
             self.emit,
         )
 

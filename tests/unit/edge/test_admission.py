@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.unit.edge.plane import Plane, cloud_event
 
@@ -57,3 +59,65 @@ def test_the_level_rises_with_what_waits_for_the_store_and_falls_with_its_answer
         answer()
     assert plane.app.level == "green"
     assert plane.log.commits == 10
+
+
+def rows_of(tenant: str, count: int) -> list[object]:
+    return [
+        cloud_event(id=f"{tenant}-{n}", type="import.row@1", data={"account": tenant, "amount": n})
+        for n in range(count)
+    ]
+
+
+def post_rows(plane: Plane, tenant: str, count: int):
+    return plane.post_json(rows_of(tenant, count), "application/cloudevents-batch+json")
+
+
+def test_a_draft_says_whose_it_is():
+    plane = Plane()
+    plane.post_json(cloud_event(id="1", type="import.row@1", tenant="not-so", data={"account": "acme", "amount": 1}))
+    assert plane.log.drafts[0].extensions == (("tenant", "acme"),)
+    assert plane.log.drafts[0].tenant == "acme"
+
+
+def test_when_much_waits_the_tenant_that_has_most_of_it_is_refused_first_and_told_so():
+    plane = Plane()
+    plane.log.holding = True
+    for n in range(8):
+        assert not post_rows(plane, "flood", 1_000 - n).answers
+    assert not post_rows(plane, "quiet", 600).answers
+    assert plane.app.level == "red"
+    refused = post_rows(plane, "flood", 1)
+    assert (refused.status, refused.json["code"], refused.json["retryable"]) == (429, "intake.over-share", True)
+    assert "'flood'" in refused.json["detail"]
+    assert not post_rows(plane, "quiet", 10).answers, "it has its share left"
+    assert not post_rows(plane, "newcomer", 10).answers
+    for answer in plane.log.held:
+        answer()
+    plane.log.holding = False
+    assert post_rows(plane, "flood", 1).status == 202
+
+
+def test_a_tenant_alone_may_fill_the_way():
+    plane = Plane()
+    plane.log.holding = True
+    for _ in range(9):
+        assert not post_rows(plane, "flood", 1_000).answers
+    assert plane.app.level == "red"
+    assert not post_rows(plane, "flood", 1_000).answers
+    assert post_rows(plane, "flood", 1).status == 503
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0, 1), (2, 10), (600, 60)])
+def test_the_time_to_come_back_is_what_draining_takes_at_the_present_pace(seconds, told):
+    plane = Plane()
+    plane.log.holding = True
+    events = [[cloud_event(id=f"{batch}-{n}") for n in range(1_000)] for batch in range(12)]
+    for batch in events[:3]:
+        plane.post_json(batch, "application/cloudevents-batch+json")
+    asyncio.run(plane.clock.advance(seconds * 1_000_000))
+    plane.log.held.pop(0)()
+    plane.log.held.pop(0)()
+    for batch in events[3:]:
+        plane.post_json(batch, "application/cloudevents-batch+json")
+    refused = plane.from_github(PUSH)
+    assert (refused.status, refused.fields["retry-after"]) == (503, str(told))

@@ -247,6 +247,24 @@ def test_nothing_starts_that_could_outlive_the_lease_or_while_the_store_is_nearl
     polling(test)
 
 
+def test_where_much_waits_for_the_store_pages_come_slower_before_they_stop():
+    async def test(poll: Polling) -> None:
+        poll.source.length = 100
+        poll.level = "amber"
+        task = await poll.start()
+        await poll.clock.advance(timedelta(seconds=5))
+        assert len(poll.source.asked) == 6
+        poll.level = "red"
+        await poll.clock.advance(timedelta(seconds=5))
+        assert len(poll.source.asked) == 6
+        poll.level = "green"
+        await poll.clock.advance(timedelta(seconds=2))
+        assert len(poll.source.asked) == 50
+        await stopped(task)
+
+    polling(test)
+
+
 def test_a_page_that_another_holder_fenced_off_is_read_again_from_the_stores_token():
     async def test(poll: Polling) -> None:
         task = await poll.start()

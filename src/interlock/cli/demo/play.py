@@ -182,7 +182,7 @@ class Stage:
         found: shapes.DeadGroups = await self._ask(table.DEAD, shapes.DeadAsked())
         dead: defaultdict[str, set[books.Fate]] = defaultdict(set)
         for group in found.groups:
-            asked = shapes.DeadShow(group.fingerprint, shapes.PAGE_MAX)
+            asked = shapes.DeadShow(fingerprint=group.fingerprint, limit=shapes.PAGE_MAX)
             letters: shapes.DeadLetters = await self._ask(table.DEAD_SHOW, asked)
             dead[group.subscription] |= {(letter.type, letter.key or "") for letter in letters.letters}
         return len(found.groups), dead

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from interlock.core.cursor import CursorId, Row, RowState
+from interlock.core.cursor import CursorId, Mark, Row, RowState
 from interlock.core.event import Event, Shard
 from interlock.core.ids import event_id_range, parse_event_id, stream_hash
 from interlock.core.limits import US_PER_MS
@@ -86,6 +86,9 @@ class SqliteViews:
 
     async def rows(self, query: RowsQuery) -> Sequence[RowLine]:
         return await self._ask(partial(_rows, query))
+
+    async def marks(self, cursor: CursorId) -> Sequence[Mark]:
+        return await self._ask(partial(_marks, cursor))
 
     async def dead_groups(self) -> Sequence[DeadGroup]:
         return await self._ask(_dead_groups)
@@ -288,6 +291,13 @@ def _rows(query: RowsQuery, snapshot: Snapshot) -> Sequence[RowLine]:
 
 def _cursor_id(log: Log, subscription: str, stream: str, shard: int) -> CursorId:
     return CursorId(subscription, log.streams[stream].shards[shard])
+
+
+def _marks(id: CursorId, snapshot: Snapshot) -> Sequence[Mark]:
+    stream = snapshot.log.streams.get(id.shard.stream)
+    where = "AND subscription = ? AND stream = ? AND shard = ?"
+    held = [] if stream is None else _held(snapshot, where, (id.subscription, stream.number, id.shard.number))
+    return [mark for number, _ in held for mark in read_marks(snapshot.connection, number)]
 
 
 def _dead_groups(snapshot: Snapshot) -> Sequence[DeadGroup]:

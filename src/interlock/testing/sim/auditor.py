@@ -159,6 +159,7 @@ class Auditor:
                 if row.state in ("held", "dead") and row.reason == "permanent" and row.error == SPOILED
             ),
             discarded_rows=tuple(row.offset for row in ledger.rows.values() if row.state == "discarded"),
+            edited=tuple((row.offset, row.edited) for row in ledger.rows.values() if row.edited is not None),
             untold=tuple(row.offset for row in ledger.missing()),
             marks=tuple((mark.key, mark.first, mark.last, mark.count) for mark in ledger.marks.values()),
             types=tuple((entry.offset, tuple(sorted(entry.types))) for entry in cursor.types),

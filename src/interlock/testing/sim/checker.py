@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from interlock.testing.sim.case import NEVER, Case, CursorName, Place, Violation, case_of, is_over, place_of
+from interlock.testing.sim.edited import edited_in_one_commit
 from interlock.testing.sim.history import (
     Accounted,
     AnyLine,
@@ -84,6 +85,9 @@ def no_invention(case: Case) -> Iterator[Violation]:
                 open_calls[line.stream, line.id] += 1
             case Published(kind="fail"):
                 open_calls[line.stream, line.id] -= 1
+            case Asked(verb="edit"):
+                handed[line.stream, line.id].add(line.digest)
+                open_calls[line.stream, line.id] += 1
             case Logged(via=""):
                 if line.digest not in handed[line.stream, line.id]:
                     yield Violation("I2", line.t, f"{line.id} is in the log and was never handed in so")
@@ -373,6 +377,7 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     one_sender_per_key,
     put_back_goes_first,
     gaps_are_told,
+    edited_in_one_commit,
     nothing_late,
     the_log,
     conservation,

@@ -94,6 +94,7 @@ class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
     `process`: who committed. `epoch`: raised by each opening. `exhausted`: those of the dead that died of a budget.
     `running`: those of the live whose attempt was started before this commit. `spoiled`: those held or dead whose
     function rejects everything. `untold`: those of the dead and discarded that nobody has told their receiver of.
+    `edited`: those of the discarded that another event stands for, with its id.
     """
 
     subscription: str
@@ -115,6 +116,7 @@ class Accounted(Line, tag="accounted", frozen=True, kw_only=True):
     discarded_rows: tuple[int, ...] = ()
     spoiled: tuple[int, ...] = ()
     untold: tuple[int, ...] = ()
+    edited: tuple[tuple[int, str], ...] = ()
     marks: tuple[tuple[str, int, int, int], ...] = ()
     types: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
@@ -190,13 +192,18 @@ class Turned(Line, tag="turned", frozen=True, kw_only=True):
 
 
 class Asked(Line, tag="asked", frozen=True, kw_only=True):
-    """A person asked something of an event: retry, skip, discard, restore, replay."""
+    """A person asked something of an event: retry, skip, discard, restore, edit, replay.
+
+    `id`, `digest`: of the event that an edit appends instead.
+    """
 
     verb: str
     subscription: str
     stream: str
     shard: int
     offset: int
+    id: str = ""
+    digest: str = ""
 
 
 class Controlled(Line, tag="controlled", frozen=True, kw_only=True):

@@ -102,8 +102,9 @@ def program(seen: Seen, swarm: Swarm, *, narrow: bool) -> Plan:
     effects = system_effects(swarm)
     systems = {name: sim.http(name, honours_keys=effect == "keyed") for name, effect in effects.items()}
     types: dict[str, EventType[Fact]] = {
-        name: sim.event(name, Fact, key=lambda fact: fact.key) for name in ("opened", "moved", "canonical")
+        name: sim.event(name, Fact, key=lambda fact: fact.key) for name in ("opened", "canonical")
     }
+    types["moved"] = sim.event("moved", Fact, key=lambda fact: fact.key, tenant=lambda fact: fact.key[-1])
     types["ticked"] = sim.event("ticked", Fact)
     if "remind" in swarm.subscriptions:
         types["reminded"] = sim.event("reminded", Fact, key=lambda fact: fact.key, delayed=True)

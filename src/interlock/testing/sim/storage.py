@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from interlock.core.event import Event, Shard
+from interlock.core.limits import DEDUPE_WINDOW_EVENTS
 from interlock.core.ports import Clock, Emit, Offload, Room, Wakeup
 from interlock.journal.memory import MemoryStore
 from interlock.journal.memory_disk import MemoryDisk
@@ -25,6 +26,7 @@ from interlock.testing.sim.auditor import Auditor
 from interlock.testing.sim.file_books import FileBooks
 from interlock.testing.sim.loop import Process, SimLoop, current_process
 from interlock.testing.sim.ports import CommitFault, SimOffload
+from interlock.testing.sim.swarm import Swarm
 from interlock.testing.sim.vfs import SimulatedVfs
 
 T = TypeVar("T")
@@ -201,6 +203,12 @@ class FileStorage:
 
     def _room(self, _: Path) -> Room:
         return Room(0 if self.full else ROOM_BYTES, ROOM_BYTES)
+
+
+def sqlite_options(swarm: Swarm) -> SqliteOptions:
+    """As a seed has drawn them."""
+    window = swarm.limits.get("DEDUPE_WINDOW_EVENTS", DEDUPE_WINDOW_EVENTS)
+    return SqliteOptions(window_events=window, segment_events=swarm.segment_events)
 
 
 class StoreOffload(Offload):

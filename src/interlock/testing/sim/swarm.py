@@ -42,6 +42,8 @@ class Swarm(msgspec.Struct, frozen=True):
     again. `spoiled`: the subscription whose function rejects everything for a while, or "". `on_file`: the store is the
     SQLite one, on a simulated disk, where `power` is cut and where the `disk` fails or is full for a while.
     `secrets`: calls carry a credential, which Systems that refuse them say back. `races`: clients race for registers.
+    `edits`: a person has another event appended instead of a straggler. `jobs`: a person has all dead letters of a
+    shard retried slice by slice.
     """
 
     schedule: Schedule
@@ -82,6 +84,8 @@ class Swarm(msgspec.Struct, frozen=True):
     disk: float = 0.0
     secrets: bool = False
     races: bool = False
+    edits: float = 0.0
+    jobs: float = 0.0
 
 
 def draw(seed: int) -> Swarm:
@@ -98,7 +102,7 @@ def draw(seed: int) -> Swarm:
     swarm = _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
     swarm = _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
     swarm = _late(swarm, random.Random(f"{seed}/swarm/7"))
-    swarm = _settling(swarm, random.Random(f"{seed}/swarm/8"))
+    swarm = _edited(_settling(swarm, random.Random(f"{seed}/swarm/8")), random.Random(f"{seed}/swarm/edits"))
     # One seed in ten each, and none of those that are kept because they once failed.
     kind = (seed + seed // 10) % 10
     swarm = msgspec.structs.replace(swarm, secrets=kind in (3, 8), races=kind in (3, 8))
@@ -169,6 +173,18 @@ def _on_file(swarm: Swarm, chance: random.Random) -> Swarm:
         retirement=chance.choice((swarm.retirement, 10.0)),
         segment_events=chance.choice((swarm.segment_events, 5)),
         limits={**swarm.limits, **bounds},
+    )
+
+
+def _edited(swarm: Swarm, chance: random.Random) -> Swarm:
+    """In a third of all runs persons mend payloads or retry in slices, and something goes wrong that they can mend."""
+    if chance.random() >= 0.3:
+        return swarm
+    return msgspec.structs.replace(
+        swarm,
+        edits=chance.choice((0.0, 2.0, 10.0, 30.0)),
+        jobs=chance.choice((0.0, 2.0, 10.0)),
+        poison=max(1, swarm.poison),
     )
 
 

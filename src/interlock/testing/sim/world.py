@@ -9,12 +9,10 @@ import contextvars
 import errno
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from interlock.core.controls import (
     Control,
@@ -25,18 +23,18 @@ from interlock.core.controls import (
 )
 from interlock.core.cursor import CursorId
 from interlock.core.errors import StoreError
-from interlock.core.event import Shard
-from interlock.core.limits import DEDUPE_WINDOW_EVENTS, US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND
+from interlock.core.event import Draft, Shard
+from interlock.core.jobs import Job, encode_job, encode_set, job_key, set_key
+from interlock.core.limits import US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND
 from interlock.core.requests import LaneRequest, Verb, encode_request, request_key
 from interlock.journal.memory_disk import MemoryDisk
 from interlock.journal.ports import CellWrite, Retention
-from interlock.journal.sqlite import SqliteOptions
-from interlock.testing.sim.auditor import Auditor, Fact
+from interlock.testing.sim.auditor import Auditor, Fact, digest_of
 from interlock.testing.sim.case import Violation
 from interlock.testing.sim.checker import check
 from interlock.testing.sim.client import Posting, Producer
 from interlock.testing.sim.history import Asked, Fault, Finished, History, Leaked, Quiet, Turned
-from interlock.testing.sim.loop import START_US, SimLoop, current_process
+from interlock.testing.sim.loop import SimLoop, current_process
 from interlock.testing.sim.machine import Machine, Parts
 from interlock.testing.sim.net import Conditions, Network
 from interlock.testing.sim.ports import HUSH, CommitFault, SimClock, SimSecrets
@@ -53,8 +51,8 @@ from interlock.testing.sim.program import (
 from interlock.testing.sim.racers import RACERS, Racer
 from interlock.testing.sim.remotes import CallBody, Mood, Remote
 from interlock.testing.sim.serving import HTTP_PORT
-from interlock.testing.sim.storage import FileStorage, MemoryStorage
-from interlock.testing.sim.swarm import MOODS, Swarm, draw, limited
+from interlock.testing.sim.storage import FileStorage, MemoryStorage, sqlite_options
+from interlock.testing.sim.swarm import MOODS, Swarm
 from interlock.testing.standing import owed
 
 PRODUCERS = 3
@@ -63,24 +61,6 @@ QUIET_MAX_US = 3 * US_PER_HOUR
 LOOK_US = 5 * US_PER_SECOND
 PROMPT_US = 30 * US_PER_SECOND
 STEPS_MAX = 1_500_000
-
-
-class Verdict(NamedTuple):
-    """What came of one seed."""
-
-    seed: int
-    swarm: Swarm
-    violations: list[Violation]
-    bugs: list[str]
-    trace: str
-    steps: int
-    virtual_us: int
-    history: History
-    timeline: list[tuple[int, str, str]]
-
-    @property
-    def failed(self) -> bool:
-        return bool(self.violations or self.bugs)
 
 
 class World:
@@ -93,7 +73,7 @@ class World:
         self.chance: random.Random = loop.stream("world")
         self.disk = MemoryDisk(segment_events=swarm.segment_events, proves_deaths=swarm.proofs)
         auditor = Auditor(loop, self.disk, self.history, frozenset({STREAM}))
-        self.file = None if folder is None else FileStorage(loop, folder, auditor, _options(swarm))
+        self.file = None if folder is None else FileStorage(loop, folder, auditor, sqlite_options(swarm))
         if self.file is not None:
             self.file.vfs.on_failure = self._disk_failed
         self.clock = SimClock(loop)
@@ -103,6 +83,7 @@ class World:
         self._context = contextvars.copy_context()
         self._commit_chance = loop.stream("commits")
         self._replay_chance = loop.stream("replays")
+        self._edit_chance = loop.stream("edits")
         self._narrow = bool(swarm.deploys) and self.chance.random() < 0.5
         self._jobs = 0
         self._freezing = False
@@ -234,6 +215,8 @@ class World:
             (swarm.replays, self._replay),
             (swarm.power, self._cut_power),
             (swarm.disk, self._fail_disk),
+            (swarm.edits, self._edit),
+            (swarm.jobs, self._begin_job),
         ]
 
     def _again(self, rate: float, act: Callable[[], None], until: int) -> None:
@@ -388,6 +371,42 @@ class World:
             if some:
                 self._ask(id, some, "replay", chance.choice((0, 0, 300_000, 2 * US_PER_SECOND)))
 
+    def _edit(self) -> None:
+        """A person has another event appended instead of a straggler, or asks for that where it is too late."""
+        chance = self._edit_chance
+        found = [(id, row) for id, ledger in self.disk.ledgers.items() for row in ledger.rows.values()]
+        found = [(id, row) for id, row in found if id.shard.stream == STREAM]
+        if not found:
+            return
+        id, row = chance.choice(found)
+        event = self.disk.shard(id.shard).at(row.offset)
+        assert event is not None, "the event of a row is kept for as long as the row is"
+        fact = msgspec.json.decode(event.draft.data, type=Fact)
+        new = f"edit-{self._jobs}"
+        data = msgspec.json.encode(Fact(fact.key, fact.serial, "", new))
+        draft = replace(event.draft, id=new, data=data, causation=event.id)
+        self._ask(id, [row.offset], "edit", draft=draft)
+
+    def _begin_job(self) -> None:
+        """A person has the dead letters of one shard retried by a job, which its driver releases slice by slice."""
+        chance, dead = self._edit_chance, dict[CursorId, list[int]]()
+        for id, ledger in self.disk.ledgers.items():
+            if found := [row.offset for row in ledger.rows.values() if row.state == "dead"]:
+                dead[id] = found
+        if dead:
+            id = chance.choice(sorted(dead))
+            for offset in dead[id]:
+                self._note_asked("retry", id, offset)
+            self._jobs += 1
+            name, now = f"job_{self._jobs:04}", self.clock.now()
+            pace_us, stop = chance.choice((0, 300_000, 2 * US_PER_SECOND)), chance.choice((None, 10.0))
+            job = Job("retry", "operator", "simulated", now, len(dead[id]), chance.choice((0, 1)), pace_us, stop)
+            writes = [
+                CellWrite(job_key(name), encode_job(replace(job, paced_at=now))),
+                CellWrite(set_key(name), encode_set({id: dead[id]})),
+            ]
+            self._write(lambda machine: machine.engine.store.append([], writes))
+
     def _interfere(self, body: CallBody, took_us: int) -> None:
         """A call is at a slow System, and whatever happens to its event or its process happens at this moment."""
         self._meddle(body, took_us)
@@ -429,24 +448,32 @@ class World:
         value = encode_control(Control(paused=paused, by="operator"))
         self._write(lambda machine: machine.engine.store.put([CellWrite(key, value)]))
 
-    def _ask(self, id: CursorId, offsets: Sequence[int], verb: Verb, pace_us: int = 0) -> None:
+    def _ask(
+        self, id: CursorId, offsets: Sequence[int], verb: Verb, pace_us: int = 0, draft: Draft | None = None
+    ) -> None:
         for offset in offsets:
-            self._fault("operator", f"{verb} of offset {offset} of {id.subscription}")
-            self.history.add(
-                Asked(
-                    t=self.loop.now_us,
-                    process="operator",
-                    verb=verb,
-                    subscription=id.subscription,
-                    stream=id.shard.stream,
-                    shard=id.shard.number,
-                    offset=offset,
-                )
-            )
+            self._note_asked(verb, id, offset, draft)
         self._jobs += 1
-        request = LaneRequest(verb, tuple(offsets), "operator", "simulated", self.clock.now(), pace_us=pace_us)
+        now = self.clock.now()
+        request = LaneRequest(verb, tuple(offsets), "operator", "simulated", now, pace_us=pace_us, draft=draft)
         write = CellWrite(request_key(id, f"job_{self._jobs:04}"), encode_request(request))
         self._write(lambda machine: machine.engine.store.put([write]))
+
+    def _note_asked(self, verb: Verb, id: CursorId, offset: int, draft: Draft | None = None) -> None:
+        self._fault("operator", f"{verb} of offset {offset} of {id.subscription}")
+        self.history.add(
+            Asked(
+                t=self.loop.now_us,
+                process="operator",
+                verb=verb,
+                subscription=id.subscription,
+                stream=id.shard.stream,
+                shard=id.shard.number,
+                offset=offset,
+                id=draft.id if draft else "",
+                digest=digest_of(draft.data) if draft else "",
+            )
+        )
 
     def _write(self, act: Callable[[Machine], Awaitable[object]]) -> None:
         machine = self.machine()
@@ -480,7 +507,10 @@ class World:
                 self._control(key, paused=False)
 
     async def _drain_out(self) -> None:
-        """Wait until nothing is owed; whatever is held is retried by a person, once in the life of a process."""
+        """Wait until nothing is owed; whatever is held is retried by a person, once in the life of a process.
+
+        What Interlock itself has paused is resumed: a deploy that reads less leaves stragglers that it cannot decode.
+        """
         until = self.loop.now_us + QUIET_MAX_US
         while self.loop.now_us < until and self.loop.steps < STEPS_MAX:
             if not any(owed(self.disk)):
@@ -551,44 +581,6 @@ class World:
         """Exceptions that nobody expected."""
         touched = [f"{name} was used at {where}" for name, where in self.loop.touched]
         return [*self.loop.errors, *touched, *[bug for machine in self.machines for bug in machine.bugs]]
-
-
-def simulate(seed: int, swarm: Swarm | None = None) -> Verdict:
-    """Run one seed to its end and judge it."""
-    swarm = swarm or draw(seed)
-    with TemporaryDirectory(prefix="interlock-sim-") if swarm.on_file else nullcontext() as folder:
-        return _simulated(seed, swarm, None if folder is None else Path(folder))
-
-
-def _simulated(seed: int, swarm: Swarm, folder: Path | None) -> Verdict:
-    loop = SimLoop(seed, swarm.schedule)
-    world = World(loop, swarm, folder)
-    bugs: list[str] = []
-    try:
-        with limited(swarm.limits):
-            loop.run_until_complete(world.run())
-    except AssertionError as error:  # A deadlock, a livelock, a real clock: the run is over, and why is the finding.
-        bugs.append(f"{type(error).__name__}: {error}")
-    finally:
-        loop.close()
-        if world.file is not None:
-            world.file.close()
-    return Verdict(
-        seed,
-        swarm,
-        world.judge(),
-        bugs + world.bugs(),
-        loop.trace_hash(),
-        loop.steps,
-        loop.now_us - START_US,
-        world.history,
-        list(loop.timeline),
-    )
-
-
-def _options(swarm: Swarm) -> SqliteOptions:
-    window = swarm.limits.get("DEDUPE_WINDOW_EVENTS", DEDUPE_WINDOW_EVENTS)
-    return SqliteOptions(window_events=window, segment_events=swarm.segment_events)
 
 
 async def _attempt(act: Callable[[Machine], Awaitable[object]], machine: Machine) -> None:
