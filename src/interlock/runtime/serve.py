@@ -80,13 +80,17 @@ def write_stderr(lines: bytes) -> None:
 
 
 class Outside(NamedTuple):
-    """What a process takes from outside: its time, its log and how a line reads, who else hears, its disk's room."""
+    """What a process takes from outside: its time, its log and how a line reads, who else hears, its disk's room.
+
+    `paused`: it is to deliver nothing until subscriptions are resumed.
+    """
 
     clock: Clock = SystemClock()
     write_log: Callable[[bytes], None] = write_stderr
     sinks: Sequence[Sink] = ()
     disk: Disk = disk_room
     log_line: LogLine = log_line
+    paused: bool = False
 
 
 Until = Callable[[], Awaitable[None]]
@@ -99,8 +103,6 @@ def serve(
     told: Callable[[Ready], None],
     until: Until | None = None,
     outside: Outside = Outside(),  # noqa: B008  # frozen
-    *,
-    paused: bool = False,
 ) -> bool:
     """Run until SIGTERM or SIGINT, then drain; SIGHUP reads the settings again (`runtime.reload`).
 
@@ -109,7 +111,6 @@ def serve(
         told: called once both ports answer.
         until: awaited from then on; its end ends the run as a signal does.
         outside: what is not the usual.
-        paused: deliver nothing until subscriptions are resumed.
 
     Returns:
         Whether a signal came, before the drain or during it.
@@ -118,7 +119,7 @@ def serve(
         InterlockError: if the store, a port, a certificate or the token cannot be had.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    process = Process(setup, settings, plan, outside, paused=paused)
+    process = Process(setup, settings, plan, outside)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(process.run(told, until))
 
@@ -126,16 +127,8 @@ def serve(
 class Process:
     """Everything that one process holds, from its start to its end."""
 
-    def __init__(
-        self,
-        setup: Setup,
-        settings: Settings,
-        plan: Plan,
-        outside: Outside = Outside(),  # noqa: B008  # frozen
-        *,
-        paused: bool = False,
-    ) -> None:
-        self._paused = paused
+    def __init__(self, setup: Setup, settings: Settings, plan: Plan, outside: Outside = Outside()) -> None:  # noqa: B008 - frozen
+        self._paused = outside.paused
         self._setup = setup
         self._settings = settings
         self._plan = plan
