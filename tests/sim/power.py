@@ -148,7 +148,7 @@ def planted(plant: Plant | None) -> Generator[None]:
         if connection.in_transaction:
             connection.execute("COMMIT")
         connection.execute("BEGIN IMMEDIATE")
-        tx = SqliteTx(self._tables, connection, self._clock.now())
+        tx = SqliteTx(self._tables, self.bodies, connection, self._clock.now())
         answers = run_each(tx, runs)
         tx.write()
         tx.apply(self._found)

@@ -12,7 +12,7 @@ from interlock.cli.ports import port_flags, port_options
 from interlock.cli.say import say
 from interlock.cli.session import Session
 from interlock.runtime.load import load
-from interlock.runtime.serve import Ready, serve
+from interlock.runtime.serve import Outside, Ready, serve
 
 
 @click.command("run")
@@ -27,13 +27,11 @@ def command(session: Session, port: int | None, control_port: int | None, paused
     if loaded.plan is None:
         raise Exit(FINDINGS)
     plan = loaded.plan
-    serve(
-        setup,
-        loaded.settings,
-        plan,
-        lambda ready: _banner(session, contents(plan), ready, paused=paused),
-        paused=paused,
-    )
+
+    def told(ready: Ready) -> None:
+        _banner(session, contents(plan), ready, paused=paused)
+
+    serve(setup, loaded.settings, plan, told, outside=Outside(paused=paused))
 
 
 def _banner(session: Session, contents: str, ready: Ready, *, paused: bool) -> None:
