@@ -208,8 +208,6 @@ def _large(swarm: Swarm, chance: random.Random) -> Swarm:
         file_fail=0.0 if calm else chance.choice((0.0, 0.01, 0.05)),
         power_cuts=0.0 if calm else chance.choice((0.0, 0.01, 0.03)),
         collects=chance.choice((2.0, 10.0, 60.0)),
-        # A power cut leaves a backlog, and a deploy that drops a type lets each event of it die on its own.
-        deploys=0.0,
     )
 
 
