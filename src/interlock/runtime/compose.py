@@ -75,6 +75,8 @@ class Engine:
         self._cells: SystemCells | None = None
         self._jobs: JobDriver | None = None
         self._schedules = ScheduleCells([schedule.name for schedule in plan.schedules], self._spawn)
+        # Polls ask it of their stream. Whoever keeps the streams within their bounds knows.
+        self.has_room: Callable[[str], bool] = lambda _: True
         self._first_names: Mapping[str, str] = {}
         self._over = False
 
@@ -202,6 +204,7 @@ class Engine:
             context=context,
             level=lambda: app.level,
             paused=self._schedules.is_paused,
+            has_room=lambda stream: self.has_room(stream),
         )
 
     async def stop(self, grace_us: int = limits.DRAIN_TIMEOUT_US) -> None:

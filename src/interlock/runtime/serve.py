@@ -286,6 +286,7 @@ class Process:
             (clock, self._emit),
             lambda: engine.fleet.lease_until > clock.monotonic(),
         )
+        engine.has_room = keeper.has_room
         receipts_at = clock.monotonic() + limits.RETENTION_EVERY_US
         while True:
             await clock.sleep_until(clock.monotonic() + limits.RETENTION_LOOK_US)
