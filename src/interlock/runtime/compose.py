@@ -195,6 +195,9 @@ class Engine:
         def context(name: str, run: str, deadline: int) -> SourceContext:
             return SourceContext(kind, name, run, deadline, self._ports)
 
+        def has_room(stream: str) -> bool:
+            return self.has_room(stream)
+
         return SourcePorts(
             ledger=self.store,
             clock=world.clock,
@@ -204,7 +207,7 @@ class Engine:
             context=context,
             level=lambda: app.level,
             paused=self._schedules.is_paused,
-            has_room=lambda stream: self.has_room(stream),
+            has_room=has_room,
         )
 
     async def stop(self, grace_us: int = limits.DRAIN_TIMEOUT_US) -> None:
