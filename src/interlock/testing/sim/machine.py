@@ -22,7 +22,7 @@ from interlock.testing.sim.storage import Ports, Storage
 from interlock.wire.server import Server
 
 DATA_PORT = 8080
-BUGS = frozenset({"lane.failed", "fleet.failed", "engine.failed", "wire.app-failed", "body.absent"})
+BUGS = frozenset({"lane.failed", "lane.stalled", "fleet.failed", "engine.failed", "wire.app-failed", "body.absent"})
 """Records that tell of an exception nobody expected: each one fails the run."""
 UNREADABLE = "(store.unreadable)"
 """In what a lane says that failed because the disk did: it opens anew, as it is to."""
