@@ -83,6 +83,8 @@ def show(session: Session, id: str, no_payload: bool, output: Format) -> None:
     if detail.payload is not None:
         click.echo()
         click.echo(_payload(detail.payload))
+    if detail.payload_absent is not None:
+        click.echo(f"\nits payload is in a file, and that is {detail.payload_absent}; see interlock doctor")
     states = {row.state for row in detail.subscriptions}
     if "held" in states:
         id = detail.event.id

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from interlock.core.cursor import Attempt, Cursor, Past, Success, TypesFrom
-from interlock.core.event import Appended, Draft, Event
-from interlock.core.limits import CELL_GRAVE_US, DEDUPE_WINDOW_US, US_PER_DAY
+from interlock.core.event import Appended, Claim, Draft, Event
+from interlock.core.limits import CELL_GRAVE_US, DEDUPE_WINDOW_US, DISCARDED_KEPT_US, US_PER_DAY
 from interlock.journal.ports import (
     CURSOR_MOVED,
     Cell,
@@ -146,6 +146,11 @@ def cell_forgotten_before(now: int) -> int:
     return now - CELL_GRAVE_US
 
 
+def discarded_before(now: int) -> int:
+    """What was discarded before this is forgotten with its part of the log; a dead letter that is open is not."""
+    return now - DISCARDED_KEPT_US
+
+
 def has_reserve(stream: str) -> bool:
     """Whether a stream is our own: what people ask for goes there, and is taken while there is any room at all."""
     return stream.startswith("_")
@@ -158,7 +163,10 @@ def first_known_day(now: int) -> int:
 
 def known_as(known: Event, draft: Draft) -> Appended:
     """The answer to a draft whose identity an event has."""
-    conflict = known.draft.data != draft.data
+    if known.claim is None:
+        conflict = known.draft.data != draft.data
+    else:
+        conflict = known.claim != Claim.of(draft.data)
     return Appended(known.shard, known.offset, known.accepted_at, duplicate=True, conflict=conflict)
 
 

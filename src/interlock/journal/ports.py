@@ -196,6 +196,13 @@ class Retention(NamedTuple):
     bytes: int
 
 
+class Collected(NamedTuple):
+    """Files of large payloads that nothing referred to and that were removed, and their bytes."""
+
+    files: int
+    bytes: int
+
+
 class Journal(Protocol):
     """The log."""
 
@@ -243,7 +250,9 @@ class Journal(Protocol):
         ...
 
     async def read(self, shard: Shard, after: int, limit: int, types: frozenset[str] | None = None) -> Batch:
-        """Events of `types` (None: all) with an offset above `after`, at most `limit` of them.
+        """Events of `types` (None: all) with an offset above `after`, at most `limit` of them and 8 MB of payload.
+
+        What is above 64 KiB is in a file: `whole` brings it, so that what is read ahead stays small.
 
         Raises:
             Retired: if `after + 1` is below the oldest kept offset.
@@ -258,6 +267,13 @@ class Journal(Protocol):
         """
         ...
 
+    async def whole(self, event: Event) -> Event:
+        """The event with its payload, which is in a file where it is large (`Event.claim`).
+
+        One whose file is lost is given with `absent`; that concerns it alone.
+        """
+        ...
+
     async def kept(self, shard: Shard, after: int, limit: int) -> Batch:
         """Events in `kept` with an offset above `after`: how a lane scans for a mark whose events were retired.
 
@@ -267,6 +283,10 @@ class Journal(Protocol):
 
     def bounds(self, shard: Shard) -> tuple[int, int]:
         """The oldest kept and the newest durable offset, from memory; (n + 1, n) when nothing is kept."""
+        ...
+
+    async def collect(self) -> Collected:
+        """Remove the files of large payloads that no event claims and that are older than `limits.BODY_ORPHAN_US`."""
         ...
 
     async def retire(self, stream: str, retention: Retention) -> int:
@@ -352,7 +372,7 @@ class Retired(Exception):
 
 __all__ = [
     "CURSOR_MOVED",
-    "AppendRefused", "Assign", "Batch", "Cell", "CellConflict", "CellWrite", "Cells", "CellsConflict", "Committed",
-    "Features", "IdentityConflict", "Journal", "Lease", "LeaseLost", "Ledger", "Opened", "Retention", "Retired",
-    "SettleResult", "Settlement", "Store", "StreamInfo", "TypesFrom",
+    "AppendRefused", "Assign", "Batch", "Cell", "CellConflict", "CellWrite", "Cells", "CellsConflict", "Collected",
+    "Committed", "Features", "IdentityConflict", "Journal", "Lease", "LeaseLost", "Ledger", "Opened", "Retention",
+    "Retired", "SettleResult", "Settlement", "Store", "StreamInfo", "TypesFrom",
 ]  # fmt: skip

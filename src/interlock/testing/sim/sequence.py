@@ -13,7 +13,7 @@ COMMIT_US = 10_000_000
 
 
 def in_sequence(case: Case) -> Iterator[Violation]:
-    """I20: a key's numbers come in their order, each at most once, and all that came in time."""
+    """I21: a key's numbers come in their order, each at most once, and all that came in time."""
     finished = any(isinstance(line, Finished) for line in case.lines)
     for reads in case.reads.values():
         if not reads.waits_us:
@@ -22,7 +22,7 @@ def in_sequence(case: Case) -> Iterator[Violation]:
         for event in case.logged.values():
             if event.via == reads.name:
                 if made[event.key] and event.serial <= made[event.key][-1]:
-                    yield Violation("I20", event.t, f"{event.key}: {event.serial} follows {made[event.key][-1]}")
+                    yield Violation("I21", event.t, f"{event.key}: {event.serial} follows {made[event.key][-1]}")
                 made[event.key].append(event.serial)
         if finished:
             yield from _missing(case, reads, made)
@@ -39,5 +39,5 @@ def _missing(case: Case, reads: Reads, made: dict[str | None, list[int]]) -> Ite
         )
         buried = (reads.name, (event.stream, event.shard, event.offset)) in case.buried
         if event.serial not in made[event.key] and not overtaken and not buried:
-            yield Violation("I20", event.t, f"{event.id} came in time and is missing in what {reads.name} made")
+            yield Violation("I21", event.t, f"{event.id} came in time and is missing in what {reads.name} made")
         came[event.key].append(event)
