@@ -16,7 +16,7 @@ from interlock.core import limits
 from interlock.core.cursor import CursorId
 from interlock.core.event import Draft, Event
 from interlock.core.ids import derived_id
-from interlock.journal.ports import Cells, CellWrite
+from interlock.journal.ports import Cells, CellWrite, Retired
 from interlock.spec.delay import delay
 from interlock.spec.patterns import resequence as pattern
 from interlock.spec.patterns.resequence import SKIPPED_EXTENSION, Held, Look, Resequencing
@@ -97,11 +97,12 @@ class SequencesByKey:
         asked: False where the subscription is no resequencer: then nothing needs to be known.
     """
 
-    __slots__ = ("_asked", "_bytes", "_changed", "_covers", "_place", "_sent", "_stored")
+    __slots__ = ("_asked", "_bytes", "_changed", "_covers", "_place", "_sent", "_shard", "_stored")
 
     def __init__(self, cursor: CursorId, covers: Callable[[int], bool], *, asked: bool = True) -> None:
         self._asked = asked
         self._place = f"{cursor.subscription}/{cursor.shard.stream}/{cursor.shard.number}/"
+        self._shard = cursor.shard
         self._covers = covers
         self._changed: dict[str, Known] = {}
         self._sent: dict[str, Known] = {}
@@ -119,7 +120,11 @@ class SequencesByKey:
         return self._changed.get(key) or self._sent.get(key) or self._stored.get(key)
 
     async def load(self, key: str, cells: Cells, is_current: Callable[[], bool]) -> None:
-        """Ask the store. What a subscription left that was retired says what this cursor never had."""
+        """Ask the store. What a subscription left that was retired says what this cursor never had.
+
+        Raises:
+            Retired: what waits is not there: another process has released it, so the cursor is lost.
+        """
         name = self._key_cell(key)
         found = await cells.get([name])
         sequence = _sequences.decode(found[name].value) if name in found else pattern.Sequence()
@@ -127,9 +132,13 @@ class SequencesByKey:
             sequence = pattern.Sequence()
         names = {held.offset: self._held_cell(held.offset) for held in sequence.held}
         waiting = await cells.get(list(names.values()))
-        if is_current():
-            self._store(key, Known(sequence, {offset: waiting[name].value for offset, name in names.items()}))
-            self._forget()
+        if not is_current():
+            return
+        for offset, name in names.items():
+            if name not in waiting:
+                raise Retired(self._shard, offset)
+        self._store(key, Known(sequence, {offset: waiting[name].value for offset, name in names.items()}))
+        self._forget()
 
     def changed(self, key: str | None, before: Known | None, after: Known) -> None:
         """An event of the key is done. `before`: what was known when it began; others may have taken its place."""

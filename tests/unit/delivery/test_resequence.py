@@ -12,9 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock import Context, Event, Integration, PayloadError
+from interlock import Context, Draft, Event, Integration, PayloadError
+from interlock.core import event as stored
 from interlock.core import limits
+from interlock.core.cursor import CursorId
+from interlock.core.event import Shard
+from interlock.delivery.sequences import Known, SequencesByKey, take
+from interlock.journal.memory import MemoryDisk, MemoryStore
+from interlock.journal.ports import CellWrite, Retired
 from interlock.spec.patterns.resequence import Held, Resequencing, Sequence, numbered, resequence
+from interlock.testing.clock import FakeClock
 from interlock.testing.lab import Lab
 from interlock.testing.sim.swarm import limited
 
@@ -67,6 +74,11 @@ class Bank(Lab):
     @property
     def late(self) -> int:
         return self.subscription("payments.payment-ordered").late
+
+
+class Deaf:
+    def appended(self, shard: Shard, events: Any) -> None: ...
+    def changed(self, cells: Any) -> None: ...
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:
@@ -204,3 +216,27 @@ def test_only_a_whole_number_numbers() -> None:
             numbered(wrong)(Payment("a", 7))  # type: ignore[arg-type]
         assert caught.value.code == "payload.number-unusable"
     assert limits.SEQUENCE_BUFFER <= limits.SEQUENCE_BUFFER_CEILING
+
+
+def test_what_another_process_has_released_is_a_lost_cursor() -> None:
+    async def story() -> None:
+        cursor, shard = CursorId("payments.ordered", Shard("payments", 0)), Shard("payments", 0)
+        store = MemoryStore(FakeClock(), Deaf(), emit=lambda *_, **__: None, disk=MemoryDisk())
+        one = SequencesByKey(cursor, lambda _: True)
+        await one.load("a", store, lambda: True)
+        event = stored.Event(shard, 1, 1, Draft("payments", "payment.raw@1", "/", "1", b"{}", key="a"))
+        how = Resequencing("n", 60, 9, 1)
+        one.changed("a", one.of("a"), take(one.of("a") or Known(), event, 2, event.draft, "x", how).known)
+        writes = list(one.take(0))
+        await store.put(writes)
+        other = SequencesByKey(cursor, lambda _: True)
+        await other.load("a", store, lambda: True)
+        assert other.of("a") == one.of("a"), "as it was written"
+        await store.put([CellWrite(write.key, None) for write in writes if "-held/" in write.key])
+        with pytest.raises(Retired):
+            await SequencesByKey(cursor, lambda _: True).load("a", store, lambda: True)
+        lost = SequencesByKey(cursor, lambda _: True)
+        await lost.load("a", store, lambda: False)
+        assert not lost.knows("a"), "a lane that was lost meanwhile remembers nothing"
+
+    run(story())
