@@ -40,7 +40,10 @@ class EventsAsked(msgspec.Struct, frozen=True):
 
 
 class EventRow(msgspec.Struct, frozen=True):
-    """An event in a list. `source_id` is the producer's id; `id` is ours."""
+    """An event in a list. `source_id` is the producer's id; `id` is ours.
+
+    `erased_at`: its content was erased then; `source_id` is a hash.
+    """
 
     id: str
     stream: str
@@ -52,6 +55,7 @@ class EventRow(msgspec.Struct, frozen=True):
     key: str | None
     accepted_at: int
     payload_bytes: int
+    erased_at: int | None = None
 
 
 class Events(msgspec.Struct, frozen=True):
@@ -331,6 +335,34 @@ class ReplayAnswer(msgspec.Struct, frozen=True):
     passed_over: Sequence[PassedOver]
     more: str | None
     takes_us: int
+
+
+class EraseCommand(msgspec.Struct, frozen=True):
+    """What is erased: all events of `key`, in `stream` or in every one, or the one `event` (its id or a prefix).
+
+    `reason` is needed. With `dry_run` it is only counted.
+    """
+
+    event: str | None = None
+    key: str | None = None
+    stream: str | None = None
+    reason: str = ""
+    actor: str = ""
+    wait_us: int = 5_000_000
+    dry_run: bool = False
+
+
+class EraseAnswer(msgspec.Struct, frozen=True):
+    """What came of it: `erased` of `of` events are; `streams` has how many were found in each.
+
+    `done`: nothing of them is left in the store, in a lane or in an attempt under way. Else the job goes on by itself.
+    """
+
+    job: str | None
+    of: int
+    erased: int
+    done: bool
+    streams: Mapping[str, int]
 
 
 class ControlCommand(msgspec.Struct, frozen=True):
