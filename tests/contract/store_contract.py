@@ -1464,8 +1464,8 @@ class StoreContract:
         store = await world.open()
         await stream_of(store, 3)
         lane = await Lane.open(store)
-        said = {"error": "x", "detail": "x", "request": "x", "response": "x", "why": "x"}
-        attempts = [Attempt(f"att_{offset}", offset, 1, 0, 1, "later", **said) for offset in (1, 2)]
+        quoting = Attempt("att_1", 1, 1, 0, 1, "later", error="x", detail="x", request="x", response="x", why="x")
+        attempts = [quoting, replace(quoting, id="att_2", offset=2)]
         row = Row(1, "a", "dead")
         assert isinstance(await lane.settle(floor=3, put=[row], attempts=attempts), Committed)
         world.clock.jump(2 * US_PER_DAY)

@@ -1,4 +1,4 @@
-"""Erasure from the SQLite store: what was erased stands in no file of the folder, also after a power cut at any step."""
+"""Erasure from the SQLite store: what was erased stands in no file of the folder, nor after a power cut at any step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.contract.store_contract import ONE, Lane, Recorder, Steps, draft
 from interlock.core.cursor import Attempt, Row
 from interlock.core.limits import BODY_INLINE_BYTES_MAX
 from interlock.journal.memory import Inline
-from interlock.journal.ports import CellWrite
+from interlock.journal.ports import CellWrite, Committed
 from interlock.journal.sqlite import SqliteOptions, SqliteStore
 from interlock.testing.clock import FakeClock
 
@@ -38,9 +38,8 @@ async def filled(store: Any) -> None:
     lane = await Lane.open(store)
     row = Row(1, key, "due", due_at=0, error=key, memo=SECRET * 300)
     attempt = Attempt("att_1", 1, 1, 0, 1, "later", error=key, detail=key, request=key * 900, response=key * 900)
-    settled = await lane.settle(put=[row], attempts=[attempt], floor=1)
-    assert settled, "the lane holds its cursor"
-    await lane.settle(clear=[1], floor=1)
+    for changes in ({"put": [row], "attempts": [attempt]}, {"clear": [1]}):
+        assert isinstance(await lane.settle(floor=1, **changes), Committed)
     await store.put([CellWrite(f"newest/sub/s/0/{key}", b"1")])
 
 

@@ -13,7 +13,7 @@ from interlock.cli.say import ask, plain, say
 from interlock.cli.session import Session, actor
 from interlock.cli.show import Answer, Format, ago, clock, hint, output_option, show_answer, show_table, span
 from interlock.cli.times import Since
-from interlock.control import dead_shapes, shapes, table
+from interlock.control import dead_shapes, erase_shapes, shapes, table
 from interlock.core.words import many
 
 
@@ -78,12 +78,12 @@ def erase(session: Session, id: str | None, key: str | None, stream: str | None,
     Payload, key, ids, headers, and what attempts and dead letters quote of them go; nothing of them is delivered any
     more. What was delivered before, and backups made before, are not reached.
     """
-    asked = shapes.EraseCommand(id, key, stream, given["reason"], actor(), dry_run=True)
-    meant: shapes.EraseAnswer = session.ask(table.ERASE, asked)
+    asked = erase_shapes.EraseCommand(id, key, stream, given["reason"], actor(), dry_run=True)
+    meant: erase_shapes.EraseAnswer = session.ask(table.ERASE, asked)
     if not given["dry_run"] and meant.of:
         ask(f"Erase {_in_streams(meant)} for good?", yes=given["yes"], no_input=session.no_input)
         meant = session.ask(table.ERASE, msgspec.structs.replace(asked, dry_run=False))
-    if show_answer(output, Answer(meant, shapes.EraseAnswer, [meant], [meant.job] if meant.job else [])):
+    if show_answer(output, Answer(meant, erase_shapes.EraseAnswer, [meant], [meant.job] if meant.job else [])):
         return
     if not meant.of:
         click.echo("nothing that fits is in the store")
@@ -97,7 +97,7 @@ def erase(session: Session, id: str | None, key: str | None, stream: str | None,
         raise Exit(FAILED)
 
 
-def _in_streams(meant: shapes.EraseAnswer) -> str:
+def _in_streams(meant: erase_shapes.EraseAnswer) -> str:
     return " and ".join(f"{many(count, 'event')} of {plain(name)}" for name, count in meant.streams.items())
 
 

@@ -248,10 +248,10 @@ class Commands:
 
         `subject` is what the audit says of what is erased.
         """
-        job = self.new_id("job_")
+        job, action = self.new_id("job_"), "event.erase"
         key = erasure_key(job)
         after = msgspec.json.encode({"job": job, "count": erasure.of, "streams": erasure.streams} | dict(subject))
-        await self._committed("event.erase", job, who, after, [CellWrite(key, encode_erasure(erasure))])
+        await self._committed(action, job, who, after, [CellWrite(key, encode_erasure(erasure))])
         deadline = self._clock.monotonic() + wait_us
         while erasure.ended_at is None and (now := self._clock.monotonic()) < deadline:
             await self._clock.sleep_until(min(now + POLL_US, deadline))

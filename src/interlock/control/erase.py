@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from interlock.control import audit, shapes
+from interlock.control import audit, erase_shapes
 from interlock.control.audit import Who
 from interlock.control.commands import Commands
 from interlock.control.problem import Refused
@@ -18,7 +18,9 @@ from interlock.core.event import Shard
 from interlock.core.ids import shard_of
 
 
-async def command(reading: Reading, commands: Commands, who: Who, asked: shapes.EraseCommand) -> shapes.EraseAnswer:
+async def command(
+    reading: Reading, commands: Commands, who: Who, asked: erase_shapes.EraseCommand
+) -> erase_shapes.EraseAnswer:
     """Count what is meant, and unless it is a dry run, begin to erase it and wait a bounded time for the end.
 
     Raises:
@@ -48,10 +50,10 @@ async def command(reading: Reading, commands: Commands, who: Who, asked: shapes.
         erasure = Erasure(at, sum(streams.values()), key=asked.key, streams=tuple(streams))
         subject = {"key_sha256": sha256((asked.key or "").encode()).hexdigest()}
     if asked.dry_run or not erasure.of:
-        return shapes.EraseAnswer(None, erasure.of, 0, not erasure.of, streams)
+        return erase_shapes.EraseAnswer(None, erasure.of, 0, not erasure.of, streams)
     wait_us = max(0, min(asked.wait_us, limits.COMMAND_WAIT_US_MAX))
     job, after = await commands.erase(erasure, who, subject, wait_us)
-    return shapes.EraseAnswer(job, erasure.of, after.erased, after.ended_at is not None, streams)
+    return erase_shapes.EraseAnswer(job, erasure.of, after.erased, after.ended_at is not None, streams)
 
 
 async def _streams_of(reading: Reading, key: str, stream: str | None) -> dict[str, int]:

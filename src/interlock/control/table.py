@@ -15,6 +15,7 @@ from interlock.control import (
     dead_shapes,
     edit,
     erase,
+    erase_shapes,
     health,
     jobs,
     letter,
@@ -79,7 +80,7 @@ async def _replay(admin: Admin, caller: Caller, taken: shapes.ReplayCommand) -> 
     return await replay.command(admin.reading, _commands(admin), _who(caller, taken), taken)
 
 
-async def _erase(admin: Admin, caller: Caller, taken: shapes.EraseCommand) -> shapes.EraseAnswer:
+async def _erase(admin: Admin, caller: Caller, taken: erase_shapes.EraseCommand) -> erase_shapes.EraseAnswer:
     return await erase.command(admin.reading, _commands(admin), _who(caller, taken), taken)
 
 
@@ -356,8 +357,8 @@ ERASE: Final[Endpoint[Admin]] = Endpoint(
     ROOT + "/events/erase",
     "events_erase",
     "Erase what events of a key, or one event, say; their places stay.",
-    shapes.EraseCommand,
-    shapes.EraseAnswer,
+    erase_shapes.EraseCommand,
+    erase_shapes.EraseAnswer,
     _erase,
     "events",
 )

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from tests.unit.runtime.workbench import Paid, Workbench, at_work
 
-from interlock.control import shapes, table
+from interlock.control import erase_shapes, shapes, table
 from interlock.control.audit import STREAM
 from interlock.control.problem import Refused
 from interlock.core.erasure import Erasure, encode_erasure, erasure_key
 from interlock.journal.ports import CellWrite
 
 
-def asked(**members: Any) -> shapes.EraseCommand:
-    return shapes.EraseCommand(**{"reason": "asked to by letter"} | members)
+def asked(**members: Any) -> erase_shapes.EraseCommand:
+    return erase_shapes.EraseCommand(**{"reason": "asked to by letter"} | members)
 
 
 def held(bench: Workbench) -> str:

@@ -171,7 +171,12 @@ class SqliteTx:
 
     def retire(self, stream: str, retention: Retention) -> int:
         log, ledger = self._tables
-        return self._alone(retire.retire(self._connection, log, ledger, stream, retention, self._now))
+        # To overwrite the pages of whole tables would be to write all of a segment again.
+        self._connection.pragma("secure_delete", "fast")
+        try:
+            return self._alone(retire.retire(self._connection, log, ledger, stream, retention, self._now))
+        finally:
+            self._connection.pragma("secure_delete", "on")
 
     def collect(self, names: Collection[str]) -> Collected:
         return self._bodies.remove(retire.unclaimed(self._connection, names))

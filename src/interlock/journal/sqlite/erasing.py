@@ -54,37 +54,29 @@ def asked(ledger: Ledger, erase: Erase, connection: Connection) -> list[CellWrit
 
 def erase(connection: Connection, tables: Tables, erase: Erase, now: int) -> Sequence[str]:
     """As `Journal.erase`; the cells are the caller's."""
-    connection.pragma("secure_delete", "on")
-    try:
-        stream = tables.log.shard(erase.shard)
-        for n, event in _found(connection, stream, erase.shard, erase.offsets):
-            _replace(connection, stream, n, decide.erased(event, now, key=event.draft.key))
-            place = erase.shard.number << OFFSET_BITS | event.offset
-            connection.execute("DELETE FROM bodies WHERE stream = ? AND place = ?", (stream.number, place))
-    finally:
-        connection.pragma("secure_delete", "fast")
+    stream = tables.log.shard(erase.shard)
+    for n, event in _found(connection, stream, erase.shard, erase.offsets):
+        _replace(connection, stream, n, decide.erased(event, now, key=event.draft.key))
+        place = erase.shard.number << OFFSET_BITS | event.offset
+        connection.execute("DELETE FROM bodies WHERE stream = ? AND place = ?", (stream.number, place))
     return _requests(tables.ledger, erase.shard, erase.job)
 
 
 def forget(connection: Connection, tables: Tables, forget: Forget, now: int) -> None:
     """As `Journal.forget`."""
-    connection.pragma("secure_delete", "on")
-    try:
-        stream = tables.log.shard(forget.shard)
-        for n, event in _found(connection, stream, forget.shard, forget.offsets):
-            _replace(connection, stream, n, decide.erased(event, now, key=None))
-        for id, (number, _) in tables.ledger.cursors.items():
-            if id.shard == forget.shard:
-                _forget_attempts(connection, number, forget.offsets)
-        for key in _requests(tables.ledger, forget.shard, forget.job):
-            connection.execute("DELETE FROM cells WHERE key = ?", (key,))
-        if forget.key is not None:
-            connection.execute(
-                "DELETE FROM cells WHERE key >= 'newest/' AND key < 'newest0' AND substr(key, -length(?1)) = ?1",
-                (decide.newest_suffix(forget.shard, forget.key),),
-            )
-    finally:
-        connection.pragma("secure_delete", "fast")
+    stream = tables.log.shard(forget.shard)
+    for n, event in _found(connection, stream, forget.shard, forget.offsets):
+        _replace(connection, stream, n, decide.erased(event, now, key=None))
+    for id, (number, _) in tables.ledger.cursors.items():
+        if id.shard == forget.shard:
+            _forget_attempts(connection, number, forget.offsets)
+    for key in _requests(tables.ledger, forget.shard, forget.job):
+        connection.execute("DELETE FROM cells WHERE key = ?", (key,))
+    if forget.key is not None:
+        connection.execute(
+            "DELETE FROM cells WHERE key >= 'newest/' AND key < 'newest0' AND substr(key, -length(?1)) = ?1",
+            (decide.newest_suffix(forget.shard, forget.key),),
+        )
 
 
 def _requests(ledger: Ledger, shard: Shard, job: str) -> list[str]:
