@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import apsw
 import pytest
-from tests.contract.simulated_vfs import SimulatedVfs
 from tests.contract.store_contract import ONE, Lane, Recorder, draft, large
 
 from interlock.core.cursor import Counters, CursorId, Row
@@ -34,6 +33,7 @@ from interlock.journal.sqlite.connection import APPLICATION_ID
 from interlock.journal.sqlite.files import DiskFiles, bodies_folder
 from interlock.journal.sqlite.restore import EPOCHS_PASSED, prepared, put_in_place
 from interlock.testing.clock import FakeClock
+from interlock.testing.sim.vfs import SimulatedVfs
 
 T = TypeVar("T")
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import apsw
 from tests.conftest import Some
-from tests.contract.simulated_vfs import SimulatedVfs, put
 from tests.contract.store_contract import ONE, Lane, Recorder, draft, large
 
 from interlock.core.event import Claim
@@ -22,6 +21,7 @@ from interlock.journal.sqlite import SqliteOptions, SqliteStore
 from interlock.journal.sqlite.files import DiskFiles, bodies_folder
 from interlock.testing.clock import FakeClock
 from interlock.testing.sim.ports import SimRandom
+from interlock.testing.sim.vfs import SimulatedVfs, put
 
 
 async def opened(path: Path, clock: FakeClock, files: MemoryFiles | None = None, vfs: str | None = None) -> SqliteStore:
@@ -55,7 +55,7 @@ def test_a_store_of_the_version_before_goes_on_with_its_payloads_where_they_are(
         await store.close()
         before = apsw.Connection(str(path))
         before.execute("UPDATE events_1_1 SET data = ? WHERE n = 2", (large("old"),))
-        before.execute("DROP TABLE bodies; DELETE FROM migrations WHERE number >= 5")
+        before.execute("DROP TABLE bodies; DELETE FROM migrations WHERE number >= 6")
         before.close()
 
         store = await opened(path, clock)

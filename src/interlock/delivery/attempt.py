@@ -27,7 +27,7 @@ from interlock.core.ports import Clock, Emit, Offload, Random
 from interlock.core.redact import redacted_text
 from interlock.delivery.newest import is_late
 from interlock.delivery.plain import Plain
-from interlock.delivery.upcast import decoders_of
+from interlock.delivery.upcast import decoder_of, decoders_of
 from interlock.delivery.work import Ended, Work
 from interlock.spec.delay import due_at, undelayed
 from interlock.spec.function import Client, Gap, HttpSystem, SqlClient, SqlSystem
@@ -207,7 +207,7 @@ class Run:
             return _without_payload(event.absent)
         match spec.kind:
             case "subscribe":
-                typed: TypedEvent[Any] = TypedEvent(event, self._program.decoders[event.draft.type])
+                typed: TypedEvent[Any] = TypedEvent(event, decoder_of(self._program.decoders, event.draft.type))
                 if self._program.newness is not None and self._is_late(typed.payload):
                     return _FILTERED
                 if self._program.is_async:
@@ -233,10 +233,11 @@ class Run:
         again = () if row is None or row.trigger != "replay" else (row.job or "",)
         spec, draft, into = self._spec, self.work.event.draft, self._spec.into
         assert into is not None, "a translation says what it translates into"
-        raw = self._program.decoders[draft.type](draft.data)
+        raw = decoder_of(self._program.decoders, draft.type)(draft.data)
         payload = None if self._program.newness is not None and self._is_late(raw) else spec.function(raw)
         if payload is None:
             return _FILTERED
+        gap = () if self.work.gap is None else ((GAP_EXTENSION, self.work.gap.field),)
         self.emit(
             Draft(
                 stream=into.stream,
@@ -247,7 +248,7 @@ class Run:
                 key=None if into.key is None else into.key(payload),
                 time=draft.time,
                 subject=draft.subject,
-                extensions=() if self.work.gap is None else ((GAP_EXTENSION, self.work.gap.field),),
+                extensions=into.extensions(payload, gap),
                 traceparent=draft.traceparent,
             )
         )

@@ -316,6 +316,17 @@ class Lane:
         startable = turn.ready_now(self.crew.ports.clock.now()) and self._lease_lasts(self.crew.ports.clock.monotonic())
         return behind or startable or bool(turn.marks.claims) or self.requests.wait(self.crew.ports.clock.now())
 
+    @property
+    def stalled(self) -> int | None:
+        """If something could be done now and nobody is at it, the number of the last settlement; None if all is well.
+
+        Between two steps of the loop that may be so. Where it stays so, under one number, a wake-up was lost.
+        """
+        turn = self.turn
+        if turn is None or turn.stopping or self._tasks or turn.in_flight is not None or not self._has_work(turn):
+            return None
+        return turn.number
+
     def _lease_lasts(self, now: int) -> bool:
         """Rule 2: no attempt starts that could outlive the lease. `now` is monotonic."""
         return now + self.spec.deadline_us <= self.crew.lease_until()

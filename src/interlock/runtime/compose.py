@@ -77,6 +77,8 @@ class Engine:
         self._jobs: JobDriver | None = None
         self._eraser: Eraser | None = None
         self._schedules = ScheduleCells([schedule.name for schedule in plan.schedules], self._spawn)
+        # Polls ask it of their stream. Whoever keeps the streams within their bounds knows.
+        self.has_room: Callable[[str], bool] = lambda _: True
         self._first_names: Mapping[str, str] = {}
         self._over = False
 
@@ -112,6 +114,8 @@ class Engine:
     async def start(self, *, paused: bool = False) -> None:
         """Open the store, then the Systems, then the lanes; the data plane can be listened for when it returns.
 
+        `paused`: every subscription is paused before its first attempt; intake goes on.
+
         Raises:
             StoreError: if the store cannot be opened.
             SpecError: `plan.forgets`, if the store knows what the plan lacks.
@@ -138,6 +142,8 @@ class Engine:
         ports = (world.clock, world.emit)
         self._cells = SystemCells(list(self.plan.systems), self._systems, self.store, ports, self._spawn)
         await self._cells.start()
+        if paused:
+            await pauses.everything(list(self.plan.subscriptions))
         await self._fleet.start()
         await self._schedules.start(self.store)
         self._jobs = JobDriver(self.store, world.clock, world.emit)
@@ -193,6 +199,9 @@ class Engine:
         def context(name: str, run: str, deadline: int) -> SourceContext:
             return SourceContext(kind, name, run, deadline, self._ports)
 
+        def has_room(stream: str) -> bool:
+            return self.has_room(stream)
+
         return SourcePorts(
             ledger=self.store,
             clock=world.clock,
@@ -202,6 +211,7 @@ class Engine:
             context=context,
             level=lambda: app.level,
             paused=self._schedules.is_paused,
+            has_room=has_room,
         )
 
     async def stop(self, grace_us: int = limits.DRAIN_TIMEOUT_US) -> None:

@@ -50,6 +50,10 @@ class Keeper:
         self._levels: dict[str, Level] = {}
         self._next_at = 0
 
+    def has_room(self, stream: str) -> bool:
+        """Whether nobody holds the stream near its bound, as it was when it was last looked at."""
+        return self._levels.get(stream, "ok") == "ok"
+
     async def look(self) -> None:
         """Retire what is due, at once where a stream is at its bound, and tell what has changed."""
         if not self._may_act():

@@ -80,13 +80,17 @@ def write_stderr(lines: bytes) -> None:
 
 
 class Outside(NamedTuple):
-    """What a process takes from outside: its time, its log and how a line reads, who else hears, its disk's room."""
+    """What a process takes from outside: its time, its log and how a line reads, who else hears, its disk's room.
+
+    `paused`: it is to deliver nothing until subscriptions are resumed.
+    """
 
     clock: Clock = SystemClock()
     write_log: Callable[[bytes], None] = write_stderr
     sinks: Sequence[Sink] = ()
     disk: Disk = disk_room
     log_line: LogLine = log_line
+    paused: bool = False
 
 
 Until = Callable[[], Awaitable[None]]
@@ -124,6 +128,7 @@ class Process:
     """Everything that one process holds, from its start to its end."""
 
     def __init__(self, setup: Setup, settings: Settings, plan: Plan, outside: Outside = Outside()) -> None:  # noqa: B008 - frozen
+        self._paused = outside.paused
         self._setup = setup
         self._settings = settings
         self._plan = plan
@@ -174,7 +179,7 @@ class Process:
     ) -> None:
         """From start to the end of the drain, which `stop` begins; `hang_up` has the settings read again."""
         try:
-            await self.engine.start()
+            await self.engine.start(paused=self._paused)
             # What lives from here on is what the requests make; the rest need not be looked at again and again.
             gc.collect()
             gc.freeze()
@@ -281,6 +286,7 @@ class Process:
             (clock, self._emit),
             lambda: engine.fleet.lease_until > clock.monotonic(),
         )
+        engine.has_room = keeper.has_room
         receipts_at = clock.monotonic() + limits.RETENTION_EVERY_US
         while True:
             await clock.sleep_until(clock.monotonic() + limits.RETENTION_LOOK_US)

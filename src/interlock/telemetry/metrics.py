@@ -131,6 +131,7 @@ RULES: Final[tuple[Rule, ...]] = (
         {**_SUBSCRIPTION, "verb": "verb"},
     ),
     Rule("lane.lost", "interlock_lanes_lost", "Lanes that lost their cursor and opened anew.", _SUBSCRIPTION),
+    Rule("lane.stalled", "interlock_lanes_stalled", "Lanes that had to be woken.", _SUBSCRIPTION),
     Rule("lease.lost", "interlock_leases_lost", "Leases that ended before they were renewed.", {}),
     Rule(
         "breaker.transition",

@@ -189,6 +189,12 @@ _ALL: Final[tuple[Record, ...]] = (
     Record("lane.reopening-failed", "warning", "A lane could not be opened again yet.", ("subscription", "code")),
     Record("lane.request-applied", "info", "A lane applied a person's request.", ("subscription", "verb", "actor")),
     Record(
+        "lane.stalled",
+        "error",
+        "A lane did not do what it could for seconds: it is woken. Interlock has a bug.",
+        ("subscription", "shard"),
+    ),
+    Record(
         "lease.lost", "error", "The worker's lease ended: no attempt starts until it has another.", ("worker", "why")
     ),
     Record("lease.renewal-failed", "warning", "The worker's lease could not be renewed this time.", ("worker", "code")),

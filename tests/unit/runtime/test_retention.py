@@ -70,9 +70,11 @@ def test_a_stream_that_somebody_holds_is_told_at_four_fifths_then_refuses_and_re
         await scene.send(8)
         await scene.keeper.look()
         assert scene.records() == []
+        assert scene.keeper.has_room("s")
         await scene.send(1)
         for _ in range(2):
             await scene.keeper.look()
+        assert not scene.keeper.has_room("s"), "polls wait before anybody is refused"
         assert scene.told == [
             ("retention.near", {"stream": "s", "bytes": 9 * EVENT, "bound": 10 * EVENT, "held_by": "slow"})
         ]
@@ -86,6 +88,7 @@ def test_a_stream_that_somebody_holds_is_told_at_four_fifths_then_refuses_and_re
         # It does not wait for the next round: intake is refused for a minute, not for ten.
         await scene.keeper.look()
         assert scene.records()[2:] == ["retention.retired", "retention.ok"]
+        assert scene.keeper.has_room("s")
         await scene.send(1)
 
     asyncio.run(story())

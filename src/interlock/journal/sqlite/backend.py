@@ -54,6 +54,7 @@ from interlock.journal.sqlite.connection import (
     connect_writer,
     migrate,
     migrations,
+    secure_wal,
 )
 from interlock.journal.sqlite.files import DiskFiles, bodies_folder
 from interlock.journal.sqlite.ledger import Ledger, LedgerTx, read_missing, read_past, read_rows
@@ -266,6 +267,7 @@ class SqliteBackend:
                 `store.schema-newer`, `store.schema-changed`.
         """
         try:
+            secure_wal(self._path, self._options.vfs)
             connection = connect_writer(self._path, self._options.vfs)
         except apsw.Error as error:
             raise _unusable(self._path, error) from error
@@ -393,8 +395,6 @@ class SqliteBackend:
     def _reopen(self) -> None:
         try:
             self.open()
-            # What was read may be in the kernel's memory only, after a sync that failed. Written again, it is durable.
-            self._guarded(self._finish_checkpoint)
         except StoreError as error:
             raise StoreError(
                 "store.unavailable",

@@ -68,8 +68,10 @@ class Log:
             self.add(stream)
             for at, key, n in self._read_tail(connection, stream):
                 recent.append((at, key, number << POSITION_BITS | n))
-            query = "SELECT shard, max(n) FROM places WHERE stream = ? GROUP BY shard"
-            for shard, n in connection.execute(query, (number,)):
+            # Entries of an earlier segment do not count: its successor must be read without it.
+            newest = stream.segments[-1].first if stream.segments else 0
+            query = "SELECT shard, max(n) FROM places WHERE stream = ? AND n >= ? GROUP BY shard"
+            for shard, n in connection.execute(query, (number, newest)):
                 stream.indexed[shard] = n
         recent.sort(key=lambda entry: entry[0])
         self.window = {key: packed for _, key, packed in recent}

@@ -36,6 +36,7 @@ from interlock.testing.sim.machine import Machine, Parts
 from interlock.testing.sim.net import Conditions, Network
 from interlock.testing.sim.ports import CommitFault, SimClock
 from interlock.testing.sim.serving import HTTP_PORT
+from interlock.testing.sim.storage import MemoryStorage
 from interlock.testing.simulate import script as acts
 from interlock.testing.simulate.peers import SimSystem, Took
 from interlock.testing.simulate.script import Arriving, Script
@@ -98,13 +99,12 @@ class World:
             loop,
             self.network,
             self.clock,
-            self.disk,
-            Auditor(loop, self.disk, self.history, streams, self._lineage),
+            MemoryStorage(Auditor(loop, self.disk, self.history, streams, self._lineage)),
             self.history,
             lambda: self._fsync.randrange(*FSYNC_US),
             lambda: self._commits.popleft() if self._commits else None,
-            tagged(self.clock, lambda name: of.plan.bindings[name].concurrency),
-            self._heard,
+            transport=tagged(self.clock, lambda name: of.plan.bindings[name].concurrency),
+            heard=self._heard,
         )
 
     async def run(self) -> None:
