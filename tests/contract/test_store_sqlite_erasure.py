@@ -9,7 +9,6 @@ from typing import Any
 
 import apsw
 from tests.conftest import Some
-from tests.contract.simulated_vfs import SimulatedVfs, put
 from tests.contract.store_contract import ONE, Lane, Recorder, Steps, draft
 
 from interlock.core.cursor import Attempt, Row
@@ -18,6 +17,7 @@ from interlock.journal.memory import Inline
 from interlock.journal.ports import CellWrite, Committed
 from interlock.journal.sqlite import SqliteOptions, SqliteStore
 from interlock.testing.clock import FakeClock
+from interlock.testing.sim.vfs import SimulatedVfs, put
 
 SECRET = b"ada-lovelace-1815"
 
