@@ -120,7 +120,7 @@ def show(session: Session, id: str, no_payload: bool, output: Format) -> None:
     rows = [_moment(moment, detail.event.accepted_at) for moment in detail.timeline]
     click.echo()
     show_table(("after", "subscription", "what", "outcome", "system", "took", "says"), rows, "")
-    if detail.payload is not None:
+    if detail.payload:
         click.echo()
         click.echo(_payload(detail.payload))
     if detail.payload_absent is not None:

@@ -152,6 +152,18 @@ def test_an_erasure_whose_process_dies_at_any_step_is_finished_by_the_next(after
     at_work(story, on_dead="halt")
 
 
+def test_an_erased_event_is_not_replayed() -> None:
+    async def story(bench: Workbench) -> None:
+        id = await bench.put("o-1", "S-1", "1")
+        await bench.ask(table.ERASE, asked(event=id))
+        before = bench.state[1]
+        done = await bench.ask(table.REPLAY, shapes.ReplayCommand(events=(id,), reason="tests"))
+        assert done.answers == {"not-found": 2}
+        assert bench.state[1] == before
+
+    at_work(story)
+
+
 def test_it_is_refused_without_a_reason_without_a_choice_and_for_the_audit() -> None:
     async def story(bench: Workbench) -> None:
         assert await refused(bench) == "erase.unselected"
