@@ -13,7 +13,6 @@ import msgspec
 
 from interlock.core.cursor import Attempt, Counters, Cursor, CursorId, Mark, Past, Row, Success, TypesFrom
 from interlock.core.event import Appended, Draft, Event, Shard
-from interlock.core.limits import BODY_ORPHAN_US
 
 
 class Features(NamedTuple):
@@ -333,8 +332,8 @@ class Journal(Protocol):
         """
         ...
 
-    async def collect(self, age_us: int = BODY_ORPHAN_US) -> Collected:
-        """Remove the files of large payloads that no event claims and that are so old."""
+    async def collect(self, age_us: int | None = None) -> Collected:
+        """Remove the files of large payloads that no event claims and that are so old (`limits.BODY_ORPHAN_US`)."""
         ...
 
     async def retire(self, stream: str, retention: Retention) -> int:

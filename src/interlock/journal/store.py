@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
+from interlock.core import limits
 from interlock.core.cursor import CursorId, Past, Row
 from interlock.core.errors import InterlockError, StoreError, StoreFull
 from interlock.core.event import Appended, Draft, Event, Shard
-from interlock.core.limits import BODY_ORPHAN_US, US_PER_SECOND
+from interlock.core.limits import US_PER_SECOND
 from interlock.core.ports import Clock, Emit, Offload, Wakeup
 from interlock.journal.ports import (
     AppendRefused,
@@ -231,8 +232,9 @@ class GroupStore:
     async def forget(self, forget: Forget) -> None:
         await self._alone(lambda tx: tx.forget(forget))
 
-    async def collect(self, age_us: int = BODY_ORPHAN_US) -> Collected:
+    async def collect(self, age_us: int | None = None) -> Collected:
         """Remove the files of large payloads that nothing refers to and that are old enough."""
+        age_us = limits.BODY_ORPHAN_US if age_us is None else age_us
         names = await self._reads.run(partial(self._backend.old_files, age_us))
         files = size = 0
         for first in range(0, len(names), COLLECTED_AT_ONCE):
