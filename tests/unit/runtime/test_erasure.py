@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.unit.runtime.workbench import Paid, Workbench, at_work
+from tests.unit.runtime.workbench import Line, Paid, Workbench, at_work
 
 from interlock.control import erase_shapes, shapes, table
 from interlock.control.audit import STREAM
@@ -148,6 +148,33 @@ def test_an_erasure_whose_process_dies_at_any_step_is_finished_by_the_next(after
         sound(bench)
         pick = [one for id, one in bench.lab._disk.ledgers.items() if id.subscription == "shop.pick"]
         assert not any(one.rows or one.marks for one in pick)
+
+    at_work(story, on_dead="halt")
+
+
+@pytest.mark.parametrize("after", range(0, 60, 3))
+def test_an_erasure_that_begins_at_any_moment_leaves_nothing_and_the_key_goes_on(after: int) -> None:
+    async def story(bench: Workbench) -> None:
+        bench.emits = True
+        skus = ["S-1", "S-1", "S-91", "S-1", "S-2", "S-1"]
+        drafts = [bench.paid.draft(Paid("ada-1815", [Line(sku)]), id=f"ada-1815-{n}") for n, sku in enumerate(skus)]
+        await bench.store.append([*drafts, bench.paid.draft(Paid("o-2"), id="o-2")])
+        for _ in range(after):
+            await asyncio.sleep(0)
+        await bench.ask(table.ERASE, asked(key="ada-1815"))
+        await bench.rest(2)
+        sound(bench)
+        # What an attempt emitted has another key: its id is its maker's, and says whose it was.
+        others = [event for log in bench.lab._disk.streams["shop"].shards for event in log.events if event.draft.key]
+        assert {event.draft.key for event in others} <= {"o-2", "emitted"}
+        sent = len(bench.lab.system(bench.warehouse).accepted)
+        bench.emits = False
+        await bench.put("ada-1815", "S-1", "anew")
+        assert len(bench.lab.system(bench.warehouse).accepted) == sent + 1
+        await bench.restart()
+        await bench.rest(70)
+        sound(bench)
+        assert len(bench.lab.system(bench.warehouse).accepted) == sent + 1
 
     at_work(story, on_dead="halt")
 
