@@ -38,6 +38,8 @@ from interlock.journal.ports import (
     CellsConflict,
     CellWrite,
     Committed,
+    Erase,
+    Forget,
     IdentityConflict,
     LeaseLost,
     Opened,
@@ -164,6 +166,27 @@ class Lane:
                 self.cursor, floor=settlement.floor, above=settlement.above, counters=settlement.counters
             )
         return answer
+
+
+class Steps:
+    """The steps of an erasure, as `control.eraser` takes them, with what lanes answer left out."""
+
+    def __init__(self, store: Any, key: str, offsets: Sequence[int] = ()) -> None:
+        self.store = store
+        self.key = key
+        self.offsets = offsets
+
+    async def erase(self) -> Sequence[str]:
+        self.offsets = self.offsets or await self.store.of_key(ONE, self.key, 1_000)
+        return await self.store.erase(Erase(ONE, self.offsets, "job_1", b"asked"))
+
+    async def forget(self) -> None:
+        await self.store.collect(0)
+        await self.store.forget(Forget(ONE, self.offsets, "job_1", self.key, CellWrite("erasure/job_1", b"done")))
+
+    async def all(self) -> None:
+        await self.erase()
+        await self.forget()
 
 
 class StoreContract:
@@ -1378,6 +1401,85 @@ class StoreContract:
         await store.retire("s", FOR_EVER)
         assert (await store.collect()).files == 1
         assert list(world.files.names()) == [Claim.of(large("shared")).hash]
+
+    @on_loop
+    async def test_an_erased_event_keeps_its_place_and_its_key_until_the_last_step(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        await store.append([draft("1", data=b"secret", subject="x", headers=(("h", "x"),), extensions=(("e", "x"),))])
+        await store.append([draft("2", "b"), draft("3", data=large("3")), draft("4", key=None)])
+        assert await store.of_key(ONE, "a", 10) == [1, 3]
+        assert await store.of_key(ONE, "a", 1) == [1]
+        before = await store.fetch(ONE, [1, 2, 3, 4])
+        steps = Steps(store, "a")
+        await steps.erase()
+        for key in ("a", None):
+            events = (await store.read(ONE, 0, 10)).events
+            assert [event.offset for event in events] == [1, 2, 3, 4]
+            assert [event.id for event in events] == [event.id for event in before]
+            assert [events[1], events[3]] == [before[1], before[3]]
+            for event in (events[0], events[2]):
+                left = Draft("s", "t@1", "", event.draft.id, b"", key)
+                assert (event.draft, event.claim, event.erased_at) == (left, None, world.clock.now())
+            await steps.forget()
+        assert await store.of_key(ONE, "a", 10) == []
+        assert list(world.files.names()) == []
+        await world.crash(store)
+        assert (await (await world.open()).read(ONE, 0, 10)).events == events
+
+    @on_loop
+    async def test_the_identity_of_an_erased_event_is_known_as_before_also_after_a_restart(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        await store.append([draft(str(number)) for number in range(1, 31)])
+        await Steps(store, "a", [1, 29]).all()
+        for _ in range(2):
+            again = await store.append([draft("1", data=b"other"), draft("29"), draft("30", data=b"other")])
+            assert [(each.offset, each.duplicate, each.conflict) for each in again] == [
+                (1, True, False),
+                (29, True, False),
+                (30, True, True),
+            ]
+            await world.crash(store)
+            store = await world.open()
+
+    @on_loop
+    async def test_every_cursor_on_the_shard_is_asked_once_and_in_the_same_commit(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 2)
+        for name in ("sub", "other"):
+            await Lane.open(store, id=CursorId(name, ONE))
+        steps = Steps(store, "a")
+        keys = await steps.erase()
+        assert sorted(keys) == ["request/other/s/0/job_1", "request/sub/s/0/job_1"]
+        await store.put([CellWrite(keys[0], b"answered")])
+        assert sorted(await steps.erase()) == sorted(keys)
+        assert {cell.value for cell in (await store.get(keys)).values()} == {b"answered", b"asked"}
+        await steps.forget()
+        assert await store.get(keys) == {}
+        assert (await store.get(["erasure/job_1"]))["erasure/job_1"].value == b"done"
+
+    @on_loop
+    async def test_what_is_kept_of_a_retired_segment_is_erased_with_what_attempts_say(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 3)
+        lane = await Lane.open(store)
+        quoting = Attempt("att_1", 1, 1, 0, 1, "later", error="x", detail="x", request="x", response="x", why="x")
+        attempts = [quoting, replace(quoting, id="att_2", offset=2)]
+        row = Row(1, "a", "dead")
+        assert isinstance(await lane.settle(floor=3, put=[row], attempts=attempts), Committed)
+        world.clock.jump(2 * US_PER_DAY)
+        await store.append([draft("later", "b")])
+        assert await store.retire("s", A_DAY) == 3
+        assert await store.of_key(ONE, "a", 10) == [1]
+        await store.put([CellWrite("newest/sub/s/0/a", b"1"), CellWrite("newest/sub/s/0/b", b"1")])
+        await Steps(store, "a").all()
+        (event,) = (await store.kept(ONE, 0, 10)).events
+        assert (event.draft.data, event.draft.key, event.erased_at) == (b"", None, world.clock.now())
+        assert list(await store.get(["newest/sub/s/0/a", "newest/sub/s/0/b"])) == ["newest/sub/s/0/b"]
+        (passage,) = await store.views().timeline(event)
+        assert [(each.number, each.error, each.detail, each.request, each.response, each.why) for each in
+                passage.attempts] == [(1, "erased", "", "", "", None)]  # fmt: skip
 
     @on_loop
     async def test_large_payloads_count_for_the_size_of_their_stream_also_after_a_restart(self, world: World) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from interlock.control import dead_shapes, shapes
+from interlock.control import dead_shapes, erase_shapes, shapes
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -219,6 +219,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "dead pause": dead_shapes.JobAnswer,
     "dead resume": dead_shapes.JobAnswer,
     "dead import": dead_shapes.DeadImported,
+    "events erase": erase_shapes.EraseAnswer,
     "replay": shapes.ReplayAnswer,
     "subscriptions ls": shapes.Subscriptions,
     "subscriptions show": shapes.SubscriptionDetail,

@@ -276,6 +276,7 @@ def event_row(event: Event) -> shapes.EventRow:
         draft.key,
         event.accepted_at,
         event.size,
+        event.erased_at,
     )
 
 

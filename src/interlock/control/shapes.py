@@ -40,7 +40,10 @@ class EventsAsked(msgspec.Struct, frozen=True):
 
 
 class EventRow(msgspec.Struct, frozen=True):
-    """An event in a list. `source_id` is the producer's id; `id` is ours."""
+    """An event in a list. `source_id` is the producer's id; `id` is ours.
+
+    `erased_at`: its content was erased then; `source_id` is a hash.
+    """
 
     id: str
     stream: str
@@ -52,6 +55,7 @@ class EventRow(msgspec.Struct, frozen=True):
     key: str | None
     accepted_at: int
     payload_bytes: int
+    erased_at: int | None = None
 
 
 class Events(msgspec.Struct, frozen=True):

@@ -93,6 +93,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         claim: the payload is large, and in a file: `draft.data` is empty until `Journal.whole` has brought it.
         absent: why that could not bring it.
+        erased_at: its content was erased then (µs). Left are place, type and a hash of its identity, as `id`.
     """
 
     shard: Shard
@@ -101,6 +102,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     draft: Draft
     claim: Claim | None = None
     absent: Absence | None = None
+    erased_at: int | None = None
 
     @property
     def size(self) -> int:

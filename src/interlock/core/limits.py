@@ -218,6 +218,10 @@ REQUEST_ASKED_US = 1 * US_PER_DAY
 """A request that no lane took within this is dropped: what a person meant yesterday may be wrong today."""
 JOB_EVENTS_MAX = 10 * REQUEST_OFFSETS_MAX
 """Events of one job: what a person decides at once, and its frozen set is still one small cell."""
+ERASE_EVENTS_MAX = 100_000
+"""Events of a key that one erasure takes: their offsets are counted in memory, and lanes are busy for minutes."""
+ERASE_MORE_MAX = 1_000
+"""Events of the key that came while it was erased and are taken, too: a producer that goes on must not keep it up."""
 JOB_OPEN_MAX = 100
 """Events of a job that may stop by failures which are under way at once: so many go wrong before it can know."""
 JOB_TRIED_MIN = 10

@@ -219,6 +219,8 @@ class Run:
 
     async def _call(self) -> Outcome:
         spec, event = self._spec, self.work.event
+        if event.erased_at is not None:
+            return _FILTERED
         if event.absent is not None:
             return _without_payload(event.absent)
         match spec.kind:

@@ -84,7 +84,7 @@ class Lane:
         self.spec = spec
         self.crew = crew
         self.turn: Turn | None = None
-        self.requests = Requests(id, crew.journal, crew.ledger, crew.ports)
+        self.requests = Requests(id, crew.journal, crew.ledger, crew.ports, crew.tails)
         self._log = Log(id.shard, crew.journal, crew.tails)
         self.systems: dict[str, None] = dict.fromkeys(spec.systems)
         self.paused = False

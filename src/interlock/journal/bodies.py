@@ -106,9 +106,8 @@ class Bodies:
         there = self._names()
         return [claim for claim in claims if there.get(claim.hash, (-1, 0))[0] != claim.size]
 
-    def old(self, now: int) -> list[str]:
-        """Files that were written long enough ago to be collected if nothing refers to them."""
-        before = now - limits.BODY_ORPHAN_US
+    def old(self, before: int) -> list[str]:
+        """Files that were written at or before an instant (µs)."""
         return [name for name, (_, at) in self._names().items() if at <= before]
 
     def remove(self, names: Collection[str]) -> Collected:

@@ -118,11 +118,16 @@ class MemoryBackend:
             found.append(event)
         return found
 
+    def of_key(self, shard: Shard, key: str, limit: int) -> Sequence[int]:
+        log = self.disk.shard(shard)
+        events = (*log.kept.values(), *log.events)
+        return sorted(event.offset for event in events if event.draft.key == key)[:limit]
+
     def whole(self, event: Event) -> Event:
         return self.disk.bodies.whole(event)
 
-    def old_files(self) -> Sequence[str]:
-        return self.disk.bodies.old(self._clock.now())
+    def old_files(self, age_us: int) -> Sequence[str]:
+        return self.disk.bodies.old(self._clock.now() - age_us)
 
     def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]:
         ledger = self.disk.ledgers.get(cursor)

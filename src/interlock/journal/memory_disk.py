@@ -12,6 +12,7 @@ from interlock.core.cursor import Attempt, Cursor, CursorId, Mark, Row, Success
 from interlock.core.event import Appended, Claim, Draft, Event, Shard
 from interlock.core.ids import shard_of
 from interlock.core.limits import GAP_KEYS_MAX, SEGMENT_EVENTS, US_PER_DAY
+from interlock.core.requests import request_key
 from interlock.journal import decide, lifecycle
 from interlock.journal.bodies import Bodies, claimed, is_large
 from interlock.journal.decide import Held, WorkerLease
@@ -25,6 +26,8 @@ from interlock.journal.ports import (
     CellWrite,
     Collected,
     Committed,
+    Erase,
+    Forget,
     IdentityConflict,
     Lease,
     LeaseLost,
@@ -232,6 +235,7 @@ class MemoryTx:
 
     def _known(self, stream: MemoryStream, draft: Draft) -> Event | None:
         event = stream.identities.get((draft.source, draft.id))
+        event = event or stream.identities.get(("", decide.identity_text(draft)))
         if event is None or event.offset <= stream.shards[event.shard.number].gone:
             return None
         return event if event.accepted_at // US_PER_DAY >= decide.first_known_day(self.now) else None
@@ -376,6 +380,48 @@ class MemoryTx:
     def collect(self, names: Collection[str]) -> Collected:
         claimed = {claim.hash for claim in self.disk.claims()}
         return self.disk.bodies.remove([name for name in names if name not in claimed])
+
+    def erase(self, erase: Erase) -> Sequence[str]:
+        stream = self.disk.streams[erase.shard.stream]
+        log = self.disk.shard(erase.shard)
+        for offset in erase.offsets:
+            event = log.at(offset)
+            if event is not None:
+                self._replace(stream, log, event, decide.erased(event, self.now, key=event.draft.key))
+        keys = [request_key(id, erase.job) for id in self.disk.ledgers if id.shard == erase.shard]
+        asked = [CellWrite(key, erase.request) for key in keys if key not in self.disk.cells]
+        written = self._cells(asked)
+        assert not isinstance(written, CellConflict), "they expect nothing"
+        self._write_cells(written)
+        return keys
+
+    def forget(self, forget: Forget) -> None:
+        stream = self.disk.streams[forget.shard.stream]
+        log = self.disk.shard(forget.shard)
+        for offset in forget.offsets:
+            event = log.at(offset)
+            if event is not None:
+                self._replace(stream, log, event, decide.erased(event, self.now, key=None))
+        gone = frozenset(forget.offsets)
+        for id, ledger in self.disk.ledgers.items():
+            if id.shard == forget.shard:
+                ledger.attempts = [decide.attempt_erased(a) if a.offset in gone else a for a in ledger.attempts]
+                self.disk.cells.pop(request_key(id, forget.job), None)
+        if forget.key is not None:
+            suffix = decide.newest_suffix(forget.shard, forget.key)
+            for key in [key for key in self.disk.cells if key.startswith("newest/") and key.endswith(suffix)]:
+                del self.disk.cells[key]
+        written = self._cells([forget.done])
+        assert not isinstance(written, CellConflict), "it expects nothing"
+        self._write_cells(written)
+
+    def _replace(self, stream: MemoryStream, log: MemoryShard, event: Event, by: Event) -> None:
+        if event.offset > log.gone:
+            log.events[event.offset - log.gone - 1] = by
+            stream.identities.pop((event.draft.source, event.draft.id), None)
+            stream.identities["", by.draft.id] = by
+        else:
+            log.kept[event.offset] = by
 
     def _floors(self, stream: str) -> dict[int, int]:
         floors: dict[int, int] = {}

@@ -203,6 +203,34 @@ class Collected(NamedTuple):
     bytes: int
 
 
+class Erase(msgspec.Struct, frozen=True):
+    """The first step of an erasure: the content of events goes, and every cursor on their shard is asked about them.
+
+    `request` is the value of the cells that ask (`core.requests`), under `job`; one that is there already stays.
+    """
+
+    shard: Shard
+    offsets: Sequence[int]
+    job: str
+    request: bytes
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """The last step of an erasure, when all lanes have answered: what else tells of these events goes.
+
+    Attributes:
+        shard, offsets, job: as in the first step, whose requests go.
+        key: whose newest event is forgotten, too; None where single events are erased.
+        done: a cell that is written with it.
+    """
+
+    shard: Shard
+    offsets: Sequence[int]
+    job: str
+    key: str | None
+    done: CellWrite
+
+
 class Journal(Protocol):
     """The log."""
 
@@ -285,8 +313,27 @@ class Journal(Protocol):
         """The oldest kept and the newest durable offset, from memory; (n + 1, n) when nothing is kept."""
         ...
 
-    async def collect(self) -> Collected:
-        """Remove the files of large payloads that no event claims and that are older than `limits.BODY_ORPHAN_US`."""
+    async def of_key(self, shard: Shard, key: str, limit: int) -> Sequence[int]:
+        """Offsets of the events of a key, in the log and in `kept`, lowest first. It looks at the whole shard."""
+        ...
+
+    async def erase(self, erase: Erase) -> Sequence[str]:
+        """Take what events say out of the log, `kept` and the claims of files; the keys of the cells that ask lanes.
+
+        Offsets stay without gaps: place, type, the hash of the identity and, until `forget`, the key are left. Doing it
+        again changes nothing. What is not there is passed over.
+        """
+        ...
+
+    async def forget(self, forget: Forget) -> None:
+        """Take away the keys of erased events, and what may quote them in records of attempts and cells.
+
+        When it returns the disk of the store does not hold any of it, except in files that `collect` removes.
+        """
+        ...
+
+    async def collect(self, age_us: int | None = None) -> Collected:
+        """Remove the files of large payloads that no event claims and that are so old (`limits.BODY_ORPHAN_US`)."""
         ...
 
     async def retire(self, stream: str, retention: Retention) -> int:
@@ -373,6 +420,6 @@ class Retired(Exception):
 __all__ = [
     "CURSOR_MOVED",
     "AppendRefused", "Assign", "Batch", "Cell", "CellConflict", "CellWrite", "Cells", "CellsConflict", "Collected",
-    "Committed", "Features", "IdentityConflict", "Journal", "Lease", "LeaseLost", "Ledger", "Opened", "Retention",
-    "Retired", "SettleResult", "Settlement", "Store", "StreamInfo", "TypesFrom",
+    "Committed", "Erase", "Features", "Forget", "IdentityConflict", "Journal", "Lease", "LeaseLost", "Ledger", "Opened",
+    "Retention", "Retired", "SettleResult", "Settlement", "Store", "StreamInfo", "TypesFrom",
 ]  # fmt: skip

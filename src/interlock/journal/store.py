@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
+from interlock.core import limits
 from interlock.core.cursor import CursorId, Past, Row
 from interlock.core.errors import InterlockError, StoreError, StoreFull
 from interlock.core.event import Appended, Draft, Event, Shard
@@ -23,7 +24,9 @@ from interlock.journal.ports import (
     CellConflict,
     CellWrite,
     Collected,
+    Erase,
     Features,
+    Forget,
     IdentityConflict,
     Lease,
     LeaseLost,
@@ -60,6 +63,8 @@ class Tx(Protocol):
     def make_stream(self, name: str, shards: int) -> StreamInfo: ...
     def retire(self, stream: str, retention: Retention) -> int: ...
     def collect(self, names: Collection[str]) -> Collected: ...
+    def erase(self, erase: Erase) -> Sequence[str]: ...
+    def forget(self, forget: Forget) -> None: ...
     def rename_subscription(self, old: str, new: str) -> int: ...
     def retire_subscription(self, name: str) -> int: ...
 
@@ -89,9 +94,11 @@ class Backend(Protocol):
     def kept(self, shard: Shard, after: int, limit: int) -> Batch: ...
     def fetch(self, shard: Shard, offsets: Sequence[int]) -> Sequence[Event]: ...
     def whole(self, event: Event) -> Event: ...
-    def old_files(self) -> Sequence[str]:
-        """Files of large payloads that may be collected if nothing refers to them."""
+    def old_files(self, age_us: int) -> Sequence[str]:
+        """Files of large payloads that were written so long ago."""
         ...
+
+    def of_key(self, shard: Shard, key: str, limit: int) -> Sequence[int]: ...
 
     def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]: ...
     def missing(self, cursor: CursorId, key: str) -> Sequence[Row]: ...
@@ -216,9 +223,19 @@ class GroupStore:
             self._emit("body.absent", event=event.id, why=found.absent)
         return found
 
-    async def collect(self) -> Collected:
+    async def of_key(self, shard: Shard, key: str, limit: int) -> Sequence[int]:
+        return await self._reads.run(partial(self._backend.of_key, shard, key, limit))
+
+    async def erase(self, erase: Erase) -> Sequence[str]:
+        return await self._alone(lambda tx: tx.erase(erase))
+
+    async def forget(self, forget: Forget) -> None:
+        await self._alone(lambda tx: tx.forget(forget))
+
+    async def collect(self, age_us: int | None = None) -> Collected:
         """Remove the files of large payloads that nothing refers to and that are old enough."""
-        names = await self._reads.run(self._backend.old_files)
+        age_us = limits.BODY_ORPHAN_US if age_us is None else age_us
+        names = await self._reads.run(partial(self._backend.old_files, age_us))
         files = size = 0
         for first in range(0, len(names), COLLECTED_AT_ONCE):
             some = names[first : first + COLLECTED_AT_ONCE]

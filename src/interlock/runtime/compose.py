@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from interlock.control.eraser import Eraser
 from interlock.control.job_driver import JobDriver
 from interlock.core import limits
 from interlock.core.controls import SCHEDULE_CONTROL_PREFIX, SUBSCRIPTION_CONTROL_PREFIX
@@ -74,6 +75,7 @@ class Engine:
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._cells: SystemCells | None = None
         self._jobs: JobDriver | None = None
+        self._eraser: Eraser | None = None
         self._schedules = ScheduleCells([schedule.name for schedule in plan.schedules], self._spawn)
         # Polls ask it of their stream. Whoever keeps the streams within their bounds knows.
         self.has_room: Callable[[str], bool] = lambda _: True
@@ -146,6 +148,8 @@ class Engine:
         await self._schedules.start(self.store)
         self._jobs = JobDriver(self.store, world.clock, world.emit)
         self._spawn(self._jobs.run())
+        self._eraser = Eraser(self.store, world.clock, world.emit)
+        self._spawn(self._eraser.run())
         self._spawn(self._balance())
         self._app = DataPlane(
             self.plan,
@@ -247,6 +251,8 @@ class Engine:
             self._cells.changed(keys)
         if self._jobs is not None:
             self._jobs.changed(keys)
+        if self._eraser is not None:
+            self._eraser.changed(keys)
         self._schedules.changed(keys)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -161,6 +161,12 @@ _ALL: Final[tuple[Record, ...]] = (
         ("status", "code", "cause", "level"),
     ),
     Record(
+        "erasure.ended",
+        "info",
+        "What was asked to be erased is, in the store, in lanes and in attempts.",
+        ("job", "events"),
+    ),
+    Record(
         "job.ended",
         "info",
         "A job about dead letters is `done`, or has `stopped` because too many failed again.",

@@ -7,6 +7,7 @@ until the file has been opened and read again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -29,7 +30,9 @@ from interlock.journal.ports import (
     CellWrite,
     Collected,
     Committed,
+    Erase,
     Features,
+    Forget,
     Lease,
     LeaseLost,
     Opened,
@@ -39,7 +42,7 @@ from interlock.journal.ports import (
     SettleResult,
     StreamInfo,
 )
-from interlock.journal.sqlite import retire
+from interlock.journal.sqlite import erasing, retire
 from interlock.journal.sqlite.carried import unpack
 from interlock.journal.sqlite.cells import CellsTx, get_cells, list_cells
 from interlock.journal.sqlite.connection import (
@@ -122,6 +125,8 @@ class SqliteTx:
         self._ledger = LedgerTx(tables.ledger, tables.log, connection, now)
         self._cells = CellsTx(connection, now)
         self._solo: Callable[[], None] | None = None
+        self.forgets = False
+        """Whether what is deleted must be gone from the disk."""
 
     def append(self, drafts: Sequence[Draft], cells: Sequence[CellWrite]) -> Sequence[Appended] | AppendRefused:
         if not cells:
@@ -167,10 +172,26 @@ class SqliteTx:
 
     def retire(self, stream: str, retention: Retention) -> int:
         log, ledger = self._tables
-        return self._alone(retire.retire(self._connection, log, ledger, stream, retention, self._now))
+        # To overwrite the pages of whole tables would be to write all of a segment again.
+        self._connection.pragma("secure_delete", "fast")
+        try:
+            return self._alone(retire.retire(self._connection, log, ledger, stream, retention, self._now))
+        finally:
+            self._connection.pragma("secure_delete", "on")
 
     def collect(self, names: Collection[str]) -> Collected:
         return self._bodies.remove(retire.unclaimed(self._connection, names))
+
+    def erase(self, erase: Erase) -> Sequence[str]:
+        written = self._cells.check(erasing.asked(self._tables.ledger, erase, self._connection))
+        assert not isinstance(written, CellConflict), "they expect nothing"
+        self._cells.write(written)
+        return erasing.erase(self._connection, self._tables, erase, self._now)
+
+    def forget(self, forget: Forget) -> None:
+        self.forgets = True
+        self._cells.put([forget.done])
+        erasing.forget(self._connection, self._tables, forget, self._now)
 
     def rename_subscription(self, old: str, new: str) -> int:
         return self._alone(retire.rename_subscription(self._connection, self._tables.ledger, old, new, self._now))
@@ -233,6 +254,7 @@ class SqliteBackend:
         self._gone = False
         self._wal_pages = 0
         self._checkpointed = False
+        self._must_truncate = False
 
     def _new_log(self) -> Log:
         return Log(self._options.window_events, self._options.segment_events)
@@ -310,6 +332,8 @@ class SqliteBackend:
         if self._checkpointed:
             self._checkpointed = False
             self._guarded(self._finish_checkpoint)
+        if self._must_truncate:
+            self._guarded(self._truncate)
         found, self._found = self._found, Found({}, {})
         return answers, found
 
@@ -353,6 +377,7 @@ class SqliteBackend:
                 connection.execute("ROLLBACK")
             raise
         mine.apply(self._found)
+        self._must_truncate |= mine.forgets
         return mine.told(answers)
 
     def _give_up(self) -> None:
@@ -380,6 +405,13 @@ class SqliteBackend:
     def _finish_checkpoint(self) -> None:
         if self._connection is not None:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _truncate(self) -> None:
+        """Copy the whole WAL into the file and empty it: pages as they were before an erasure stand in it."""
+        if self._connection is not None:
+            with suppress(apsw.BusyError):  # A reader still needs it: after the next commit, then.
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                self._must_truncate = False
 
     def upkeep(self) -> Callable[[], None] | None:
         return self._checkpoint if self._wal_pages > CHECKPOINT_PAGES and not self._checkpointed else None
@@ -416,8 +448,11 @@ class SqliteBackend:
     def whole(self, event: Event) -> Event:
         return self.bodies.whole(event)
 
-    def old_files(self) -> Sequence[str]:
-        return self.bodies.old(self._clock.now())
+    def of_key(self, shard: Shard, key: str, limit: int) -> Sequence[int]:
+        return self._log_read(shard, lambda log, c: erasing.of_key(c, log.shard(shard), shard, key, limit))
+
+    def old_files(self, age_us: int) -> Sequence[str]:
+        return self.bodies.old(self._clock.now() - age_us)
 
     def _log_read(self, shard: Shard, read: Callable[[Log, Connection], T]) -> T:
         """Read; again if the offset was retired between the look at memory and the snapshot."""

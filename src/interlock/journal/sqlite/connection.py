@@ -120,6 +120,8 @@ def connect_writer(path: Path, vfs: str | None) -> Connection:
         )
     connection.pragma("synchronous", "FULL")
     connection.pragma("wal_autocheckpoint", 0)
+    # What is deleted or replaced is overwritten, so that an erasure need not look for what was deleted before it.
+    connection.pragma("secure_delete", "on")
     connection.pragma("cache_size", -WRITER_CACHE_KIB)
     # On macOS fsync only reaches the drive's cache.
     connection.pragma("fullfsync", 1)

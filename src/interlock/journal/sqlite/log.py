@@ -90,7 +90,8 @@ class Log:
                 if n > counted:
                     stream.replay(segment, n, place, at, type, size)
                 if n > stream.hashed:
-                    yield at, identity_hash(source, id) ^ stream.salt, n
+                    # An erased event has the hash in the place of its id, and no source.
+                    yield at, (identity_hash(source, id) if source else int(id)) ^ stream.salt, n
 
     def shard(self, shard: Shard) -> StreamState:
         """The stream of a shard that exists.
@@ -303,7 +304,7 @@ class LogTx:
             if segment.day >= first_known_day(self._now):
                 query = f"SELECT {COLUMNS} FROM {stream.table(segment)} WHERE n = ?"
                 event = next((stream.event(row) for row in self._connection.execute(query, (n,))), None)
-        return event if event is not None and same_identity(event.draft, draft) else None
+        return event if event is not None and same_identity(event, draft) else None
 
     def _place(self, draft: Draft, key: int) -> Appended:
         staged = self._streams.get(draft.stream)

@@ -162,9 +162,11 @@ class StreamState:
         """An event from a row of `COLUMNS`."""
         place: int = row[1]
         _, _, at, type, key, source, id, data, more = row
-        claim = None
+        claim = erased_at = None
         if isinstance(data, str):
             claim, data = claim_from(data), b""
+        elif isinstance(data, int):
+            erased_at, data = data, b""
         shard = self.shards[place >> OFFSET_BITS]
         stream = self.made.name
         if more is None:
@@ -183,11 +185,13 @@ class StreamState:
                 causation,
                 trace,
             )
-        return Event(shard, place & OFFSET_MASK, at, draft, claim)
+        return Event(shard, place & OFFSET_MASK, at, draft, claim, erased_at=erased_at)
 
 
-SIZE_COLUMN = "iif(typeof(data) = 'text', CAST(substr(data, 66) AS INTEGER), length(data))"
-"""Bytes of an event's payload, wherever it is."""
+SIZE_COLUMN = (
+    "CASE typeof(data) WHEN 'text' THEN CAST(substr(data, 66) AS INTEGER) WHEN 'integer' THEN 0 ELSE length(data) END"
+)
+"""Bytes of an event's payload, wherever it is. An integer is the moment in which it was erased."""
 
 
 def claim_text(claim: Claim) -> str:
