@@ -17,6 +17,7 @@ from interlock.core.limits import US_PER_SECOND
 from interlock.core.requests import LaneRequest, Verb, encode_request, request_key
 from interlock.journal.memory_disk import MemoryDisk
 from interlock.journal.ports import CellWrite
+from interlock.spec.patterns.resequence import look_type
 from interlock.testing.sim.auditor import Fact, digest_of
 from interlock.testing.sim.history import Asked, History
 from interlock.testing.sim.loop import SimLoop
@@ -99,6 +100,8 @@ class Persons:
         assert event is not None, "the event of a row is kept for as long as the row is"
         if event.claim is not None:
             # Its payload is with the process; what a person sees of it is not simulated.
+            return
+        if event.draft.type == look_type(STREAM):
             return
         fact = msgspec.json.decode(event.draft.data, type=Fact)
         new = f"edit-{self._jobs}"
