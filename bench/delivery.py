@@ -41,8 +41,8 @@ def run(extent: Extent) -> Table:
     costs, told = uvloop.run(growth(full=extent.full))
     rows += recovery
     rows += [
-        Row(f"CPU an event in a log of {size:,} / a young one", figures, FLAT, at_most=True)
-        for size, figures in costs.items()
+        Row(f"CPU an event in a log of {size:,} / a young one", [ratio], FLAT, at_most=True)
+        for size, ratio in costs.items()
     ]
     return Table("Delivery: hard cases / a plain one of the same run", rows, [*halted.notes, *notes, *told])
 
