@@ -6,9 +6,10 @@ A world is a place where stores are opened, crash and are opened again, with a c
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import wraps
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,9 +18,19 @@ from msgspec.structs import replace
 
 from interlock.core.cursor import Attempt, Counters, CursorId, Mark, Past, Row, Success, TypesFrom
 from interlock.core.errors import StoreBusy, StoreError, StoreFull
-from interlock.core.event import Appended, Draft, Event, Shard
+from interlock.core.event import Appended, Claim, Draft, Event, Shard
 from interlock.core.ids import shard_of
-from interlock.core.limits import READ_SCAN_OFFSETS_MAX, US_PER_DAY, US_PER_SECOND, WRITER_QUEUE_BYTES_MAX
+from interlock.core.limits import (
+    BODY_INLINE_BYTES_MAX,
+    BODY_ORPHAN_US,
+    DISCARDED_KEPT_US,
+    READ_BYTES_MAX,
+    READ_SCAN_OFFSETS_MAX,
+    US_PER_DAY,
+    US_PER_SECOND,
+    WRITER_QUEUE_BYTES_MAX,
+)
+from interlock.journal.memory_files import MemoryFiles
 from interlock.journal.ports import (
     AppendRefused,
     Assign,
@@ -27,6 +38,8 @@ from interlock.journal.ports import (
     CellsConflict,
     CellWrite,
     Committed,
+    Erase,
+    Forget,
     IdentityConflict,
     LeaseLost,
     Opened,
@@ -34,7 +47,9 @@ from interlock.journal.ports import (
     Retired,
     Settlement,
 )
+from interlock.journal.views import EventsQuery
 from interlock.testing.clock import FakeClock
+from interlock.testing.sim.swarm import limited
 
 TTL = 60 * US_PER_SECOND
 ONE = Shard("s", 0)
@@ -63,6 +78,8 @@ class World(Protocol):
     clock: FakeClock
     wakeup: Recorder
     records: list[str]
+    files: MemoryFiles
+    """Where its large payloads are."""
     shares_disk: bool
     """Whether two processes can have it open, as a zombie and its successor do."""
 
@@ -95,6 +112,11 @@ async def stream_of(store: Any, count: int, shards: int = 1) -> None:
     await store.make_stream("s", shards)
     if count:
         await store.append([draft(str(number)) for number in range(1, count + 1)])
+
+
+def large(name: str) -> bytes:
+    """A payload that is too large for the log, another one for each name."""
+    return name.encode() * (BODY_INLINE_BYTES_MAX + 1)
 
 
 async def append_whole(store: Any, *drafts: Draft) -> Any:
@@ -144,6 +166,27 @@ class Lane:
                 self.cursor, floor=settlement.floor, above=settlement.above, counters=settlement.counters
             )
         return answer
+
+
+class Steps:
+    """The steps of an erasure, as `control.eraser` takes them, with what lanes answer left out."""
+
+    def __init__(self, store: Any, key: str, offsets: Sequence[int] = ()) -> None:
+        self.store = store
+        self.key = key
+        self.offsets = offsets
+
+    async def erase(self) -> Sequence[str]:
+        self.offsets = self.offsets or await self.store.of_key(ONE, self.key, 1_000)
+        return await self.store.erase(Erase(ONE, self.offsets, "job_1", b"asked"))
+
+    async def forget(self) -> None:
+        await self.store.collect(0)
+        await self.store.forget(Forget(ONE, self.offsets, "job_1", self.key, CellWrite("erasure/job_1", b"done")))
+
+    async def all(self) -> None:
+        await self.erase()
+        await self.forget()
 
 
 class StoreContract:
@@ -1066,6 +1109,19 @@ class StoreContract:
         assert [event.offset for event in (await store.read(ONE, 8, 100)).events] == list(range(9, 21))
 
     @on_loop
+    async def test_a_segment_is_closed_at_a_size_so_that_a_bound_of_bytes_is_kept_in_small_steps(
+        self, world: World
+    ) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        with limited({"SEGMENT_BYTES": 600}):
+            for number in range(8):
+                await store.append([draft(f"{number}", data=b"x" * 200)])
+        (line,) = await store.views().streams()
+        assert (line.segments, line.bytes, line.held_by) == (4, 8 * 328, [])
+        assert await store.retire("s", Retention(10_000 * US_PER_DAY, 5 * 328)) == 4
+
+    @on_loop
     async def test_retention_never_passes_the_floor_of_a_cursor(self, world: World) -> None:
         store = await world.open()
         await stream_of(store, 3)
@@ -1153,6 +1209,9 @@ class StoreContract:
         with pytest.raises(StoreFull) as refused:
             await store.append([draft("4")])
         assert refused.value.code == "store.stream-full"
+        assert "'s' is at its bound of bytes, and sub has yet to read" in refused.value.message
+        (line,) = [line for line in await store.views().streams() if line.made.name == "s"]
+        assert (line.full, line.held_by) == (True, ["sub"])
         await store.make_stream("_audit", 1)
         await store.append([draft("1", stream="_audit")])
         await store.retire("_audit", full)
@@ -1161,6 +1220,287 @@ class StoreContract:
         await lane.settle(floor=4)
         assert await store.retire("s", full) == 4
         assert (await store.append([draft("5")]))[0].offset == 5
+
+    @on_loop
+    async def test_what_was_discarded_long_ago_goes_and_an_open_dead_letter_never_does(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 4)
+        lane, now = await Lane.open(store), world.clock.now()
+        rows = [
+            Row(1, "a", "dead", died_at=now),
+            Row(2, "a", "discarded", died_at=now),
+            Row(3, "a", "discarded", died_at=now + US_PER_DAY),
+        ]
+        counters = Counters(delivered=1, discarded=2, dead=1)
+        assert isinstance(await lane.settle(floor=4, put=rows, counters=counters), Committed)
+        world.clock.jump(2 * US_PER_DAY)
+        await store.append([draft("later")])
+        assert await store.retire("s", A_DAY) == 4
+        assert [event.offset for event in (await store.kept(ONE, 0, 10)).events] == [1, 2, 3]
+        world.clock.jump(DISCARDED_KEPT_US - US_PER_DAY - 1)
+        await store.retire("s", FOR_EVER)
+        assert [event.offset for event in (await store.kept(ONE, 0, 10)).events] == [1, 3]
+        assert [row.offset for row in await store.rows(CursorId("sub", ONE), [1, 2, 3])] == [1, 3]
+        found = await store.views().conservation(CursorId("sub", ONE))
+        assert found.holds
+        world.clock.jump(1_000 * US_PER_DAY)
+        await store.retire("s", FOR_EVER)
+        assert [event.offset for event in (await store.kept(ONE, 0, 10)).events] == [1]
+
+    # Large payloads
+
+    @on_loop
+    async def test_a_payload_above_the_bound_is_in_a_file_and_comes_back_whole(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        inline = b"x" * BODY_INLINE_BYTES_MAX
+        await store.append([draft("inline", data=inline), draft("large", data=large("1"))])
+        for again in (False, True):
+            if again:
+                await world.crash(store)
+                store = await world.open()
+            small, event = (await store.read(ONE, 0, 10)).events
+            assert small.draft.data == inline
+            assert (event.claim, event.draft.data, event.size) == (Claim.of(large("1")), b"", len(large("1")))
+            whole = await store.whole(event)
+            assert whole.draft == draft("large", data=large("1"))
+            assert await store.whole(small) is small
+            assert world.files.durable(Claim.of(large("1")).hash) == large("1")
+        assert (await store.fetch(ONE, [2]))[0].claim == (await store.views().events(EventsQuery()))[0].claim
+        assert [event.claim is None for event in world.wakeup.events[ONE]] == [True, False]
+
+    @on_loop
+    async def test_one_content_is_one_file_and_a_damaged_one_is_replaced(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        await store.append([draft("1", data=large("same")), draft("2", data=large("same"))])
+        (name,) = world.files.names()
+        world.files.damage(name)
+        await store.append([draft("3", data=large("same"))])
+        assert list(world.files.names()) == [name]
+        for event in (await store.read(ONE, 0, 10)).events:
+            assert (await store.whole(event)).draft.data == large("same")
+
+    @on_loop
+    async def test_a_known_identity_is_compared_by_the_hash_of_its_large_payload(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        await store.append([draft("1", data=large("one"))])
+        again = [(await store.append([draft("1", data=data)]))[0] for data in (large("one"), large("two"), b"")]
+        assert [(each.duplicate, each.conflict) for each in again] == [(True, False), (True, True), (True, True)]
+        assert isinstance(await append_whole(store, draft("1", data=large("two"))), IdentityConflict)
+
+    @on_loop
+    async def test_an_emitted_large_payload_is_durable_with_its_settlement(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 1)
+        lane = await Lane.open(store)
+        assert isinstance(await lane.settle(floor=1, emit=[draft("e", data=large("e"))]), Committed)
+        (event,) = (await store.read(ONE, 1, 10)).events
+        assert (await store.whole(event)).draft.data == large("e")
+        assert world.files.durable(Claim.of(large("e")).hash) == large("e")
+
+    @on_loop
+    async def test_a_file_that_is_lost_or_damaged_is_told_of_its_event_alone(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        await store.append([draft(name, data=large(name)) for name in ("whole", "missing", "damaged")])
+        world.files.remove(Claim.of(large("missing")).hash)
+        world.files.damage(Claim.of(large("damaged")).hash)
+        events = (await store.read(ONE, 0, 10)).events
+        assert [(await store.whole(event)).absent for event in events] == [None, "missing", "damaged"]
+        assert world.records.count("body.absent") == 2
+        found = await store.views().bodies()
+        assert (found.files, found.lost, found.events) == (3, 1, [events[1].id])
+
+    @on_loop
+    async def test_a_disk_that_refuses_a_large_payload_leaves_nothing_of_its_request(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        steps = ("write", "sync", "rename", "sync_folder")
+        for number, (step, failure) in enumerate(product(steps, (errno.ENOSPC, errno.EIO))):
+
+            def refuse(at: str, step: str = step, failure: int = failure) -> None:
+                if at == step:
+                    raise OSError(failure, "simulated")
+
+            data, (_, head) = large(f"{number}"), store.bounds(ONE)
+            world.files.before = refuse
+            with pytest.raises(StoreError) as refused:
+                await store.append([draft(f"small-{number}"), draft(f"large-{number}", data=data)])
+            assert isinstance(refused.value, StoreFull) == (failure == errno.ENOSPC)
+            assert not any(name.endswith(".partial") for name in world.files.names())
+            await store.append([draft(f"after-{number}")])
+            world.files.before = lambda _: None
+            await store.append([draft(f"large-{number}", data=data)])
+            after, again = (await store.read(ONE, head, 10)).events
+            assert after.draft.id == f"after-{number}"
+            assert (await store.whole(again)).draft.data == world.files.durable(Claim.of(data).hash) == data
+
+    @on_loop
+    async def test_one_refused_large_payload_of_a_group_costs_no_other_request(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+
+        def refuse(at: str) -> None:
+            if at == "write":
+                raise OSError(errno.ENOSPC, "simulated")
+
+        world.files.before = refuse
+        good, bad, also = await asyncio.gather(
+            store.append([draft("1")]),
+            store.append([draft("2", data=large("2"))]),
+            store.append([draft("3")]),
+            return_exceptions=True,
+        )
+        assert isinstance(bad, StoreFull)
+        assert [each[0].offset for each in (good, also)] == [1, 2]
+
+    @on_loop
+    async def test_files_that_nothing_claims_go_after_a_day_and_no_other(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        await store.append([draft("1", data=large("claimed"))])
+        world.files.write("left by a crash", b"12345", world.clock.now())
+        assert await store.collect() == (0, 0)
+        world.clock.jump(BODY_ORPHAN_US - 1)
+        assert await store.collect() == (0, 0)
+        world.clock.jump(1)
+        assert await store.collect() == (1, 5)
+        assert list(world.files.names()) == [Claim.of(large("claimed")).hash]
+        assert await store.collect() == (0, 0)
+
+    @on_loop
+    async def test_an_append_that_claims_an_old_file_while_it_is_collected_keeps_it(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        name = Claim.of(large("again")).hash
+        for first in (True, False):
+            world.files.write(name, large("again"), world.clock.now())
+            world.clock.jump(BODY_ORPHAN_US)
+            append, collect = store.append([draft(f"{first}", data=large("again"))]), store.collect()
+            await asyncio.gather(*((append, collect) if first else (collect, append)))
+            for event in (await store.read(ONE, 0, 10)).events:
+                assert (await store.whole(event)).draft.data == large("again")
+
+    @on_loop
+    async def test_a_file_is_claimed_as_long_as_its_event_is_in_the_log_or_kept(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        await store.append([draft(name, data=large(name)) for name in ("gone", "kept", "shared")])
+        lane = await Lane.open(store)
+        assert isinstance(await lane.settle(floor=3, put=[Row(2, "a", "dead")]), Committed)
+        world.clock.jump(2 * US_PER_DAY)
+        await store.append([draft("later", data=large("shared"))])
+        assert await store.retire("s", A_DAY) == 3
+        assert (await store.collect()).files == 1
+        (kept,) = await store.fetch(ONE, [2])
+        assert (await store.whole(kept)).draft.data == large("kept")
+        lane = await Lane.open(store, "w2")
+        assert isinstance(await lane.settle(clear=[2]), Committed)
+        await store.retire("s", FOR_EVER)
+        assert (await store.collect()).files == 1
+        assert list(world.files.names()) == [Claim.of(large("shared")).hash]
+
+    @on_loop
+    async def test_an_erased_event_keeps_its_place_and_its_key_until_the_last_step(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        await store.append([draft("1", data=b"secret", subject="x", headers=(("h", "x"),), extensions=(("e", "x"),))])
+        await store.append([draft("2", "b"), draft("3", data=large("3")), draft("4", key=None)])
+        assert await store.of_key(ONE, "a", 10) == [1, 3]
+        assert await store.of_key(ONE, "a", 1) == [1]
+        before = await store.fetch(ONE, [1, 2, 3, 4])
+        steps = Steps(store, "a")
+        await steps.erase()
+        for key in ("a", None):
+            events = (await store.read(ONE, 0, 10)).events
+            assert [event.offset for event in events] == [1, 2, 3, 4]
+            assert [event.id for event in events] == [event.id for event in before]
+            assert [events[1], events[3]] == [before[1], before[3]]
+            for event in (events[0], events[2]):
+                left = Draft("s", "t@1", "", event.draft.id, b"", key)
+                assert (event.draft, event.claim, event.erased_at) == (left, None, world.clock.now())
+            await steps.forget()
+        assert await store.of_key(ONE, "a", 10) == []
+        assert list(world.files.names()) == []
+        await world.crash(store)
+        assert (await (await world.open()).read(ONE, 0, 10)).events == events
+
+    @on_loop
+    async def test_the_identity_of_an_erased_event_is_known_as_before_also_after_a_restart(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        await store.append([draft(str(number)) for number in range(1, 31)])
+        await Steps(store, "a", [1, 29]).all()
+        for _ in range(2):
+            again = await store.append([draft("1", data=b"other"), draft("29"), draft("30", data=b"other")])
+            assert [(each.offset, each.duplicate, each.conflict) for each in again] == [
+                (1, True, False),
+                (29, True, False),
+                (30, True, True),
+            ]
+            await world.crash(store)
+            store = await world.open()
+
+    @on_loop
+    async def test_every_cursor_on_the_shard_is_asked_once_and_in_the_same_commit(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 2)
+        for name in ("sub", "other"):
+            await Lane.open(store, id=CursorId(name, ONE))
+        steps = Steps(store, "a")
+        keys = await steps.erase()
+        assert sorted(keys) == ["request/other/s/0/job_1", "request/sub/s/0/job_1"]
+        await store.put([CellWrite(keys[0], b"answered")])
+        assert sorted(await steps.erase()) == sorted(keys)
+        assert {cell.value for cell in (await store.get(keys)).values()} == {b"answered", b"asked"}
+        await steps.forget()
+        assert await store.get(keys) == {}
+        assert (await store.get(["erasure/job_1"]))["erasure/job_1"].value == b"done"
+
+    @on_loop
+    async def test_what_is_kept_of_a_retired_segment_is_erased_with_what_attempts_say(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 3)
+        lane = await Lane.open(store)
+        quoting = Attempt("att_1", 1, 1, 0, 1, "later", error="x", detail="x", request="x", response="x", why="x")
+        attempts = [quoting, replace(quoting, id="att_2", offset=2)]
+        row = Row(1, "a", "dead")
+        assert isinstance(await lane.settle(floor=3, put=[row], attempts=attempts), Committed)
+        world.clock.jump(2 * US_PER_DAY)
+        await store.append([draft("later", "b")])
+        assert await store.retire("s", A_DAY) == 3
+        assert await store.of_key(ONE, "a", 10) == [1]
+        await store.put([CellWrite("newest/sub/s/0/a", b"1"), CellWrite("newest/sub/s/0/b", b"1")])
+        await Steps(store, "a").all()
+        (event,) = (await store.kept(ONE, 0, 10)).events
+        assert (event.draft.data, event.draft.key, event.erased_at) == (b"", None, world.clock.now())
+        assert list(await store.get(["newest/sub/s/0/a", "newest/sub/s/0/b"])) == ["newest/sub/s/0/b"]
+        (passage,) = await store.views().timeline(event)
+        assert [(each.number, each.error, each.detail, each.request, each.response, each.why) for each in
+                passage.attempts] == [(1, "erased", "", "", "", None)]  # fmt: skip
+
+    @on_loop
+    async def test_large_payloads_count_for_the_size_of_their_stream_also_after_a_restart(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        await store.append([draft("1", data=large("1"))])
+        (before,) = await store.views().streams()
+        assert before.bytes == len(large("1")) + 128
+        await world.crash(store)
+        assert (await (await world.open()).views().streams()) == [before]
+
+    @on_loop
+    async def test_a_read_gives_a_bounded_amount_of_payload(self, world: World) -> None:
+        store = await world.open()
+        await stream_of(store, 0)
+        payload = b"x" * BODY_INLINE_BYTES_MAX
+        fits = READ_BYTES_MAX // BODY_INLINE_BYTES_MAX
+        await store.append([draft(f"{number}", data=payload) for number in range(fits + 20)])
+        batch = await store.read(ONE, 0, 10_000)
+        assert (len(batch.events), batch.upto) == (fits + 1, fits + 1)
+        assert len((await store.read(ONE, batch.upto, 10_000)).events) == 19
 
     # Life of a subscription
 

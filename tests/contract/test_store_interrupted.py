@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import pytest
 from tests.awaits import cancelled_at
 from tests.conftest import Some
-from tests.contract.simulated_vfs import SimulatedVfs, put
 from tests.contract.store_contract import Recorder
 from tests.contract.workload import Acknowledged, check, open_store, workload
 
@@ -21,6 +20,7 @@ from interlock.core.errors import StoreError
 from interlock.core.limits import US_PER_SECOND
 from interlock.journal.memory import MemoryStore
 from interlock.testing.clock import FakeClock
+from interlock.testing.sim.vfs import SimulatedVfs, put
 
 
 class Moment(NamedTuple):
@@ -78,8 +78,8 @@ def test_a_power_cut_while_it_recovers_from_a_power_cut_loses_nothing(tmp_path: 
             with SimulatedVfs(f"cut again {n}") as disk:
                 moment = first[n - 1]
                 folder = tmp_path / f"first-{n}"
-                put(moment.files, folder)
-                disk.images.update({str(folder / Path(path).name): content for path, content in moment.files.items()})
+                folder.mkdir()
+                disk.restart({str(folder / Path(path).name): content for path, content in moment.files.items()})
                 second = watched(disk, moment.acknowledged, n)
                 await found(Moment({}, moment.acknowledged), folder, clock, disk.name)
             for m in some(len(second), 12):

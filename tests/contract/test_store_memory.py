@@ -21,6 +21,7 @@ class MemoryWorld:
         self.wakeup = Recorder()
         self.records: list[str] = []
         self.disk = MemoryDisk(segment_events=8, proves_deaths=True)
+        self.files = self.disk.files
 
     async def open(self) -> MemoryStore:
         return MemoryStore(self.clock, self.wakeup, emit=self.emit, disk=self.disk)

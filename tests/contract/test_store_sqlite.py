@@ -11,8 +11,11 @@ from tests.contract.store_contract import Recorder, StoreContract, draft
 from tests.contract.views_contract import ViewsContract
 
 from interlock.core.event import Shard
+from interlock.core.ids import shard_of
 from interlock.journal.memory import Inline
+from interlock.journal.memory_files import MemoryFiles
 from interlock.journal.ports import Retention, Retired
+from interlock.journal.segments import size_of
 from interlock.journal.sqlite import SqliteOptions, SqliteStore
 from interlock.journal.views import EventsQuery
 from interlock.runtime.clock import SystemClock
@@ -32,7 +35,8 @@ class SqliteWorld:
         self.clock = FakeClock()
         self.wakeup = Recorder()
         self.records: list[str] = []
-        self.options = SqliteOptions(window_events=16, segment_events=8)
+        self.files = MemoryFiles()
+        self.options = SqliteOptions(window_events=16, segment_events=8, files=self.files)
 
     async def open(self) -> SqliteStore:
         return await SqliteStore.open_file(self.path, self.clock, self.wakeup, Inline(), self.emit, self.options)
@@ -133,6 +137,28 @@ def test_what_a_commit_made_durable_is_told_with_its_own_answers(tmp_path: Path)
         loop.call_soon(store.submit, [draft("2")], (), lambda _: note("2"))
         await answered
         assert told == {"1": [1], "2": [1, 2]}
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_segment_is_read_without_the_one_before_it_though_the_store_was_opened_between_its_events(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        world = SqliteWorld(tmp_path)
+        store = await world.open()
+        await store.make_stream("s", 2)
+        keys = {number: next(key for key in "abcdefgh" if shard_of(key, 2) == number) for number in range(2)}
+        # The first segment holds eight of both shards; the second begins with one of shard 0.
+        await store.append([draft(str(n), keys[n % 2]) for n in range(8)] + [draft("8", keys[0])])
+        await world.crash(store)
+        store = await world.open()
+        await store.append([draft("9", keys[1])])
+        assert await store.retire("s", Retention(10**15, 3 * size_of(draft("9")))) == 8
+        batch = await store.read(Shard("s", 1), 4, 10)
+        assert [event.draft.id for event in batch.events] == ["9"]
+        assert [event.draft.id for event in await store.fetch(Shard("s", 1), [5])] == ["9"]
         await store.close()
 
     asyncio.run(scenario())

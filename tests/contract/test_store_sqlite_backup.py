@@ -18,20 +18,22 @@ from typing import Any, TypeVar
 
 import apsw
 import pytest
-from tests.contract.simulated_vfs import SimulatedVfs
-from tests.contract.store_contract import ONE, Lane, Recorder, draft
+from tests.contract.store_contract import ONE, Lane, Recorder, draft, large
 
 from interlock.core.cursor import Counters, CursorId, Row
 from interlock.core.errors import StoreError
-from interlock.core.limits import LEASE_TTL_US, US_PER_HOUR, US_PER_MS
+from interlock.core.event import Claim
+from interlock.core.limits import BODY_ORPHAN_US, LEASE_TTL_US, US_PER_HOUR, US_PER_MS
 from interlock.core.ports import Room
 from interlock.journal.memory import Inline
-from interlock.journal.ports import Assign, CellWrite, LeaseLost
+from interlock.journal.ports import Assign, CellWrite, LeaseLost, Retention
 from interlock.journal.sqlite import SqliteOptions, SqliteStore
 from interlock.journal.sqlite.backup import PARTIAL, back_up, contents, copy, examined
 from interlock.journal.sqlite.connection import APPLICATION_ID
+from interlock.journal.sqlite.files import DiskFiles, bodies_folder
 from interlock.journal.sqlite.restore import EPOCHS_PASSED, prepared, put_in_place
 from interlock.testing.clock import FakeClock
+from interlock.testing.sim.vfs import SimulatedVfs
 
 T = TypeVar("T")
 
@@ -400,3 +402,110 @@ def test_a_copy_is_synced_before_it_gets_its_name_and_its_folder_afterwards(tmp_
         seen = synced(lambda: put_in_place(partial, store, clock.now()))
     assert seen[0] == ("sync", partial.name)
     assert seen[-2:] == [("name", store.name), folder]
+
+
+async def with_large_payloads(path: Path, clock: FakeClock) -> SqliteStore:
+    store = await filled(path, clock)
+    await store.append([draft(name, data=large(name)) for name in ("x", "y", "z")])
+    return store
+
+
+async def with_one_more(path: Path, clock: FakeClock) -> SqliteStore:
+    store = await opened(path, clock)
+    await store.append([draft("x", data=large("x"))])
+    return store
+
+
+async def payloads(path: Path, clock: FakeClock) -> dict[str, bytes | str]:
+    """By id, the large payloads of a store that is opened for this; why one is absent."""
+    store = await opened(path, clock)
+    events = [await store.whole(event) for event in (await store.read(ONE, 30, 100)).events]
+    await store.close()
+    return {event.draft.id: event.absent or event.draft.data for event in events}
+
+
+WHOLE = {name: large(name) for name in ("x", "y", "z")}
+
+
+def test_a_backup_carries_the_large_payloads_and_a_restore_puts_them_back(tmp_path: Path, clock: FakeClock) -> None:
+    run(_closed(with_large_payloads(tmp_path / "store.db", clock)))
+    made = back_up(tmp_path / "store.db", tmp_path / "backup.db")
+    assert (made.bodies, made.bodies_bytes, made.bodies_lost) == (3, 3 * len(large("x")), 0)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "backup.db").rename(tmp_path / "other" / "backup.db")
+    assert restored(tmp_path / "other" / "backup.db", tmp_path / "other" / "store.db", clock) is None
+    # The restored store is no larger for what it carried.
+    assert (tmp_path / "other" / "store.db").stat().st_size < made.bodies_bytes
+    assert run(payloads(tmp_path / "other" / "store.db", clock)) == WHOLE
+    folder = tmp_path / "other" / "store.db.bodies"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()} == {0o600}
+
+
+def test_a_backup_that_is_opened_as_it_is_has_its_large_payloads(tmp_path: Path, clock: FakeClock) -> None:
+    run(_closed(with_large_payloads(tmp_path / "store.db", clock)))
+    back_up(tmp_path / "store.db", tmp_path / "backup.db")
+    assert run(payloads(tmp_path / "backup.db", clock)) == WHOLE
+    assert run(payloads(tmp_path / "backup.db", clock)) == WHOLE
+
+
+def test_a_large_payload_that_is_lost_is_told_by_the_backup_and_costs_no_other(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    run(_closed(with_large_payloads(tmp_path / "store.db", clock)))
+    (tmp_path / "store.db.bodies" / Claim.of(large("y")).hash).unlink()
+    made = back_up(tmp_path / "store.db", tmp_path / "backup.db")
+    assert (made.bodies, made.bodies_lost) == (3, 1)
+    assert run(payloads(tmp_path / "backup.db", clock)) == WHOLE | {"y": "missing"}
+
+
+class Overtaken(DiskFiles):
+    """Files that something happens to before the first of them is read."""
+
+    def __init__(self, folder: Path, before: Callable[[], None]) -> None:
+        super().__init__(folder)
+        self._before = before
+
+    def read(self, name: str) -> bytes | None:
+        before, self._before = self._before, lambda: None
+        before()
+        return super().read(name)
+
+
+def test_a_payload_that_retention_removes_while_it_is_copied_makes_the_copy_anew(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    path = tmp_path / "store.db"
+    run(_closed(with_large_payloads(path, clock)))
+
+    async def retired() -> None:
+        clock.jump(2 * BODY_ORPHAN_US)
+        store = await opened(path, clock)
+        await store.retire_subscription("sub")
+        await store.append([draft("new", data=large("new"))])
+        assert await store.retire("s", Retention(US_PER_HOUR, 10**12)) == 33
+        assert (await store.collect()).files == 3
+        await store.close()
+
+    files = Overtaken(bodies_folder(path), lambda: run(retired()))
+    made = back_up(path, tmp_path / "backup.db", files=files)
+    assert (made.events, made.bodies, made.bodies_lost) == (1, 1, 0)
+
+
+def test_a_restore_gives_the_former_store_its_large_payloads_for_its_own(tmp_path: Path, clock: FakeClock) -> None:
+    run(_closed(filled(tmp_path / "store.db", clock)))
+    back_up(tmp_path / "store.db", tmp_path / "backup.db")
+    run(_closed(with_one_more(tmp_path / "store.db", clock)))
+    aside = restored(tmp_path / "backup.db", tmp_path / "store.db", clock)
+    assert aside is not None
+
+    async def collected() -> None:
+        clock.jump(2 * BODY_ORPHAN_US)
+        store = await opened(tmp_path / "store.db", clock)
+        assert (await store.collect()).files == 1
+        await store.close()
+
+    run(collected())
+    assert run(payloads(aside, clock)) == {"x": large("x")}
+    assert restored(aside, tmp_path / "store.db", clock) is not None
+    assert run(payloads(tmp_path / "store.db", clock)) == {"x": large("x")}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import apsw
 import msgspec
 import pytest
-from tests.contract.simulated_vfs import SimulatedVfs
 from tests.contract.store_contract import ONE, Lane, Recorder, draft
 from tests.contract.workload import check, open_store, workload
 
@@ -22,6 +22,7 @@ from interlock.journal.ports import CellWrite, Committed, Retention
 from interlock.journal.sqlite import SqliteOptions, SqliteStore
 from interlock.journal.sqlite import connection as sqlite_connection
 from interlock.testing.clock import FakeClock
+from interlock.testing.sim.vfs import SimulatedVfs, put
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
@@ -111,6 +112,44 @@ def test_an_error_at_any_write_gives_no_false_answer_and_leaves_no_half_group(
         return number
 
     assert asyncio.run(attempts()) > 40
+
+
+@pytest.mark.parametrize("dies", [True, False], ids=["the process dies of it", "the process goes on"])
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_failed_sync_has_left_in_the_kernel_only_is_durable_before_anything_is_built_on_it(
+    tmp_path: Path, seed: int, dies: bool
+) -> None:
+    """A kernel reports a failed sync once and takes the pages for clean: whoever reads them sees what no disk has."""
+
+    async def scenario() -> None:
+        clock, path = FakeClock(), tmp_path / "store.db"
+        events: list[tuple[int, str]] = []
+        with SimulatedVfs(f"kernel {seed}") as disk:
+            store = await open_store(path, clock, disk.name)
+            await store.make_stream("s", 1)
+            disk.only = "sync"
+            disk.fail(errno.EIO, 1)
+            with pytest.raises(StoreError, match="in-doubt"):
+                await store.append([draft("doubtful")])
+            if dies:
+                store.abandon()
+                store = await open_store(path, clock, disk.name)
+            else:
+                await clock.advance(2 * US_PER_SECOND)
+            cuts = [disk.found(Random(seed))]
+            for number in range(3):
+                (appended,) = await store.append([draft(f"after-{number}")])
+                events.append((appended.offset, f"after-{number}"))
+            cuts.append(disk.found(Random(seed)))
+            store.abandon()
+        for known, cut in zip(([], events), cuts, strict=True):
+            folder = tmp_path / f"after {len(known)}"
+            put(cut, folder)
+            store = await open_store(folder / "store.db", clock)
+            await check(store, {"stream": True, "events": known})
+            store.abandon()
+
+    asyncio.run(scenario())
 
 
 def test_the_last_of_the_disk_is_kept_for_settlements_and_commands(tmp_path: Path) -> None:

@@ -145,3 +145,26 @@ def test_plan_says_what_a_deploy_would_change_while_the_process_runs_and_after_i
         assert "a deploy would be refused: 1 of 2" in told.err
     project.cli("subscriptions", "rename", "orders.to_books", "orders.to_ledger")
     assert "a deploy would change no names and no shapes" in project.cli("plan").err
+
+
+def test_a_paused_start_delivers_nothing_until_a_person_resumes_also_after_a_restart(project: Project) -> None:
+    with project.running("--paused"):
+        project.until(lambda: "paused   every subscription" in project.log.read_text())
+        assert [project.hook(f"d-{n}", "o-1", n) for n in range(5)] == [202] * 5
+        rows = project.json("subscriptions", "ls")["subscriptions"]
+        assert {(row["paused"], row["by"], row["reason"]) for row in rows} == {(True, "interlock", "started paused")}
+        # A command of one subscription goes on where it stood, and the other one waits.
+        project.cli("subscriptions", "resume", "orders.to_books")
+        project.until(lambda: len(project.books.effects) == 5)
+        assert project.shelf.calls == 0
+    with project.running():
+        assert project.hook("d-5", "o-1", 5) == 202
+        project.until(lambda: len(project.books.effects) == 6)
+        assert project.shelf.calls == 0, "a restart resumes nothing"
+        assert "Name one, or say --all" in project.cli("subscriptions", "resume", code=2).err
+        told = project.cli("subscriptions", "resume", "--all", "--reason", "the shelf is up").out
+        assert "orders.to_shelf resumed" in told
+        assert "orders.to_books" not in told
+        project.until(lambda: [effect["id"] for effect in project.shelf.effects] == [f"d-{n}" for n in range(6)])
+        assert "nothing is paused" in project.cli("subscriptions", "resume", "--all").err
+        project.cli("doctor")

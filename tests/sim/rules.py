@@ -1,4 +1,4 @@
-"""`python -m tests.sim.rules [--seeds 300]`: take each rule of docs/design.md out of the engine; a seed must fail.
+"""`python -m tests.sim.rules [--seeds 600]`: take each rule of docs/design.md out of the engine; a seed must fail.
 
 A rule is taken out by replacing what carries it out, in this process only. A rule that no seed misses is a missing
 test: the command then exits with 1. Rules 11, 13 and 14 are not for simulation: 11 has no code of its own (attempts are
@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,12 +35,16 @@ from interlock.delivery.requests import Requests
 from interlock.delivery.turn import Turn
 from interlock.edge.source import Position
 from interlock.journal import decide
+from interlock.journal.bodies import Bodies
 from interlock.journal.memory_disk import MemoryTx
 from interlock.journal.ports import Committed, LeaseLost
+from interlock.journal.sqlite import backend as backend_module
+from interlock.journal.sqlite.log import Log
 from interlock.journal.store import GroupStore
 from interlock.spec.newness import Newness
+from interlock.systems.fields import Fields
 from interlock.testing.sim.guard import sealed
-from interlock.testing.sim.world import simulate
+from interlock.testing.sim.run import simulate
 
 SEED_SECONDS_MAX = 60
 """Of processor time for one seed, a hundred times what it needs: without a rule a step may go round in circles."""
@@ -324,6 +329,76 @@ def _read_without_end() -> None:
     _replace(Turn, "room", lambda self: 1_000)
 
 
+def _refer_to_what_is_not_durable() -> None:
+    _replace(Bodies, "sync", lambda self: None)
+
+
+def _collect_what_is_old() -> None:
+    _replace(MemoryTx, "collect", lambda self, names: self.disk.bodies.remove(names))
+
+
+def _tell_secrets() -> None:
+    _replace(Fields, "hidden", lambda self: ())
+
+
+def _write_whatever_version_is_there() -> None:
+    original = decide.cell_written
+
+    def careless(write: Any, found: Any, now: int) -> Any:
+        return original(msgspec.structs.replace(write, expected=None), found, now)
+
+    _replace(decide, "cell_written", careless)
+
+
+def _take_any_payload_for_the_same() -> None:
+    original = decide.known_as
+
+    def careless(known: Any, draft: Draft) -> Any:
+        return msgspec.structs.replace(original(known, draft), conflict=False)
+
+    _replace(decide, "known_as", careless)
+
+
+class _NoLock:
+    def __init__(self, path: Path) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+
+def _share_the_file() -> None:
+    _replace(backend_module, "FileLock", _NoLock)
+
+
+def _sync_at_checkpoints_only() -> None:
+    connect = backend_module.connect_writer
+
+    def careless(path: Path, vfs: str | None) -> Any:
+        connection = connect(path, vfs)
+        connection.pragma("synchronous", "NORMAL")
+        return connection
+
+    _replace(backend_module, "connect_writer", careless)
+
+
+def _believe_the_kernel() -> None:
+    _replace(backend_module, "secure_wal", lambda path, vfs: None)
+
+
+def _index_once_for_several_segments() -> None:
+    original = Log.load
+
+    def load(self: Log, connection: Any) -> None:
+        original(self, connection)
+        for stream in self.streams.values():
+            query = "SELECT shard, max(n) FROM places WHERE stream = ? GROUP BY shard"
+            for shard, n in connection.execute(query, (stream.number,)):
+                stream.indexed[shard] = n
+
+    _replace(Log, "load", load)
+
+
 REMOVALS = (
     Removal("1", "a death need not be durable before the key goes on", _no_wall),
     Removal("2", "attempts start that may outlive the lease, and are sent", _ignore_the_lease),
@@ -356,7 +431,16 @@ REMOVALS = (
     Removal("probe", "a lane that was lost does not ask whether it was done", _never_ask_first),
     Removal("breaker", "an open breaker lets everything through", _pass_an_open_breaker),
     Removal("window", "a lane reads on without a bound", _read_without_end),
+    Removal("bodies", "a commit refers to a file whose name is not durable", _refer_to_what_is_not_durable),
+    Removal("bodies (collect)", "files are collected by their age alone", _collect_what_is_old),
     Removal("due", "a delayed event is appended at once", _wait_for_nothing),
+    Removal("secrets", "an excerpt shows what a System says back", _tell_secrets),
+    Removal("cells", "a cell is written whatever version is there", _write_whatever_version_is_there),
+    Removal("identity", "another payload is taken for the same", _take_any_payload_for_the_same),
+    Removal("file (lock)", "two processes have the file", _share_the_file),
+    Removal("file (sync)", "a commit is not synced", _sync_at_checkpoints_only),
+    Removal("file (kernel)", "what a failed sync has left is built on", _believe_the_kernel),
+    Removal("file (index)", "a segment is read by the index of the one before", _index_once_for_several_segments),
     Removal("time", "a schedule settles its time before its events are durable", _settle_the_time_first),
 )
 
@@ -388,7 +472,7 @@ def _first_failing(index: int, seeds: int) -> tuple[int | None, str]:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=300, help="give a rule up after so many seeds")
+    parser.add_argument("--seeds", type=int, default=600, help="give a rule up after so many seeds")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--rule", help="only the rules whose name begins so")
     options = parser.parse_args()

@@ -15,7 +15,7 @@ PROGRAM = f"""
 import gc
 from interlock.delivery import turn
 from interlock.testing.sim.guard import sealed
-from interlock.testing.sim.world import simulate
+from interlock.testing.sim.run import simulate
 print(turn.__file__.rpartition(".")[2])
 with sealed():
     for seed in range(1, {SEEDS} + 1):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from interlock.testing.sim.__main__ import run_seed
-from interlock.testing.sim.world import simulate
+from interlock.testing.sim.run import simulate
 
 SEEDS = [
     int(line.split()[0])

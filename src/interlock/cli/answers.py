@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from interlock.control import dead_shapes, shapes
+from interlock.control import dead_shapes, erase_shapes, shapes
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -182,7 +182,7 @@ class StoreHeld(msgspec.Struct, frozen=True):
     """What a store's file, or a backup of it, holds.
 
     `heads` has the newest offset by shard, by stream; `delivered` counts by subscription; `unbalanced` names cursors
-    whose books do not balance.
+    whose books do not balance. `bodies` are payloads above 64 KiB, `bodies_lost` those of them that are not whole.
     """
 
     file: str
@@ -193,6 +193,9 @@ class StoreHeld(msgspec.Struct, frozen=True):
     heads: Mapping[str, Sequence[int]]
     delivered: Mapping[str, int]
     unbalanced: Sequence[str]
+    bodies: int
+    bodies_bytes: int
+    bodies_lost: int
 
 
 ANSWERS: Final[Mapping[str, Any]] = {
@@ -216,6 +219,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "dead pause": dead_shapes.JobAnswer,
     "dead resume": dead_shapes.JobAnswer,
     "dead import": dead_shapes.DeadImported,
+    "events erase": erase_shapes.EraseAnswer,
     "replay": shapes.ReplayAnswer,
     "subscriptions ls": shapes.Subscriptions,
     "subscriptions show": shapes.SubscriptionDetail,

@@ -62,8 +62,8 @@ def backup(session: Session, file: Path, dry_run: bool, yes: bool, output: Forma
     if not show_answer(output, Answer(row, StoreHeld, [row], [str(file)])):
         click.echo(f"{plain(str(file))}  {_told(made)}, checked")
         hint(f"interlock db restore {file}", quiet=session.quiet)
-    _say_unbalanced(made)
-    if made.unbalanced:
+    _say_faults(made)
+    if made.unbalanced or made.bodies_lost:
         raise Exit(FINDINGS)
 
 
@@ -98,7 +98,7 @@ def restore(session: Session, file: Path, reason: str, dry_run: bool, yes: bool)
         there = store.exists()
         former = contents(store) if there else None
         click.echo(f"backup  {plain(str(file))}  {_told(kept)}, checked")
-        _say_unbalanced(kept)
+        _say_faults(kept)
         if there:
             click.echo(f"store   {plain(str(store))}  {_told(former) if former else 'cannot be read'}")
             _say_loss(kept, former)
@@ -114,7 +114,11 @@ def restore(session: Session, file: Path, reason: str, dry_run: bool, yes: bool)
     hint("interlock plan, then interlock run", quiet=session.quiet)
 
 
-def _say_unbalanced(found: Contents) -> None:
+def _say_faults(found: Contents) -> None:
+    if found.bodies_lost:
+        message = f"{many(found.bodies_lost, 'payload')} above 64 KiB could not be copied: their files are lost"
+        remedy = "an older backup may have them; `interlock doctor` names events that cannot be delivered"
+        click.echo(block("warning", "backup.bodies-lost", message, remedy, None), err=True)
     if found.unbalanced:
         message = f"the books in the copy do not balance: {', '.join(found.unbalanced[:3])}"
         remedy = "ask `interlock doctor` about the store; keep the copy, and report it: this is a bug of Interlock"
@@ -186,4 +190,7 @@ def _held(store: Path) -> Contents:
 
 def _told(found: Contents) -> str:
     last = f", the last accepted {clock(found.newest_at)}" if found.newest_at else ""
-    return f"{many(found.events, 'event')}{last}, {found.size_bytes / 1_000_000:.1f} MB, schema {found.schema}"
+    size = f"{found.size_bytes / 1_000_000:.1f} MB"
+    if found.bodies:
+        size += f", {many(found.bodies, 'large payload')} ({found.bodies_bytes / 1_000_000:.1f} MB)"
+    return f"{many(found.events, 'event')}{last}, {size}, schema {found.schema}"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 import click
 import msgspec
 
-from interlock.cli.say import plain
-from interlock.cli.session import Session
+from interlock.cli.exits import FAILED, Exit
+from interlock.cli.say import ask, plain, say
+from interlock.cli.session import Session, actor
 from interlock.cli.show import Answer, Format, ago, clock, hint, output_option, show_answer, show_table, span
 from interlock.cli.times import Since
-from interlock.control import dead_shapes, shapes, table
+from interlock.control import dead_shapes, erase_shapes, shapes, table
 from interlock.core.words import many
 
 
@@ -61,6 +63,44 @@ def _asked(limit: int, asked: dict[str, str | int | None]) -> shapes.EventsAsked
     )
 
 
+@command.command("erase")
+@click.argument("id", metavar="[EVENT]", required=False)
+@click.option("--key", help="All events of this key.")
+@click.option("--stream", help="With --key: in this stream only, not in every one.")
+@click.option("--reason", required=True, help="Why; kept in the audit. Name no person in it.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@output_option
+@click.pass_obj
+def erase(session: Session, id: str | None, key: str | None, stream: str | None, output: Format, **given: Any) -> None:
+    """Erase what events say, for good: those of a key, or one EVENT. Their places in the log stay.
+
+    Payload, key, ids, headers, and what attempts and dead letters quote of them go; nothing of them is delivered any
+    more. What was delivered before, and backups made before, are not reached.
+    """
+    asked = erase_shapes.EraseCommand(id, key, stream, given["reason"], actor(), dry_run=True)
+    meant: erase_shapes.EraseAnswer = session.ask(table.ERASE, asked)
+    if not given["dry_run"] and meant.of:
+        ask(f"Erase {_in_streams(meant)} for good?", yes=given["yes"], no_input=session.no_input)
+        meant = session.ask(table.ERASE, msgspec.structs.replace(asked, dry_run=False))
+    if show_answer(output, Answer(meant, erase_shapes.EraseAnswer, [meant], [meant.job] if meant.job else [])):
+        return
+    if not meant.of:
+        click.echo("nothing that fits is in the store")
+    elif meant.job is None:
+        click.echo(f"would be erased: {_in_streams(meant)}")
+    elif meant.done:
+        click.echo(f"erased {many(meant.erased, 'event')}  job {meant.job}")
+    else:
+        click.echo(f"erased {meant.erased:,} of {meant.of:,} so far  job {meant.job}")
+        say("the rest follows by itself, also after a restart: attempts that run may end first")
+        raise Exit(FAILED)
+
+
+def _in_streams(meant: erase_shapes.EraseAnswer) -> str:
+    return " and ".join(f"{many(count, 'event')} of {plain(name)}" for name, count in meant.streams.items())
+
+
 @command.command("show")
 @click.argument("id")
 @click.option("--no-payload", is_flag=True, help="Leave the payload out.")
@@ -80,9 +120,11 @@ def show(session: Session, id: str, no_payload: bool, output: Format) -> None:
     rows = [_moment(moment, detail.event.accepted_at) for moment in detail.timeline]
     click.echo()
     show_table(("after", "subscription", "what", "outcome", "system", "took", "says"), rows, "")
-    if detail.payload is not None:
+    if detail.payload:
         click.echo()
         click.echo(_payload(detail.payload))
+    if detail.payload_absent is not None:
+        click.echo(f"\nits payload is in a file, and that is {detail.payload_absent}; see interlock doctor")
     states = {row.state for row in detail.subscriptions}
     if "held" in states:
         id = detail.event.id
@@ -104,7 +146,9 @@ def _head(detail: shapes.EventDetail) -> None:
     event = detail.event
     click.echo(f"{event.id}  {plain(event.type)}  key {plain(event.key or '-')}")
     click.echo(f"accepted {clock(event.accepted_at)} UTC  at {event.stream}/{event.shard} offset {event.offset:,}")
-    click.echo(f"from {plain(event.source)}  id {plain(event.source_id)}  {many(event.payload_bytes, 'byte')}")
+    if event.erased_at is not None:
+        click.echo(f"erased {clock(event.erased_at)} UTC; of what it said nothing is left")
+    click.echo(f"from {plain(event.source or '-')}  id {plain(event.source_id)}  {many(event.payload_bytes, 'byte')}")
     seen = detail.seen
     if seen.times > 1:
         told = f", {seen.conflicts:,} of them with another payload, which was not recorded" if seen.conflicts else ""

@@ -12,13 +12,14 @@ from interlock.cli.ports import port_flags, port_options
 from interlock.cli.say import say
 from interlock.cli.session import Session
 from interlock.runtime.load import load
-from interlock.runtime.serve import Ready, serve
+from interlock.runtime.serve import Outside, Ready, serve
 
 
 @click.command("run")
 @port_options
+@click.option("--paused", is_flag=True, help="Take events in and deliver none until subscriptions are resumed.")
 @click.pass_obj
-def command(session: Session, port: int | None, control_port: int | None) -> None:
+def command(session: Session, port: int | None, control_port: int | None, paused: bool) -> None:
     """Run until SIGTERM or Ctrl-C, then drain: nothing new is taken, what is under way ends, leases go back."""
     setup = session.setup._replace(flags=port_flags(port, control_port))
     loaded = load(setup)
@@ -26,10 +27,14 @@ def command(session: Session, port: int | None, control_port: int | None) -> Non
     if loaded.plan is None:
         raise Exit(FINDINGS)
     plan = loaded.plan
-    serve(setup, loaded.settings, plan, lambda ready: _banner(session, contents(plan), ready))
+
+    def told(ready: Ready) -> None:
+        _banner(session, contents(plan), ready, paused=paused)
+
+    serve(setup, loaded.settings, plan, told, outside=Outside(paused=paused))
 
 
-def _banner(session: Session, contents: str, ready: Ready) -> None:
+def _banner(session: Session, contents: str, ready: Ready, *, paused: bool) -> None:
     if session.quiet:
         return
     say(f"Interlock {version('interlock')}  {contents}")
@@ -37,4 +42,6 @@ def _banner(session: Session, contents: str, ready: Ready) -> None:
     say(f"  control  {ready.control}/api/v1")
     say(f"  token    {ready.token_file}" + ("  (made now, readable by you only)" if ready.token_is_new else ""))
     say(f"  store    {ready.store}")
+    if paused:
+        say("  paused   every subscription, until: interlock subscriptions resume NAME, or --all")
     say("  Ctrl-C drains and stops.  Try in another terminal: interlock tail")

@@ -48,6 +48,11 @@ def _next(at: int | None, now: int) -> str:
     return f"due {ago(at, now)}" if at is not None and at <= now else ago(at, now)
 
 
+def _paused(session: Session) -> list[str]:
+    found: shapes.Schedules = session.ask(table.SCHEDULES, shapes.Nothing())
+    return [row.name for row in found.schedules if row.paused]
+
+
 for _verb in switch_verbs(
     Switch(
         table.SCHEDULE_PAUSE,
@@ -55,6 +60,7 @@ for _verb in switch_verbs(
         "Start no run of a schedule; one that is under way ends. Times that pass meanwhile count as missed.",
         "Start runs of a schedule again. What becomes of the times that it missed is as it declares.",
         "Start no run of {name} until it is resumed?",
+        _paused,
     )
 ):
     command.add_command(_verb)

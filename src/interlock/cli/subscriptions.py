@@ -146,6 +146,11 @@ def retire(session: Session, name: str, reason: str, dry_run: bool, yes: bool) -
     hint("interlock plan", quiet=session.quiet)
 
 
+def _paused(session: Session) -> list[str]:
+    found: shapes.Subscriptions = session.ask(table.SUBSCRIPTIONS, shapes.Nothing())
+    return [row.name for row in found.subscriptions if row.paused]
+
+
 for _verb in switch_verbs(
     Switch(
         table.SUBSCRIPTION_PAUSE,
@@ -153,6 +158,7 @@ for _verb in switch_verbs(
         "Start no attempt of a subscription. Its events wait in their order; intake and the other subscriptions go on.",
         "Start attempts of a subscription again, where it stopped.",
         "Start no attempt of {name} until it is resumed?",
+        _paused,
     )
 ):
     command.add_command(_verb)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import click
@@ -24,6 +25,8 @@ class Switch(NamedTuple):
     pauses: str
     resumes: str
     question: str
+    paused: Callable[[Session], Sequence[str]]
+    """The names of those that are paused."""
 
 
 def switch_verbs(switch: Switch) -> tuple[click.Command, click.Command]:
@@ -45,14 +48,23 @@ def switch_verbs(switch: Switch) -> tuple[click.Command, click.Command]:
         _show(session, switch, answer, output, dry_run=dry_run)
 
     @click.command("resume", help=switch.resumes)
-    @click.argument("name")
+    @click.argument("name", required=False)
+    @click.option("--all", "everything", is_flag=True, help="One after the other, all that are paused.")
     @click.option("--reason", default="", help="Why; kept in the audit.")
     @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
     @output_option
     @click.pass_obj
-    def resume(session: Session, name: str, reason: str, dry_run: bool, output: Format) -> None:
-        answer = session.ask(switch.resume, shapes.ControlCommand(name, reason, actor(), dry_run))
-        _show(session, switch, answer, output, dry_run=dry_run)
+    def resume(
+        session: Session, name: str | None, everything: bool, reason: str, dry_run: bool, output: Format
+    ) -> None:
+        if (name is None) != everything:
+            raise click.UsageError("Name one, or say --all.")
+        names = switch.paused(session) if name is None else [name]
+        for each in names:
+            answer = session.ask(switch.resume, shapes.ControlCommand(each, reason, actor(), dry_run))
+            _show(session, switch, answer, output, dry_run=dry_run)
+        if not names:
+            say("nothing is paused")
 
     return pause, resume
 

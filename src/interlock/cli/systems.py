@@ -50,6 +50,11 @@ def ls(session: Session, output: Format) -> None:
         hint("interlock subscriptions ls", quiet=session.quiet)
 
 
+def _paused(session: Session) -> list[str]:
+    found: shapes.Systems = session.ask(table.SYSTEMS, shapes.Nothing())
+    return [row.name for row in found.systems if row.paused]
+
+
 for _verb in switch_verbs(
     Switch(
         table.SYSTEM_PAUSE,
@@ -57,6 +62,7 @@ for _verb in switch_verbs(
         "Send nothing to a System. Events go on being accepted; what waits spends no attempt.",
         "Send to a System again.",
         "Send nothing to {name} until it is resumed?",
+        _paused,
     )
 ):
     command.add_command(_verb)

@@ -24,6 +24,7 @@ from interlock.core.controls import (
     system_control_key,
 )
 from interlock.core.cursor import CursorId
+from interlock.core.erasure import Erasure, decode_erasure, encode_erasure, erasure_key
 from interlock.core.event import Draft
 from interlock.core.ids import minted_id
 from interlock.core.jobs import (
@@ -105,6 +106,27 @@ class Commands:
         return await self._control(
             "subscription", subscription, subscription_control_key(subscription), who, paused=paused
         )
+
+    async def pause_subscriptions(self, subscriptions: Sequence[str], who: Who) -> Sequence[str]:
+        """Pause those that are not, in one commit; gives their names. Nobody is waited for."""
+        made: list[str] = []
+
+        def decide(found: Sequence[Cell | None]) -> Change:
+            cells = zip(subscriptions, found, strict=True)
+            running = [(name, cell) for name, cell in cells if not (cell and decode_control(cell.value).paused)]
+            made[:] = [name for name, _ in running]
+            paused = encode_control(Control(paused=True, by=who.actor, reason=who.reason, at=self._clock.now()))
+            writes = [
+                CellWrite(subscription_control_key(name), paused, expected=cell.version if cell else 0)
+                for name, cell in running
+            ]
+            return Change(NO_STATE, msgspec.json.encode({"paused": made}), writes)
+
+        keys = [subscription_control_key(name) for name in subscriptions]
+        action, subject = "subscription.pause", "*"
+        await self._audit.commit(action, subject, who, keys, decide)
+        self._emit("control.command", verb=action, subject=subject, actor=who.actor, reason=who.reason)
+        return made
 
     async def pause_schedule(self, schedule: str, who: Who, *, paused: bool) -> Applied:
         """Start no run of a schedule, or start them again. A run that is under way ends."""
@@ -237,6 +259,26 @@ class Commands:
             await self._audit.commit(action, name, who, [key], decide)
             self._emit("control.command", verb=action, subject=name, actor=who.actor, reason=who.reason, job=name)
         return made
+
+    def now(self) -> int:
+        """µs since the epoch."""
+        return self._clock.now()
+
+    async def erase(self, erasure: Erasure, who: Who, subject: Mapping[str, str], wait_us: int) -> tuple[str, Erasure]:
+        """Begin an erasure, in one commit with its audit event, and wait a bounded time until it has ended.
+
+        `subject` is what the audit says of what is erased.
+        """
+        job, action = self.new_id("job_"), "event.erase"
+        key = erasure_key(job)
+        after = msgspec.json.encode({"job": job, "count": erasure.of, "streams": erasure.streams} | dict(subject))
+        await self._committed(action, job, who, after, [CellWrite(key, encode_erasure(erasure))])
+        deadline = self._clock.monotonic() + wait_us
+        while erasure.ended_at is None and (now := self._clock.monotonic()) < deadline:
+            await self._clock.sleep_until(min(now + POLL_US, deadline))
+            found = await self._cells.get([key])
+            erasure = decode_erasure(found[key].value) if key in found else erasure
+        return job, erasure
 
     async def _committed(self, action: str, job: str, who: Who, after: bytes, writes: Sequence[CellWrite]) -> None:
         await self._audit.commit(action, job, who, [], lambda _: Change(NO_STATE, after, writes))

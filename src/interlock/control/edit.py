@@ -43,7 +43,7 @@ async def edit(reading: Reading, commands: Commands, who: Who, asked: DeadEdit) 
     """
     if not asked.reason.strip():
         raise Refused(400, "dead.reason-missing", "an edit needs a reason", "say why: --reason ...")
-    event = await one_event(reading.views, asked.event)
+    event = await reading.journal.whole(await one_event(reading.views, asked.event))
     passages = await reading.views.timeline(event)
     lines = [
         RowLine(passage.cursor, passage.row)
@@ -85,7 +85,7 @@ async def diff(reading: Reading, rehearses: Rehearses | None, asked: LetterAsked
     Raises:
         Refused: `dead.none`, `control.read-only`, `event.unknown`, `event.ambiguous`.
     """
-    event = await one_event(reading.views, asked.event)
+    event = await reading.journal.whole(await one_event(reading.views, asked.event))
     passages = [
         passage
         for passage in await reading.views.timeline(event)
@@ -102,6 +102,7 @@ async def diff(reading: Reading, rehearses: Rehearses | None, asked: LetterAsked
         new = await successor(reading, await acts_on(reading, event), name, edited)
         if new is None:
             return DeadDiff(event.id, name, "edited", None, before, None, (), "its event is not in the log any more")
+        new = await reading.journal.whole(new)
         after = payload_text(new.draft.data)[0]
         return DeadDiff(event.id, name, "edited", new.id, before, after, _changes(event.draft.data, new.draft.data))
     if rehearses is None:

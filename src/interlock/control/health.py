@@ -9,6 +9,7 @@ from interlock.control import audit, shapes
 from interlock.control.ports import Live
 from interlock.control.queries import Reading, cursor_row
 from interlock.core.event import Shard
+from interlock.core.limits import RETENTION_ALERT_PERCENT
 from interlock.core.words import many
 from interlock.journal.ports import Retired
 from interlock.journal.views import Conservation, CursorLine
@@ -30,6 +31,8 @@ async def doctor(reading: Reading, _: shapes.Nothing) -> shapes.Doctor:
         await _audit_chain(reading),
         _planned(reading, lines),
         _waiting(lines),
+        await _bodies(reading),
+        await _retention(reading),
     ]
     if reading.live is not None:
         checks += _disk(reading.live)
@@ -89,6 +92,38 @@ def _waiting(lines: Sequence[CursorLine]) -> shapes.Check:
     return shapes.Check("stragglers", True, says, "see `interlock dead ls`" if held or dead else "")
 
 
+async def _bodies(reading: Reading) -> shapes.Check:
+    """Large payloads: whether their files are there. What is in them is compared when they are read."""
+    found = await reading.views.bodies()
+    says = f"{many(found.files, 'payload')} above 64 KiB in files, {_size(found.bytes)}"
+    if not found.lost:
+        return shapes.Check("bodies", True, says)
+    return shapes.Check(
+        "bodies",
+        False,
+        f"{says}; {many(found.lost, 'file')} missing or of another size: {', '.join(found.events)}",
+        "restore a backup beside this store and copy the files from its folder; then `interlock dead retry`",
+    )
+
+
+async def _retention(reading: Reading) -> shapes.Check:
+    """How large the streams are, and who keeps one at its bound from becoming smaller."""
+    bounds = {stream.name: stream.keep_bytes for stream in reading.plan.streams} if reading.plan else {}
+    says: list[str] = []
+    full: list[str] = []
+    for line in await reading.views.streams():
+        bound = bounds.get(line.made.name)
+        text = f"{line.made.name} {_size(line.bytes)}" + (f" of {_size(bound)}" if bound else "")
+        if line.full or (bound and line.bytes * 100 > bound * RETENTION_ALERT_PERCENT):
+            text += f", held by {', '.join(line.held_by)}" if line.held_by else ""
+        if line.full:
+            full += line.held_by
+            text += ": intake is refused (507)"
+        says.append(text)
+    remedy = f"`interlock subscriptions show {full[0]}` says why it lags" if full else ""
+    return shapes.Check("retention", not full, "; ".join(says) or "there are no streams", remedy)
+
+
 def _disk(live: Live) -> list[shapes.Check]:
     found = live.disk()
     if found is None:
@@ -120,7 +155,7 @@ async def _audit_chain(reading: Reading) -> shapes.Check:
         except Retired:
             return shapes.Check("audit", True, "the audit's oldest segment was retired meanwhile", "ask again")
         for event in batch.events:
-            if not chain.holds(event.draft.data):
+            if not chain.holds((await reading.journal.whole(event)).draft.data):
                 remedy = "compare the store with its backups: somebody or something changed it behind Interlock's back"
                 return shapes.Check("audit", False, f"the chain breaks at {event.id}", remedy)
         after = batch.upto

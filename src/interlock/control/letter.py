@@ -62,6 +62,7 @@ async def letter(reading: Reading, asked: LetterAsked) -> shapes.DeadLetters:
 async def full(reading: Reading, passage: Passage, event: Event, acts: Acts) -> shapes.DeadLetter:
     """One letter with its detail."""
     row = passage.row or _settled_row(passage, event)
+    event = await reading.journal.whole(event)
     detail = await _detail(reading, passage, row, event, acts)
     letter = letter_of(RowLine(passage.cursor, row), event, detail)
     return letter if passage.row is not None else msgspec.structs.replace(letter, resolution="replayed")
@@ -130,7 +131,7 @@ def _settled_row(passage: Passage, event: Event) -> Row:
 
 async def _detail(reading: Reading, passage: Passage, row: Row, event: Event, acts: Acts) -> DeadDetail:
     draft, name = event.draft, passage.cursor.subscription
-    text, encoded = payload_text(draft.data)
+    text, encoded = payload_text(draft.data) if event.absent is None else (None, None)
     new = None if row.edited is None else await successor(reading, acts, name, row.edited)
     attempts = [moment for moment in moments(passage) if moment.what == "attempt"]
     spec = reading.plan.subscriptions.get(name) if reading.plan else None

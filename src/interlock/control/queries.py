@@ -73,12 +73,13 @@ async def event(reading: Reading, asked: shapes.EventAsked) -> shapes.EventDetai
         Refused: `event.unknown`, `event.ambiguous`.
     """
     found = await one_event(reading.views, asked.id)
-    draft = found.draft
+    whole = await reading.journal.whole(found) if asked.payload else found
+    draft = whole.draft
     sources = await _sources(reading.views)
     # A poll or a schedule has its cursor in the stream that it writes to; it reads nothing there.
     passages = [each for each in await reading.views.timeline(found) if each.cursor.subscription not in sources]
     seen = await reading.views.seen(found)
-    text, encoded = payload_text(draft.data) if asked.payload else (None, None)
+    text, encoded = payload_text(draft.data) if asked.payload and whole.absent is None else (None, None)
     return shapes.EventDetail(
         event=event_row(found),
         seen=shapes.Seen(1 + seen.again, seen.conflicts, seen.last_at),
@@ -92,6 +93,7 @@ async def event(reading: Reading, asked: shapes.EventAsked) -> shapes.EventDetai
         traceparent=draft.traceparent,
         payload=text,
         payload_base64=encoded,
+        payload_absent=whole.absent,
         subscriptions=[_passage(passage) for passage in passages],
         timeline=_timeline(found, passages),
     )
@@ -273,7 +275,8 @@ def event_row(event: Event) -> shapes.EventRow:
         draft.id,
         draft.key,
         event.accepted_at,
-        len(draft.data),
+        event.size,
+        event.erased_at,
     )
 
 

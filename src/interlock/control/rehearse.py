@@ -45,5 +45,6 @@ async def rehearse(
         if left_us <= 0 or event is None:
             continue
         (row,) = await ledger.rows(line.cursor, [line.row.offset]) or [line.row]
+        event = await reading.journal.whole(event)
         results.append(await rehearses(line.cursor.subscription, event, row, min(EACH_US, left_us)))
     return DeadRehearsal(len(rows), results, dict(Counter(result.outcome for result in results)), len(late))

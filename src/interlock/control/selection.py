@@ -108,11 +108,12 @@ async def _with_payload(journal: Journal, selection: Selection, lines: list[RowL
     if not selection.where or not lines:
         return lines
     events = await events_of(journal, lines)
-    return [
-        line
-        for line in lines
-        if (event := events.get(place_of(line))) is not None and selection.fits_payload(event.draft.data)
-    ]
+    found: list[RowLine] = []
+    for line in lines:
+        event = events.get(place_of(line))
+        if event is not None and selection.fits_payload((await journal.whole(event)).draft.data):
+            found.append(line)
+    return found
 
 
 async def of_event(views: Views, id: str) -> list[RowLine]:

@@ -13,6 +13,7 @@ import msgspec
 from interlock.control.dead_shapes import DeadDetail, DeadRehearsal, Moment, Resolution
 from interlock.control.ports import BreakerState
 from interlock.core.cursor import RowState, Trigger
+from interlock.core.event import Absence
 from interlock.journal.views import PassageState
 
 PAGE_MAX = 200
@@ -39,7 +40,10 @@ class EventsAsked(msgspec.Struct, frozen=True):
 
 
 class EventRow(msgspec.Struct, frozen=True):
-    """An event in a list. `source_id` is the producer's id; `id` is ours."""
+    """An event in a list. `source_id` is the producer's id; `id` is ours.
+
+    `erased_at`: its content was erased then; `source_id` is a hash.
+    """
 
     id: str
     stream: str
@@ -51,6 +55,7 @@ class EventRow(msgspec.Struct, frozen=True):
     key: str | None
     accepted_at: int
     payload_bytes: int
+    erased_at: int | None = None
 
 
 class Events(msgspec.Struct, frozen=True):
@@ -98,7 +103,10 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class EventDetail(msgspec.Struct, frozen=True):
-    """An event with its payload and its timeline. `payload` is text; `payload_base64` holds what is not UTF-8."""
+    """An event with its payload and its timeline. `payload` is text; `payload_base64` holds what is not UTF-8.
+
+    `payload_absent`: why the file of a large payload could not be read.
+    """
 
     event: EventRow
     seen: Seen
@@ -112,6 +120,7 @@ class EventDetail(msgspec.Struct, frozen=True):
     traceparent: str | None
     payload: str | None
     payload_base64: str | None
+    payload_absent: Absence | None
     subscriptions: Sequence[PassageRow]
     timeline: Sequence[Moment]
 

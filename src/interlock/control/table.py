@@ -14,6 +14,8 @@ from interlock.control import (
     dead,
     dead_shapes,
     edit,
+    erase,
+    erase_shapes,
     health,
     jobs,
     letter,
@@ -76,6 +78,10 @@ async def _dead(verb: Verb, admin: Admin, caller: Caller, taken: shapes.DeadComm
 
 async def _replay(admin: Admin, caller: Caller, taken: shapes.ReplayCommand) -> shapes.ReplayAnswer:
     return await replay.command(admin.reading, _commands(admin), _who(caller, taken), taken)
+
+
+async def _erase(admin: Admin, caller: Caller, taken: erase_shapes.EraseCommand) -> erase_shapes.EraseAnswer:
+    return await erase.command(admin.reading, _commands(admin), _who(caller, taken), taken)
 
 
 async def _pause_system(
@@ -346,6 +352,16 @@ REPLAY: Final[Endpoint[Admin]] = Endpoint(
     _replay,
     "events",
 )
+ERASE: Final[Endpoint[Admin]] = Endpoint(
+    "POST",
+    ROOT + "/events/erase",
+    "events_erase",
+    "Erase what events of a key, or one event, say; their places stay.",
+    erase_shapes.EraseCommand,
+    erase_shapes.EraseAnswer,
+    _erase,
+    "events",
+)
 DEAD_JOB: Final[Endpoint[Admin]] = Endpoint(
     "GET",
     ROOT + "/dead/jobs/{job}",
@@ -455,6 +471,7 @@ ENDPOINTS: Final[tuple[Endpoint[Admin], ...]] = (
     DEAD_SHOW,
     *DEAD_VERBS.values(),
     REPLAY,
+    ERASE,
     SUBSCRIPTIONS,
     SUBSCRIPTION,
     SUBSCRIPTION_PAUSE,

@@ -198,6 +198,8 @@ def _draft(plan: Plan, line: str) -> Draft | str:
         data = b64decode(letter.data_base64, validate=True) if letter.data_base64 else (letter.data or "").encode()
     except (msgspec.DecodeError, RecursionError, Base64Error, ValueError) as error:
         return f"it is no line that `dead export` wrote: {error}"
+    if letter.data is None and letter.data_base64 is None:
+        return "its payload was lost before it was exported"
     if letter.kind != KIND:
         return f"it is no dead letter but {letter.kind[:64]!r}"
     if letter.stream not in {stream.name for stream in plan.streams}:

@@ -7,7 +7,8 @@ payload is kept as the bytes that were accepted; it is decoded once for each fun
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from hashlib import sha256
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -68,13 +69,45 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
         return ""
 
 
+class Claim(NamedTuple):
+    """What stands in the log for a payload that is in a file: the SHA-256 of its bytes in hex, and how many they are.
+
+    EIP: Claim Check (https://www.enterpriseintegrationpatterns.com/patterns/messaging/StoreInLibrary.html).
+    """
+
+    hash: str
+    size: int
+
+    @classmethod
+    def of(cls, data: bytes) -> Claim:
+        return cls(sha256(data).hexdigest(), len(data))
+
+
+Absence = Literal["missing", "damaged", "unreadable"]
+"""Why a payload is not there: no file has it, the file is not what was accepted, or the disk refuses to read it."""
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """A fact in the log: a draft with its place and the moment of its acceptance (µs, the store's clock)."""
+    """A fact in the log: a draft with its place and the moment of its acceptance (µs, the store's clock).
+
+    Attributes:
+        claim: the payload is large, and in a file: `draft.data` is empty until `Journal.whole` has brought it.
+        absent: why that could not bring it.
+        erased_at: its content was erased then (µs). Left are place, type and a hash of its identity, as `id`.
+    """
 
     shard: Shard
     offset: int
     accepted_at: int
     draft: Draft
+    claim: Claim | None = None
+    absent: Absence | None = None
+    erased_at: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its payload, wherever that is."""
+        return len(self.draft.data) if self.claim is None else self.claim.size
 
     @property
     def id(self) -> str:

@@ -16,6 +16,10 @@ SHARDS_DEFAULT = 8
 """Shards of a new stream: enough lanes to keep two cores busy, few enough that an idle stream costs nothing."""
 EVENT_BYTES_MAX = 1024 * 1024
 """The largest event that `interlock send` reads: what `POST /events` takes."""
+BODY_INLINE_BYTES_MAX = 64 * 1024
+"""A payload above this is in a file of its own and not in the log: large rows make every page of it slow."""
+BODY_ORPHAN_US = US_PER_DAY
+"""How long a file that nothing refers to is left alone: longer than any backup takes, and a person may look at it."""
 BATCH_EVENTS_MAX = 1_000
 """Events in one CloudEvents batch: it is one commit, and one commit must stay short."""
 DEDUPE_WINDOW_EVENTS = 50_000
@@ -24,10 +28,20 @@ DEDUPE_WINDOW_US = 7 * US_PER_DAY
 """How long an id is remembered on disk: longer than any producer's retry schedule."""
 SEGMENT_EVENTS = 1_000_000
 """A segment is also closed at this many events, so that retirement never copies without bound."""
+SEGMENT_BYTES = 256 * 1024 * 1024
+"""A segment is also closed at this size, about: a bound of bytes is kept by a fortieth, and not by whole days."""
 RETENTION_AGE_US = 30 * US_PER_DAY
 """How long a stream is kept: a month of looking back."""
 RETENTION_BYTES = 10 * 1024**3
 """How much of a stream is kept: a disk has an end."""
+DISCARDED_KEPT_US = 30 * US_PER_DAY
+"""How long a discarded event can be restored when its part of the log has gone. An open dead letter never goes."""
+RETENTION_ALERT_PERCENT = 80
+"""Of a stream's bound of bytes: from there on people are told who holds it, while there is still room."""
+RETENTION_LOOK_US = US_PER_MINUTE
+"""How often the size of streams is looked at: what a busy one takes in within a minute is far below a fifth of it."""
+RETENTION_EVERY_US = 10 * US_PER_MINUTE
+"""How often segments are retired, and files that nothing claims collected, where no stream is at its bound."""
 WRITER_QUEUE_ITEMS_MAX = 10_000
 """As the next, in items: small events fill memory by their number."""
 WRITER_QUEUE_BYTES_MAX = 256 * 1024 * 1024
@@ -46,6 +60,8 @@ DISK_LOOK_US = 10 * US_PER_SECOND
 """How often the room of the store's disk is looked at where nobody asks."""
 READ_SCAN_OFFSETS_MAX = 10_000
 """Offsets that one `read` passes at most, so that a filter that matches nothing gives others their turn."""
+READ_BYTES_MAX = 8 * 1024 * 1024
+"""Payload that one `read` gives at most, unless its first event alone is larger: what a lane takes in at once."""
 CELL_GRAVE_US = US_PER_DAY
 """How long the version of a deleted or expired cell is remembered, so that a late compare-and-set misses a new one."""
 TAIL_BYTES_MAX = 16 * 1024 * 1024
@@ -188,6 +204,10 @@ REQUEST_ASKED_US = 1 * US_PER_DAY
 """A request that no lane took within this is dropped: what a person meant yesterday may be wrong today."""
 JOB_EVENTS_MAX = 10 * REQUEST_OFFSETS_MAX
 """Events of one job: what a person decides at once, and its frozen set is still one small cell."""
+ERASE_EVENTS_MAX = 100_000
+"""Events of a key that one erasure takes: their offsets are counted in memory, and lanes are busy for minutes."""
+ERASE_MORE_MAX = 1_000
+"""Events of the key that came while it was erased and are taken, too: a producer that goes on must not keep it up."""
 JOB_OPEN_MAX = 100
 """Events of a job that may stop by failures which are under way at once: so many go wrong before it can know."""
 JOB_TRIED_MIN = 10

@@ -5,7 +5,7 @@ Instants are integer microseconds since the Unix epoch, UTC; durations are integ
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
@@ -114,6 +114,38 @@ class Disk(Protocol):
     """Asks for the room of the disk that a folder is on."""
 
     def __call__(self, folder: Path, /) -> Room: ...
+
+
+class Files(Protocol):
+    """The files of one folder, by name. It blocks, and is called where commits and reads are.
+
+    What is written is durable when the file has been synced, its name when the folder has been.
+
+    Raises:
+        OSError: as the operating system does.
+    """
+
+    def write(self, name: str, content: bytes, at: int) -> None:
+        """Make the file, or replace what it holds; `at` (µs) is when it was written."""
+        ...
+
+    def sync(self, name: str) -> None: ...
+    def rename(self, name: str, to: str) -> None:
+        """Give a file another name, in one step; a file of that name is replaced."""
+        ...
+
+    def sync_folder(self) -> None: ...
+    def read(self, name: str) -> bytes | None:
+        """What a file holds; None if there is none."""
+        ...
+
+    def names(self) -> Mapping[str, tuple[int, int]]:
+        """All files, each with its size and when it was written."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Let a file go, if it is there."""
+        ...
 
 
 class Emit(Protocol):

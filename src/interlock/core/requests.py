@@ -1,4 +1,4 @@
-"""What a person asks of a lane, as a cell: retry, skip, discard, restore, edit, replay (rule 6).
+"""What a person asks of a lane, as a cell: retry, skip, discard, restore, edit, replay, erase (rule 6).
 
 Control writes the cell, the lane applies it in its own settlement and rewrites it with one answer for each offset.
 Both sides read and write it with this codec, so neither needs the other.
@@ -14,8 +14,10 @@ from interlock.core.cursor import CursorId
 from interlock.core.errors import InterlockError
 from interlock.core.event import Draft
 
-Verb = Literal["retry", "skip", "discard", "restore", "edit", "replay"]
-Answer = Literal["retried", "skipped", "discarded", "restored", "edited", "replayed", "settled", "not-found", "refused"]
+Verb = Literal["retry", "skip", "discard", "restore", "edit", "replay", "erase"]
+Answer = Literal[
+    "retried", "skipped", "discarded", "restored", "edited", "replayed", "erased", "settled", "not-found", "refused"
+]
 """`settled`: the event was settled before the request was applied; `refused`: its state does not allow the verb."""
 
 
@@ -24,7 +26,8 @@ class LaneRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         verb: `retry` starts a new budget; `skip` makes a live straggler dead; `discard` settles it; `restore`
-            takes a discard back; `edit` settles it and appends `draft` instead; `replay` puts a settled event back.
+            takes a discard back; `edit` settles it and appends `draft` instead; `replay` puts a settled event back;
+            `erase` lets go of an event whose content is gone from the log, and settles it as filtered.
         offsets: the frozen set that it is about, ascending.
         actor: who asked.
         reason: why; shown in the audit and on the event's timeline.

@@ -20,14 +20,14 @@ from interlock.call.record import CallRecord
 from interlock.core import limits
 from interlock.core.cursor import Attempt
 from interlock.core.errors import InterlockError
-from interlock.core.event import Draft
+from interlock.core.event import Absence, Draft
 from interlock.core.ids import derived_id, fingerprint, minted_id
 from interlock.core.outcome import Done, Later, Outcome, Reject, Unavailable, Unknown
 from interlock.core.ports import Clock, Emit, Offload, Random
 from interlock.core.redact import redacted_text
 from interlock.delivery.newest import is_late
 from interlock.delivery.plain import Plain
-from interlock.delivery.upcast import decoders_of
+from interlock.delivery.upcast import decoder_of, decoders_of
 from interlock.delivery.work import Ended, Work
 from interlock.spec.delay import due_at, undelayed
 from interlock.spec.function import Client, Gap, HttpSystem, SqlClient, SqlSystem
@@ -201,9 +201,13 @@ class Run:
 
     async def _call(self) -> Outcome:
         spec, event = self._spec, self.work.event
+        if event.erased_at is not None:
+            return _FILTERED
+        if event.absent is not None:
+            return _without_payload(event.absent)
         match spec.kind:
             case "subscribe":
-                typed: TypedEvent[Any] = TypedEvent(event, self._program.decoders[event.draft.type])
+                typed: TypedEvent[Any] = TypedEvent(event, decoder_of(self._program.decoders, event.draft.type))
                 if self._program.newness is not None and self._is_late(typed.payload):
                     return _FILTERED
                 if self._program.is_async:
@@ -229,10 +233,11 @@ class Run:
         again = () if row is None or row.trigger != "replay" else (row.job or "",)
         spec, draft, into = self._spec, self.work.event.draft, self._spec.into
         assert into is not None, "a translation says what it translates into"
-        raw = self._program.decoders[draft.type](draft.data)
+        raw = decoder_of(self._program.decoders, draft.type)(draft.data)
         payload = None if self._program.newness is not None and self._is_late(raw) else spec.function(raw)
         if payload is None:
             return _FILTERED
+        gap = () if self.work.gap is None else ((GAP_EXTENSION, self.work.gap.field),)
         self.emit(
             Draft(
                 stream=into.stream,
@@ -243,7 +248,7 @@ class Run:
                 key=None if into.key is None else into.key(payload),
                 time=draft.time,
                 subject=draft.subject,
-                extensions=() if self.work.gap is None else ((GAP_EXTENSION, self.work.gap.field),),
+                extensions=into.extensions(payload, gap),
                 traceparent=draft.traceparent,
             )
         )
@@ -315,6 +320,14 @@ class Run:
     def _fingerprint(self, system: str | None, reason: str, status: int) -> str:
         """The same for failures with the same cause: who, what, and the class of the status."""
         return fingerprint(system or "", self._spec.name, reason, str(status), self.work.event.draft.type)
+
+
+def _without_payload(absent: Absence) -> Outcome:
+    """An event whose payload is lost dies alone; one that the disk does not give just now is asked for again."""
+    if absent == "unreadable":
+        return Later("body unreadable", detail="the disk does not give the file of its payload")
+    detail = "its payload is not there" if absent == "missing" else "its payload is not what was accepted"
+    return Reject(f"body {absent}", f"{detail}; put the file back from a backup, then retry")
 
 
 def wall_of(clock: Clock, deadline: int) -> datetime:

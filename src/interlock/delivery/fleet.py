@@ -32,6 +32,8 @@ REOPEN_PAUSE_US: Final = 500 * limits.US_PER_MS
 """Between losing a lane and opening it again: a store that fails is not asked without a pause."""
 END_PATIENCE_US: Final = limits.US_PER_SECOND
 """What a cancelled attempt has to end, when the process does."""
+STALLED_LOOKS: Final = 3
+"""A second apart: what is seen so often with nothing done in between is no step that has yet to come."""
 NEVER: Final = 1 << 62
 NOT_RENAMED: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -334,6 +336,7 @@ class Fleet:
     async def _renewing(self) -> None:
         while not self._stopping:
             await self._clock.sleep_until(self._clock.monotonic() + limits.LEASE_RENEWAL_US)
+            await self._tell_stalled()
             # Rule 2: the lease lasts from the sending of its renewal, whatever the answer takes.
             sent = self._clock.monotonic()
             try:
@@ -352,6 +355,15 @@ class Fleet:
             self._lease_until = sent + limits.LEASE_TTL_US
             for lane in self._lanes.values():
                 lane.wake()
+
+    async def _tell_stalled(self) -> None:
+        """Tell of lanes that do not do what they could. The renewal wakes all: no loss of a wake-up lasts longer."""
+        stalled = {lane: lane.stalled for lane in self._lanes.values() if lane.stalled is not None}
+        for _ in range(STALLED_LOOKS if stalled else 0):
+            await self._clock.sleep_until(self._clock.monotonic() + limits.US_PER_SECOND)
+            stalled = {lane: number for lane, number in stalled.items() if lane.stalled == number}
+        for lane in stalled:
+            self._ports.emit("lane.stalled", subscription=lane.id.subscription, shard=lane.id.shard.number)
 
     async def _take_lease_for_sources(self) -> None:
         """Lanes take a new lease when they open anew. Without any, polls and schedules would wait for one for ever."""

@@ -112,6 +112,19 @@ class Line:
         """The mark's first event has been settled or has its own row: the mark moves behind it (rule 3)."""
         assert self.claimed, "only a claimed event can have started from the mark"
         self.first = self.claimed.popleft().offset + 1
+        self._count_down()
+
+    def drop(self, offset: int) -> bool:
+        """One of the mark's events, which does not run, is gone; true if its offset was remembered."""
+        passed = self.passed is not None and offset in self.passed
+        if self.passed is not None and passed:
+            self.passed.remove(offset)
+        elif self.claimed:
+            self.claimed = deque(event for event in self.claimed if event.offset != offset)
+        self._count_down()
+        return passed
+
+    def _count_down(self) -> None:
         self.count -= 1
         if self.count == 0:
             self.first = self.last = self.known_to = 0

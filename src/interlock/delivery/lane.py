@@ -83,7 +83,7 @@ class Lane:
         self.spec = spec
         self.crew = crew
         self.turn: Turn | None = None
-        self.requests = Requests(id, crew.journal, crew.ledger, crew.ports)
+        self.requests = Requests(id, crew.journal, crew.ledger, crew.ports, crew.tails)
         self._log = Log(id.shard, crew.journal, crew.tails)
         self.systems: dict[str, None] = dict.fromkeys(spec.systems)
         self.paused = False
@@ -316,6 +316,17 @@ class Lane:
         startable = turn.ready_now(self.crew.ports.clock.now()) and self._lease_lasts(self.crew.ports.clock.monotonic())
         return behind or startable or bool(turn.marks.claims) or self.requests.wait(self.crew.ports.clock.now())
 
+    @property
+    def stalled(self) -> int | None:
+        """If something could be done now and nobody is at it, the number of the last settlement; None if all is well.
+
+        Between two steps of the loop that may be so. Where it stays so, under one number, a wake-up was lost.
+        """
+        turn = self.turn
+        if turn is None or turn.stopping or self._tasks or turn.in_flight is not None or not self._has_work(turn):
+            return None
+        return turn.number
+
     def _lease_lasts(self, now: int) -> bool:
         """Rule 2: no attempt starts that could outlive the lease. `now` is monotonic."""
         return now + self.spec.deadline_us <= self.crew.lease_until()
@@ -334,7 +345,8 @@ class Lane:
 
     async def _attempt(self, turn: Turn, start: Start, task: asyncio.Task[Any]) -> None:
         crew, clock = self.crew, self.crew.ports.clock
-        must_load = start.event is None or turn.must_look_back(start.line.key)
+        event = start.event
+        must_load = event is None or event.claim is not None or turn.must_look_back(start.line.key)
         if must_load and not await self._load(turn, start):
             return
         assert start.event is not None, "loaded above"

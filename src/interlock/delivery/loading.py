@@ -37,6 +37,8 @@ async def load(turn: Turn, start: Start, id: CursorId, stores: Stores, is_curren
     key = start.line.key
     if start.event is None:
         await _load_straggler(turn, start, id, stores)
+    assert start.event is not None, "loaded above"
+    start.event = await stores.journal.whole(start.event)
     if is_current() and key is not None and turn.gaps.may_be(key):
         start.gap = await _gap(turn, start, id, stores, is_current)
     if key is not None and not turn.newest.knows(key) and is_current():

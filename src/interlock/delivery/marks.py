@@ -51,6 +51,11 @@ class Marks:
         line.consume()
         self.count -= line.count == 0
 
+    def drop(self, line: Line, offset: int) -> None:
+        """One of the mark's events is gone, wherever it stands behind the key."""
+        self.remembered -= line.drop(offset)
+        self.count -= line.count == 0
+
     def claimed(self, line: Line, events: Sequence[Event]) -> None:
         """Events of the mark that were fetched for the offsets at the front of `passed`."""
         assert line.passed is not None, "only remembered offsets are fetched"

@@ -18,9 +18,9 @@ from interlock.delivery.turn import Turn
 def answered(turn: Turn, ask: Ask, offset: int, event: Event | None) -> Answer | None:
     """What is answered without asking the ledger; `event` is None where the log has it no more, or not yet.
 
-    `not-found`: it is not in the log, or the subscription never covered it. `refused`: it is not settled.
+    `not-found`: it is not in the log, was erased, or the subscription never covered it. `refused`: it is not settled.
     """
-    if event is None or offset <= turn.start_offset:
+    if event is None or event.erased_at is not None or offset <= turn.start_offset:
         return "not-found"
     types, _ = turn.types_after(offset - 1)
     if types is not None and event.draft.type not in types:

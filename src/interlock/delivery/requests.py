@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -13,9 +14,10 @@ from interlock.core import limits
 from interlock.core.cursor import CursorId, Past
 from interlock.core.event import Event
 from interlock.core.requests import Answer, LaneRequest, encode_request, job_of
-from interlock.delivery import deadletter, replay
+from interlock.delivery import deadletter, erase, replay
 from interlock.delivery.attempt import Ports
 from interlock.delivery.deadletter import Ask
+from interlock.delivery.tail import Tails
 from interlock.delivery.turn import Turn
 from interlock.journal.ports import CellWrite, Journal, Ledger, Retired
 
@@ -27,11 +29,12 @@ class Requests:
     or a settlement in doubt, has done of a request is not done again.
     """
 
-    def __init__(self, id: CursorId, journal: Journal, ledger: Ledger, ports: Ports) -> None:
+    def __init__(self, id: CursorId, journal: Journal, ledger: Ledger, ports: Ports, tails: Tails) -> None:
         self._id = id
         self._journal = journal
         self._ledger = ledger
         self._ports = ports
+        self._tails = tails
         self._asked: dict[str, LaneRequest] = {}
         self._answers: dict[str, dict[int, Answer]] = {}
         self._are_read = False
@@ -68,7 +71,9 @@ class Requests:
             asked = [offset for offset in self._open(key, request, now) if offset not in turn.running]
             if not asked:
                 continue
-            if request.verb == "replay":
+            if request.verb == "erase":
+                new = await self._erased(turn, asked, is_current)
+            elif request.verb == "replay":
                 new = await self._replayed(turn, Ask(request, job_of(key), now), asked, is_current)
             else:
                 new = await self._applied(turn, Ask(request, job_of(key), now), asked, is_current)
@@ -112,6 +117,27 @@ class Requests:
             if offset not in turn.running
         }
 
+    async def _erased(self, turn: Turn, asked: Sequence[int], is_current: Callable[[], bool]) -> Mapping[int, Answer]:
+        # Nothing that is read from here on has what they said; what was read before stands in the turn, or runs.
+        self._tails.drop(self._id.shard)
+        events = await self._events(asked)
+        for offset in asked:
+            with suppress(Retired):
+                if offset not in events:
+                    (events[offset],) = await self._journal.fetch(self._id.shard, [offset])
+        stored, number = {}, -1
+        # A settlement that is made meanwhile may put a row that was not seen.
+        while is_current() and number != turn.number:
+            number = turn.number
+            stored = {row.offset: row for row in await self._ledger.rows(self._id, asked)}
+        if not is_current():
+            return {}
+        return {
+            offset: erase.erase(turn, events[offset], stored.get(offset)) if offset in events else "settled"
+            for offset in asked
+            if offset not in turn.running
+        }
+
     async def _replayed(
         self, turn: Turn, ask: Ask, asked: Sequence[int], is_current: Callable[[], bool]
     ) -> Mapping[int, Answer]:
@@ -140,7 +166,7 @@ class Requests:
             answers[offset] = replay.put_back(turn, ask, events[offset], past, stored.get(offset))
         return answers
 
-    async def _events(self, offsets: Sequence[int]) -> Mapping[int, Event]:
+    async def _events(self, offsets: Sequence[int]) -> dict[int, Event]:
         """Those that are in the log, by offset; what was retired or is not there yet is left out."""
         while True:
             oldest, newest = self._journal.bounds(self._id.shard)

@@ -73,6 +73,11 @@ class Tails:
                 other.halve()
             self._bytes = sum(other.bytes for other in self._tails.values())
 
+    def drop(self, shard: Shard) -> None:
+        """Let go of a shard's newest events: what the store says of them has changed."""
+        tail = self._tails.pop(shard, None)
+        self._bytes -= 0 if tail is None else tail.bytes
+
     def read(self, shard: Shard, after: int, upto: int, types: frozenset[str] | None) -> Batch | None:
         """As `Tail.read`; None for a shard that nothing was appended to yet."""
         tail = self._tails.get(shard)

@@ -9,12 +9,30 @@ from interlock.call.usercode import Raised, called
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.plan import EventTypeSpec, SubscriptionSpec, UpcastSpec
 
+Decoders = Mapping[str, Callable[[bytes], Any]]
 
-def decoders_of(spec: SubscriptionSpec) -> Mapping[str, Callable[[bytes], Any]]:
+
+def decoders_of(spec: SubscriptionSpec) -> Decoders:
     """By the stored type, what makes the payload that the function is given. They raise `PayloadError` only."""
     steps = {upcast.old.id: upcast for upcast in spec.upcasts}
     lifting = {id: _lifting(_chain(steps, id)) for id in steps}
     return {type.id: type.decode for type in spec.types} | lifting
+
+
+def decoder_of(decoders: Decoders, type: str) -> Callable[[bytes], Any]:
+    """That of a stored type.
+
+    Raises:
+        PayloadError: `payload.type-unread`, for an event that waited when a deploy took its type from the subscription.
+    """
+    found = decoders.get(type)
+    if found is None:
+        raise PayloadError(
+            "payload.type-unread",
+            f"The subscription reads no {type} any more; this one waited when it still did",
+            "Deploy a plan in which it reads the type, or an upcaster from it, then retry; or discard it.",
+        )
+    return found
 
 
 def _chain(steps: Mapping[str, UpcastSpec], id: str) -> Sequence[UpcastSpec]:

@@ -41,7 +41,8 @@ class Poller:
     async def _turn(self) -> int:
         """One page at most; how long after its start the next turn is due (µs), 0 for at once."""
         deadline = self._ports.clock.monotonic() + self._spec.deadline_us
-        if not self._position.may_start(deadline):
+        # What its log keeps need not be pulled into a stream that is held near its bound.
+        if not (self._position.may_start(deadline) and self._ports.has_room(self._spec.stream)):
             return PAUSE_US
         cursor = await self._position.opened()
         if cursor is None:

@@ -29,7 +29,8 @@ class SourcePorts(NamedTuple):
 
     `lease` is the process's lease and the monotonic µs until which it lasts; `context` makes the context of one call,
     from the source's name, what its calls are recognised by when they are made again, and the monotonic µs of its end;
-    `level` says how full the way to the store is; `paused` whether a person has paused the source of that name.
+    `level` says how full the way to the store is; `paused` whether a person has paused the source of that name;
+    `has_room` whether the stream of that name is well below its bound.
     """
 
     ledger: Ledger
@@ -40,6 +41,7 @@ class SourcePorts(NamedTuple):
     context: Callable[[str, str, int], Context]
     level: Callable[[], Level]
     paused: Callable[[str], bool] = lambda _: False
+    has_room: Callable[[str], bool] = lambda _: True
 
 
 class Position:

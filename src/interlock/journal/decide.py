@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from interlock.core.cursor import Attempt, Cursor, Past, Success, TypesFrom
-from interlock.core.event import Appended, Draft, Event
-from interlock.core.limits import CELL_GRAVE_US, DEDUPE_WINDOW_US, US_PER_DAY
+from interlock.core.event import Appended, Claim, Draft, Event, Shard
+from interlock.core.ids import identity_hash
+from interlock.core.limits import CELL_GRAVE_US, DEDUPE_WINDOW_US, DISCARDED_KEPT_US, US_PER_DAY
 from interlock.journal.ports import (
     CURSOR_MOVED,
     Cell,
@@ -146,6 +147,11 @@ def cell_forgotten_before(now: int) -> int:
     return now - CELL_GRAVE_US
 
 
+def discarded_before(now: int) -> int:
+    """What was discarded before this is forgotten with its part of the log; a dead letter that is open is not."""
+    return now - DISCARDED_KEPT_US
+
+
 def has_reserve(stream: str) -> bool:
     """Whether a stream is our own: what people ask for goes there, and is taken while there is any room at all."""
     return stream.startswith("_")
@@ -158,7 +164,12 @@ def first_known_day(now: int) -> int:
 
 def known_as(known: Event, draft: Draft) -> Appended:
     """The answer to a draft whose identity an event has."""
-    conflict = known.draft.data != draft.data
+    if known.erased_at is not None:
+        conflict = False  # What its payload was is not known any more.
+    elif known.claim is None:
+        conflict = known.draft.data != draft.data
+    else:
+        conflict = known.claim != Claim.of(draft.data)
     return Appended(known.shard, known.offset, known.accepted_at, duplicate=True, conflict=conflict)
 
 
@@ -179,6 +190,30 @@ def identity_conflict(drafts: Sequence[Draft], known: Sequence[Event | None]) ->
     return IdentityConflict(found) if found else None
 
 
-def same_identity(a: Draft, b: Draft) -> bool:
-    """Whether two drafts of one stream are the same fact."""
-    return a.id == b.id and a.source == b.source
+def same_identity(known: Event, draft: Draft) -> bool:
+    """Whether a draft of the event's stream is the same fact; of an erased one only a hash is left of its identity."""
+    if known.erased_at is not None:
+        return known.draft.id == identity_text(draft)
+    return known.draft.id == draft.id and known.draft.source == draft.source
+
+
+def identity_text(draft: Draft) -> str:
+    """The hash of an identity as it stands in an erased event, so that the fact does not come in again."""
+    return str(identity_hash(draft.source, draft.id))
+
+
+def erased(event: Event, at: int, *, key: str | None) -> Event:
+    """What is left of an event in the log. It keeps its key until no lane has it behind a mark of that key."""
+    id = event.draft.id if event.erased_at is not None else identity_text(event.draft)
+    draft = Draft(event.shard.stream, event.draft.type, "", id, b"", key)
+    return Event(event.shard, event.offset, event.accepted_at, draft, erased_at=event.erased_at or at)
+
+
+def attempt_erased(attempt: Attempt) -> Attempt:
+    """The record of an attempt without anything that may quote the event."""
+    return msgspec.structs.replace(attempt, error="erased", detail="", request="", response="", why=None)
+
+
+def newest_suffix(shard: Shard, key: str) -> str:
+    """How the keys of the cells end that say which event of a key is the newest (`delivery.newest`)."""
+    return f"/{shard.stream}/{shard.number}/{key}"

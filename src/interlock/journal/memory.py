@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from interlock.core.cursor import CursorId, Past, Row
 from interlock.core.event import Event, Shard
-from interlock.core.limits import GAP_EVENTS_MAX, READ_SCAN_OFFSETS_MAX
+from interlock.core.limits import GAP_EVENTS_MAX, READ_BYTES_MAX, READ_SCAN_OFFSETS_MAX
 from interlock.core.ports import Clock, Emit, Offload, Wakeup
 from interlock.journal import decide
 from interlock.journal.memory_disk import MemoryDisk, MemoryTx
@@ -93,10 +93,12 @@ class MemoryBackend:
             raise Retired(shard, after + 1)
         upto = min(log.head, after + max(limit, READ_SCAN_OFFSETS_MAX))
         found: list[Event] = []
+        size = 0
         for event in log.events[after - log.gone : upto - log.gone]:
             if types is None or event.draft.type in types:
                 found.append(event)
-                if len(found) == limit:
+                size += len(event.draft.data)
+                if len(found) == limit or size > READ_BYTES_MAX:
                     return Batch(found, event.offset)
         return Batch(found, max(upto, after))
 
@@ -115,6 +117,17 @@ class MemoryBackend:
                 raise Retired(shard, offset)
             found.append(event)
         return found
+
+    def of_key(self, shard: Shard, key: str, limit: int) -> Sequence[int]:
+        log = self.disk.shard(shard)
+        events = (*log.kept.values(), *log.events)
+        return sorted(event.offset for event in events if event.draft.key == key)[:limit]
+
+    def whole(self, event: Event) -> Event:
+        return self.disk.bodies.whole(event)
+
+    def old_files(self, age_us: int) -> Sequence[str]:
+        return self.disk.bodies.old(self._clock.now() - age_us)
 
     def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]:
         ledger = self.disk.ledgers.get(cursor)

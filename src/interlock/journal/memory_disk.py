@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from interlock.core.cursor import Attempt, Cursor, CursorId, Mark, Row, Success
-from interlock.core.event import Appended, Draft, Event, Shard
+from interlock.core.event import Appended, Claim, Draft, Event, Shard
 from interlock.core.ids import shard_of
 from interlock.core.limits import GAP_KEYS_MAX, SEGMENT_EVENTS, US_PER_DAY
+from interlock.core.requests import request_key
 from interlock.journal import decide, lifecycle
+from interlock.journal.bodies import Bodies, claimed, is_large
 from interlock.journal.decide import Held, WorkerLease
+from interlock.journal.memory_files import MemoryFiles
 from interlock.journal.ports import (
     AppendRefused,
     Assign,
@@ -21,7 +24,10 @@ from interlock.journal.ports import (
     CellConflict,
     CellsConflict,
     CellWrite,
+    Collected,
     Committed,
+    Erase,
+    Forget,
     IdentityConflict,
     Lease,
     LeaseLost,
@@ -31,7 +37,7 @@ from interlock.journal.ports import (
     SettleResult,
     StreamInfo,
 )
-from interlock.journal.segments import Segment, may_retire, over, segment_for, size_of
+from interlock.journal.segments import Segment, event_size, held_by, may_retire, over, segment_for
 from interlock.journal.store import store_full, stream_full, stream_unknown
 from interlock.journal.views import Seen
 
@@ -79,6 +85,7 @@ class MemoryStream:
     """By shard and offset: where in the stream, all shards counted together, an event stands."""
     last_at: int = 0
     full: bool = False
+    held_by: Sequence[str] = ()
 
 
 @dataclass
@@ -129,6 +136,23 @@ class MemoryDisk:
     leases: dict[str, WorkerLease] = field(default_factory=dict[str, WorkerLease])
     cells: dict[str, Cell] = field(default_factory=dict[str, Cell])
     attached: list[Attached] = field(default_factory=list["Attached"])
+    files: MemoryFiles = field(default_factory=MemoryFiles)
+    """Large payloads."""
+
+    def __post_init__(self) -> None:
+        self.bodies = Bodies(self.files)
+
+    def cursors(self, stream: str) -> list[Cursor]:
+        """Those on a stream."""
+        return [ledger.held.cursor for id, ledger in self.ledgers.items() if id.shard.stream == stream]
+
+    def claims(self) -> Iterator[Claim]:
+        """Those of all events in the log and in `kept`."""
+        for stream in self.streams.values():
+            for log in stream.shards:
+                for event in (*log.events, *log.kept.values()):
+                    if event.claim is not None:
+                        yield event.claim
 
     def shard(self, shard: Shard) -> MemoryShard:
         stream = self.streams.get(shard.stream)
@@ -151,14 +175,26 @@ class MemoryTx:
         if isinstance(written, CellConflict):
             return AppendRefused(written)
         self._check(drafts)
-        appended = [self._append(draft) for draft in drafts]
+        claims = self._claims(drafts)
+        appended = [self._append(draft, claims) for draft in drafts]
         self._write_cells(written)
         return appended
 
     def append_whole(self, drafts: Sequence[Draft]) -> Sequence[Appended] | IdentityConflict:
         self._check(drafts)
         known = [self._known(self.disk.streams[draft.stream], draft) for draft in drafts]
-        return decide.identity_conflict(drafts, known) or [self._append(draft) for draft in drafts]
+        conflict = decide.identity_conflict(drafts, known)
+        if conflict is not None:
+            return conflict
+        claims = self._claims(drafts)
+        return [self._append(draft, claims) for draft in drafts]
+
+    def _claims(self, drafts: Sequence[Draft]) -> Mapping[int, Claim]:
+        """Make large payloads durable; their claims by the `id` of their drafts."""
+        bodies = self.disk.bodies
+        claims = {id(draft): bodies.keep(draft.data, self.now) for draft in drafts if is_large(draft)}
+        bodies.sync()
+        return claims
 
     def _check(self, drafts: Sequence[Draft]) -> None:
         """Refuse drafts for a stream that does not exist, and those that there is no room for."""
@@ -167,13 +203,13 @@ class MemoryTx:
             if stream is None:
                 raise stream_unknown(draft.stream)
             if stream.full and not decide.has_reserve(draft.stream):
-                raise stream_full(draft.stream)
+                raise stream_full(draft.stream, stream.held_by)
         if self.disk.events_max is not None:
             there = sum(len(shard.events) for stream in self.disk.streams.values() for shard in stream.shards)
             if there + len(drafts) > self.disk.events_max:
                 raise store_full()
 
-    def _append(self, draft: Draft) -> Appended:
+    def _append(self, draft: Draft, claims: Mapping[int, Claim]) -> Appended:
         stream = self.disk.streams[draft.stream]
         known = self._known(stream, draft)
         if known is not None:
@@ -184,7 +220,9 @@ class MemoryTx:
         at = stream.last_at = max(self.now, stream.last_at)
         number = shard_of(draft.id if draft.key is None else draft.key, stream.made.shards)
         log = stream.shards[number]
-        event = Event(Shard(draft.stream, number), log.head + 1, at, draft)
+        claim = claims.get(id(draft))
+        stored = draft if claim is None else claimed(draft)
+        event = Event(Shard(draft.stream, number), log.head + 1, at, stored, claim)
         log.events.append(event)
         log.counts[draft.type] = log.counts.get(draft.type, 0) + 1
         stream.identities[draft.source, draft.id] = event
@@ -192,11 +230,12 @@ class MemoryTx:
         segment = segment_for(stream.segments, position, at, self.disk.segment_events)
         if not stream.segments or stream.segments[-1] is not segment:
             stream.segments.append(segment)
-        segment.add(number, event.offset, at, size_of(draft))
+        segment.add(number, event.offset, at, event_size(event))
         return Appended(event.shard, event.offset, at)
 
     def _known(self, stream: MemoryStream, draft: Draft) -> Event | None:
         event = stream.identities.get((draft.source, draft.id))
+        event = event or stream.identities.get(("", decide.identity_text(draft)))
         if event is None or event.offset <= stream.shards[event.shard.number].gone:
             return None
         return event if event.accepted_at // US_PER_DAY >= decide.first_known_day(self.now) else None
@@ -217,6 +256,7 @@ class MemoryTx:
         for draft in settlement.emit:
             if draft.stream not in self.disk.streams:
                 raise stream_unknown(draft.stream)
+        claims = self._claims(settlement.emit)
         ledger.held = decide.settled(ledger.held, settlement)
         for offset in settlement.clear:
             ledger.rows.pop(offset, None)
@@ -235,7 +275,7 @@ class MemoryTx:
             ledger.settled.append(record)
         ledger.attempts.extend(settlement.attempts)
         for draft in settlement.emit:
-            self._append(draft)
+            self._append(draft, claims)
         self._write_cells(written)
         return Committed(settlement.number)
 
@@ -333,8 +373,55 @@ class MemoryTx:
             for number, last in segment.last.items():
                 self._retire_shard(Shard(stream, number), last)
         there.full = over(there.segments, retention)
+        there.held_by = held_by(there.segments, self.disk.cursors(stream))
         self._forget(stream, there)
         return sum(shard.gone for shard in there.shards) - before
+
+    def collect(self, names: Collection[str]) -> Collected:
+        claimed = {claim.hash for claim in self.disk.claims()}
+        return self.disk.bodies.remove([name for name in names if name not in claimed])
+
+    def erase(self, erase: Erase) -> Sequence[str]:
+        stream = self.disk.streams[erase.shard.stream]
+        log = self.disk.shard(erase.shard)
+        for offset in erase.offsets:
+            event = log.at(offset)
+            if event is not None:
+                self._replace(stream, log, event, decide.erased(event, self.now, key=event.draft.key))
+        keys = [request_key(id, erase.job) for id in self.disk.ledgers if id.shard == erase.shard]
+        asked = [CellWrite(key, erase.request) for key in keys if key not in self.disk.cells]
+        written = self._cells(asked)
+        assert not isinstance(written, CellConflict), "they expect nothing"
+        self._write_cells(written)
+        return keys
+
+    def forget(self, forget: Forget) -> None:
+        stream = self.disk.streams[forget.shard.stream]
+        log = self.disk.shard(forget.shard)
+        for offset in forget.offsets:
+            event = log.at(offset)
+            if event is not None:
+                self._replace(stream, log, event, decide.erased(event, self.now, key=None))
+        gone = frozenset(forget.offsets)
+        for id, ledger in self.disk.ledgers.items():
+            if id.shard == forget.shard:
+                ledger.attempts = [decide.attempt_erased(a) if a.offset in gone else a for a in ledger.attempts]
+                self.disk.cells.pop(request_key(id, forget.job), None)
+        if forget.key is not None:
+            suffix = decide.newest_suffix(forget.shard, forget.key)
+            for key in [key for key in self.disk.cells if key.startswith("newest/") and key.endswith(suffix)]:
+                del self.disk.cells[key]
+        written = self._cells([forget.done])
+        assert not isinstance(written, CellConflict), "it expects nothing"
+        self._write_cells(written)
+
+    def _replace(self, stream: MemoryStream, log: MemoryShard, event: Event, by: Event) -> None:
+        if event.offset > log.gone:
+            log.events[event.offset - log.gone - 1] = by
+            stream.identities.pop((event.draft.source, event.draft.id), None)
+            stream.identities["", by.draft.id] = by
+        else:
+            log.kept[event.offset] = by
 
     def _floors(self, stream: str) -> dict[int, int]:
         floors: dict[int, int] = {}
@@ -364,6 +451,15 @@ class MemoryTx:
 
     def _forget(self, name: str, stream: MemoryStream) -> None:
         """Drop what nobody can ask for any more: kept events, attempts and identities of what is gone, old cells."""
+        before = decide.discarded_before(self.now)
+        for id, ledger in self.disk.ledgers.items():
+            if id.shard.stream == name:
+                gone = stream.shards[id.shard.number].gone
+                ledger.rows = {
+                    offset: row
+                    for offset, row in ledger.rows.items()
+                    if offset > gone or row.state != "discarded" or (row.died_at or 0) >= before
+                }
         for log in stream.shards:
             log.kept = {offset: event for offset, event in log.kept.items() if self._wanted(event)}
         for id, ledger in self.disk.ledgers.items():

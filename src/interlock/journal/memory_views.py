@@ -12,8 +12,11 @@ from interlock.core.event import Event
 from interlock.core.ids import event_id_range, parse_event_id, stream_hash
 from interlock.core.ports import Clock
 from interlock.journal.memory_disk import MemoryDisk, MemoryLedger
+from interlock.journal.segments import held_by
 from interlock.journal.views import (
+    LOST_NAMED_MAX,
     Accounts,
+    BodiesLine,
     Conservation,
     CursorLine,
     DeadGroup,
@@ -157,7 +160,7 @@ class MemoryViews:
 
     async def streams(self) -> Sequence[StreamLine]:
         lines: list[StreamLine] = []
-        for _, stream in sorted(self._disk.streams.items()):
+        for name, stream in sorted(self._disk.streams.items()):
             counts: Counter[str] = Counter()
             for log in stream.shards:
                 counts.update(log.counts)
@@ -171,9 +174,17 @@ class MemoryViews:
                     len(stream.segments),
                     min((log.events[0].accepted_at for log in stream.shards if log.events), default=None),
                     stream.full,
+                    held_by(stream.segments, self._disk.cursors(name)),
                 )
             )
         return lines
+
+    async def bodies(self) -> BodiesLine:
+        claims = set(self._disk.claims())
+        lost = set(self._disk.bodies.lost(claims))
+        kept = (event for stream in self._disk.streams.values() for log in stream.shards for event in log.kept.values())
+        events = sorted(event.id for event in (*kept, *(event for _, event in self._events())) if event.claim in lost)
+        return BodiesLine(len(claims), sum(claim.size for claim in claims), len(lost), events[:LOST_NAMED_MAX])
 
     async def conservation(self, cursor: CursorId) -> Conservation | None:
         ledger = self._disk.ledgers.get(cursor)

@@ -196,6 +196,41 @@ class Retention(NamedTuple):
     bytes: int
 
 
+class Collected(NamedTuple):
+    """Files of large payloads that nothing referred to and that were removed, and their bytes."""
+
+    files: int
+    bytes: int
+
+
+class Erase(msgspec.Struct, frozen=True):
+    """The first step of an erasure: the content of events goes, and every cursor on their shard is asked about them.
+
+    `request` is the value of the cells that ask (`core.requests`), under `job`; one that is there already stays.
+    """
+
+    shard: Shard
+    offsets: Sequence[int]
+    job: str
+    request: bytes
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """The last step of an erasure, when all lanes have answered: what else tells of these events goes.
+
+    Attributes:
+        shard, offsets, job: as in the first step, whose requests go.
+        key: whose newest event is forgotten, too; None where single events are erased.
+        done: a cell that is written with it.
+    """
+
+    shard: Shard
+    offsets: Sequence[int]
+    job: str
+    key: str | None
+    done: CellWrite
+
+
 class Journal(Protocol):
     """The log."""
 
@@ -243,7 +278,9 @@ class Journal(Protocol):
         ...
 
     async def read(self, shard: Shard, after: int, limit: int, types: frozenset[str] | None = None) -> Batch:
-        """Events of `types` (None: all) with an offset above `after`, at most `limit` of them.
+        """Events of `types` (None: all) with an offset above `after`, at most `limit` of them and 8 MB of payload.
+
+        What is above 64 KiB is in a file: `whole` brings it, so that what is read ahead stays small.
 
         Raises:
             Retired: if `after + 1` is below the oldest kept offset.
@@ -258,6 +295,13 @@ class Journal(Protocol):
         """
         ...
 
+    async def whole(self, event: Event) -> Event:
+        """The event with its payload, which is in a file where it is large (`Event.claim`).
+
+        One whose file is lost is given with `absent`; that concerns it alone.
+        """
+        ...
+
     async def kept(self, shard: Shard, after: int, limit: int) -> Batch:
         """Events in `kept` with an offset above `after`: how a lane scans for a mark whose events were retired.
 
@@ -267,6 +311,29 @@ class Journal(Protocol):
 
     def bounds(self, shard: Shard) -> tuple[int, int]:
         """The oldest kept and the newest durable offset, from memory; (n + 1, n) when nothing is kept."""
+        ...
+
+    async def of_key(self, shard: Shard, key: str, limit: int) -> Sequence[int]:
+        """Offsets of the events of a key, in the log and in `kept`, lowest first. It looks at the whole shard."""
+        ...
+
+    async def erase(self, erase: Erase) -> Sequence[str]:
+        """Take what events say out of the log, `kept` and the claims of files; the keys of the cells that ask lanes.
+
+        Offsets stay without gaps: place, type, the hash of the identity and, until `forget`, the key are left. Doing it
+        again changes nothing. What is not there is passed over.
+        """
+        ...
+
+    async def forget(self, forget: Forget) -> None:
+        """Take away the keys of erased events, and what may quote them in records of attempts and cells.
+
+        When it returns the disk of the store does not hold any of it, except in files that `collect` removes.
+        """
+        ...
+
+    async def collect(self, age_us: int | None = None) -> Collected:
+        """Remove the files of large payloads that no event claims and that are so old (`limits.BODY_ORPHAN_US`)."""
         ...
 
     async def retire(self, stream: str, retention: Retention) -> int:
@@ -352,7 +419,7 @@ class Retired(Exception):
 
 __all__ = [
     "CURSOR_MOVED",
-    "AppendRefused", "Assign", "Batch", "Cell", "CellConflict", "CellWrite", "Cells", "CellsConflict", "Committed",
-    "Features", "IdentityConflict", "Journal", "Lease", "LeaseLost", "Ledger", "Opened", "Retention", "Retired",
-    "SettleResult", "Settlement", "Store", "StreamInfo", "TypesFrom",
+    "AppendRefused", "Assign", "Batch", "Cell", "CellConflict", "CellWrite", "Cells", "CellsConflict", "Collected",
+    "Committed", "Erase", "Features", "Forget", "IdentityConflict", "Journal", "Lease", "LeaseLost", "Ledger", "Opened",
+    "Retention", "Retired", "SettleResult", "Settlement", "Store", "StreamInfo", "TypesFrom",
 ]  # fmt: skip

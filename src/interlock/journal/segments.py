@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from interlock.core.event import Draft
-from interlock.core.limits import SEGMENT_EVENTS, US_PER_DAY
+from interlock.core.cursor import Cursor
+from interlock.core.event import Draft, Event
+from interlock.core.limits import SEGMENT_BYTES, SEGMENT_EVENTS, US_PER_DAY
 from interlock.journal.ports import Retention
 
 ATTRIBUTES_SIZE = 128
@@ -15,7 +16,7 @@ ATTRIBUTES_SIZE = 128
 
 
 class Segment(msgspec.Struct):
-    """A day of a stream, or less where a day has more than `SEGMENT_EVENTS` events.
+    """A day of a stream, or less where a day has more than `SEGMENT_EVENTS` events or `SEGMENT_BYTES`.
 
     Attributes:
         number: its place in the stream's segments, from 1.
@@ -46,8 +47,9 @@ class Segment(msgspec.Struct):
 def segment_for(segments: Sequence[Segment], position: int, now: int, events_max: int = SEGMENT_EVENTS) -> Segment:
     """The segment that takes the next event, at `position`: the newest, or a new one for the caller to keep."""
     day = now // US_PER_DAY
-    if segments and segments[-1].day >= day and segments[-1].events < events_max:
-        return segments[-1]
+    newest = segments[-1] if segments else None
+    if newest and newest.day >= day and newest.events < events_max and newest.size < SEGMENT_BYTES:
+        return newest
     return Segment(segments[-1].number + 1 if segments else 1, position, day)
 
 
@@ -63,11 +65,25 @@ def may_retire(segments: Sequence[Segment], retention: Retention, floors: Mappin
     return out and all(offset <= floors.get(shard, offset) for shard, offset in oldest.last.items())
 
 
+def held_by(segments: Sequence[Segment], cursors: Iterable[Cursor]) -> Sequence[str]:
+    """Subscriptions that have yet to read something of the oldest segment, by name: retention never passes them.
+
+    `cursors`: those of the stream.
+    """
+    last = segments[0].last if segments else {}
+    return sorted({c.id.subscription for c in cursors if c.types and c.floor < last.get(c.id.shard.number, 0)})
+
+
 def over(segments: Sequence[Segment], retention: Retention) -> bool:
     """Whether a stream is above its bound of bytes."""
     return sum(segment.size for segment in segments) > retention.bytes
 
 
 def size_of(draft: Draft) -> int:
-    """Bytes that an event is counted as, about: as in `Segment.size`."""
+    """Bytes that a draft will be counted as, about: as in `Segment.size`."""
     return len(draft.data) + ATTRIBUTES_SIZE
+
+
+def event_size(event: Event) -> int:
+    """Bytes that an event is counted as, about, its large payload included."""
+    return event.size + ATTRIBUTES_SIZE

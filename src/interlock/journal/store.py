@@ -6,10 +6,11 @@ It holds no state of its own. A backend is asked for its parts in `Offload`, exc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
+from interlock.core import limits
 from interlock.core.cursor import CursorId, Past, Row
 from interlock.core.errors import InterlockError, StoreError, StoreFull
 from interlock.core.event import Appended, Draft, Event, Shard
@@ -22,7 +23,10 @@ from interlock.journal.ports import (
     Cell,
     CellConflict,
     CellWrite,
+    Collected,
+    Erase,
     Features,
+    Forget,
     IdentityConflict,
     Lease,
     LeaseLost,
@@ -34,6 +38,9 @@ from interlock.journal.ports import (
 )
 from interlock.journal.segments import size_of
 from interlock.journal.writer import Writer
+
+COLLECTED_AT_ONCE: Final = 1_000
+"""Files that are looked up and removed in one commit."""
 
 
 class News(NamedTuple):
@@ -55,6 +62,9 @@ class Tx(Protocol):
     def put(self, writes: Sequence[CellWrite]) -> Sequence[Cell | CellConflict]: ...
     def make_stream(self, name: str, shards: int) -> StreamInfo: ...
     def retire(self, stream: str, retention: Retention) -> int: ...
+    def collect(self, names: Collection[str]) -> Collected: ...
+    def erase(self, erase: Erase) -> Sequence[str]: ...
+    def forget(self, forget: Forget) -> None: ...
     def rename_subscription(self, old: str, new: str) -> int: ...
     def retire_subscription(self, name: str) -> int: ...
 
@@ -83,6 +93,13 @@ class Backend(Protocol):
     def read(self, shard: Shard, after: int, limit: int, types: frozenset[str] | None) -> Batch: ...
     def kept(self, shard: Shard, after: int, limit: int) -> Batch: ...
     def fetch(self, shard: Shard, offsets: Sequence[int]) -> Sequence[Event]: ...
+    def whole(self, event: Event) -> Event: ...
+    def old_files(self, age_us: int) -> Sequence[str]:
+        """Files of large payloads that were written so long ago."""
+        ...
+
+    def of_key(self, shard: Shard, key: str, limit: int) -> Sequence[int]: ...
+
     def rows(self, cursor: CursorId, offsets: Sequence[int]) -> Sequence[Row]: ...
     def missing(self, cursor: CursorId, key: str) -> Sequence[Row]: ...
     def past(self, cursor: CursorId, offsets: Sequence[int]) -> Mapping[int, Past]: ...
@@ -198,6 +215,35 @@ class GroupStore:
     async def fetch(self, shard: Shard, offsets: Sequence[int]) -> Sequence[Event]:
         return await self._reads.run(partial(self._backend.fetch, shard, offsets))
 
+    async def whole(self, event: Event) -> Event:
+        if event.claim is None:
+            return event
+        found = await self._reads.run(partial(self._backend.whole, event))
+        if found.absent is not None:
+            self._emit("body.absent", event=event.id, why=found.absent)
+        return found
+
+    async def of_key(self, shard: Shard, key: str, limit: int) -> Sequence[int]:
+        return await self._reads.run(partial(self._backend.of_key, shard, key, limit))
+
+    async def erase(self, erase: Erase) -> Sequence[str]:
+        return await self._alone(lambda tx: tx.erase(erase))
+
+    async def forget(self, forget: Forget) -> None:
+        await self._alone(lambda tx: tx.forget(forget))
+
+    async def collect(self, age_us: int | None = None) -> Collected:
+        """Remove the files of large payloads that nothing refers to and that are old enough."""
+        age_us = limits.BODY_ORPHAN_US if age_us is None else age_us
+        names = await self._reads.run(partial(self._backend.old_files, age_us))
+        files = size = 0
+        for first in range(0, len(names), COLLECTED_AT_ONCE):
+            some = names[first : first + COLLECTED_AT_ONCE]
+            # Where commits are: no append can claim a file between the look and its removal.
+            gone: Collected = await self._alone(lambda tx, some=some: tx.collect(some))
+            files, size = files + gone.files, size + gone.bytes
+        return Collected(files, size)
+
     def bounds(self, shard: Shard) -> tuple[int, int]:
         return self._backend.bounds(shard)
 
@@ -265,12 +311,13 @@ def store_full() -> StoreFull:
     )
 
 
-def stream_full(name: str) -> StoreFull:
-    """The refusal of intake for a stream at its bound."""
+def stream_full(name: str, held_by: Sequence[str]) -> StoreFull:
+    """The refusal of intake for a stream at its bound; `held_by`: subscriptions that have yet to read the oldest."""
+    who = f"{', '.join(held_by[:3])} has" if held_by else "nobody has"
     return StoreFull(
         "store.stream-full",
-        f"stream {name!r} is at its bound of bytes and a subscription has not yet read its oldest events",
-        "see `interlock subscriptions ls` for who lags, or raise the stream's retention; nothing was written",
+        f"stream {name!r} is at its bound of bytes, and {who} yet to read its oldest events",
+        "see `interlock subscriptions ls` for why it lags, or raise `keep_bytes` of the stream; nothing was written",
     )
 
 

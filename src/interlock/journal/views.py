@@ -96,7 +96,10 @@ class CursorLine(msgspec.Struct, frozen=True):
 
 
 class StreamLine(msgspec.Struct, frozen=True):
-    """A stream: oldest kept and newest offset by shard, events by type since it was made, what is kept of it."""
+    """A stream: oldest kept and newest offset by shard, events by type since it was made, what is kept of it.
+
+    `full`: intake is refused. `held_by`: subscriptions that have yet to read something of its oldest segment.
+    """
 
     made: StreamInfo
     bounds: Sequence[tuple[int, int]]
@@ -106,6 +109,23 @@ class StreamLine(msgspec.Struct, frozen=True):
     segments: int
     oldest_at: int | None
     full: bool
+    held_by: Sequence[str]
+
+
+class BodiesLine(msgspec.Struct, frozen=True):
+    """Large payloads: their files and bytes, and how many files are not there or not of their size.
+
+    `events`: ids of some whose payload is lost so. What the files hold is looked at when it is read.
+    """
+
+    files: int
+    bytes: int
+    lost: int
+    events: Sequence[str]
+
+
+LOST_NAMED_MAX = 5
+"""Events that `BodiesLine` names."""
 
 
 PassageState = Literal["waiting", "behind", "running", "due", "held", "dead", "discarded", "settled", "not-read"]
@@ -188,6 +208,7 @@ class Views(Protocol):
 
     async def cursors(self) -> Sequence[CursorLine]: ...
     async def streams(self) -> Sequence[StreamLine]: ...
+    async def bodies(self) -> BodiesLine: ...
     async def conservation(self, cursor: CursorId) -> Conservation | None:
         """None for a cursor that is not known."""
         ...

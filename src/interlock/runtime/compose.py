@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from interlock.control.eraser import Eraser
 from interlock.control.job_driver import JobDriver
 from interlock.core import limits
 from interlock.core.controls import SCHEDULE_CONTROL_PREFIX, SUBSCRIPTION_CONTROL_PREFIX
@@ -74,7 +75,10 @@ class Engine:
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._cells: SystemCells | None = None
         self._jobs: JobDriver | None = None
+        self._eraser: Eraser | None = None
         self._schedules = ScheduleCells([schedule.name for schedule in plan.schedules], self._spawn)
+        # Polls ask it of their stream. Whoever keeps the streams within their bounds knows.
+        self.has_room: Callable[[str], bool] = lambda _: True
         self._first_names: Mapping[str, str] = {}
         self._over = False
 
@@ -110,6 +114,8 @@ class Engine:
     async def start(self, *, paused: bool = False) -> None:
         """Open the store, then the Systems, then the lanes; the data plane can be listened for when it returns.
 
+        `paused`: every subscription is paused before its first attempt; intake goes on.
+
         Raises:
             StoreError: if the store cannot be opened.
             SpecError: `plan.forgets`, if the store knows what the plan lacks.
@@ -136,10 +142,14 @@ class Engine:
         ports = (world.clock, world.emit)
         self._cells = SystemCells(list(self.plan.systems), self._systems, self.store, ports, self._spawn)
         await self._cells.start()
+        if paused:
+            await pauses.everything(list(self.plan.subscriptions))
         await self._fleet.start()
         await self._schedules.start(self.store)
         self._jobs = JobDriver(self.store, world.clock, world.emit)
         self._spawn(self._jobs.run())
+        self._eraser = Eraser(self.store, world.clock, world.emit)
+        self._spawn(self._eraser.run())
         self._spawn(self._balance())
         self._app = DataPlane(
             self.plan,
@@ -189,6 +199,9 @@ class Engine:
         def context(name: str, run: str, deadline: int) -> SourceContext:
             return SourceContext(kind, name, run, deadline, self._ports)
 
+        def has_room(stream: str) -> bool:
+            return self.has_room(stream)
+
         return SourcePorts(
             ledger=self.store,
             clock=world.clock,
@@ -198,6 +211,7 @@ class Engine:
             context=context,
             level=lambda: app.level,
             paused=self._schedules.is_paused,
+            has_room=has_room,
         )
 
     async def stop(self, grace_us: int = limits.DRAIN_TIMEOUT_US) -> None:
@@ -237,6 +251,8 @@ class Engine:
             self._cells.changed(keys)
         if self._jobs is not None:
             self._jobs.changed(keys)
+        if self._eraser is not None:
+            self._eraser.changed(keys)
         self._schedules.changed(keys)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from interlock.control.audit import Who
@@ -36,6 +36,10 @@ class Pauses:
         self._clock, random, self._emit = ports
         self._commands = Commands(store, store, live, self._clock, random, self._emit)
         self._spawn = spawn
+
+    async def everything(self, subscriptions: Sequence[str]) -> None:
+        """Deliver nothing until persons resume one subscription after the other."""
+        await self._commands.pause_subscriptions(subscriptions, Who("interlock", "started paused", role="engine"))
 
     def gone(self, system: str, why: str) -> None:
         """A System takes nothing any more."""

@@ -17,7 +17,7 @@ from interlock.core.outcome import Done, Later, Outcome, Reject, Unknown
 from interlock.core.redact import redacted_text
 from interlock.delivery.attempt import Ports, Program, Run
 from interlock.delivery.newest import Newest, NewestByKey
-from interlock.delivery.upcast import decoders_of
+from interlock.delivery.upcast import decoder_of, decoders_of
 from interlock.delivery.work import Ended, Work
 from interlock.runtime.compose import Engine
 from interlock.spec.jsontext import PayloadError
@@ -81,7 +81,7 @@ class Rehearse:
 
 
 def _read(spec: SubscriptionSpec, event: Event) -> bytes:
-    payload = decoders_of(spec)[event.draft.type](event.draft.data)
+    payload = decoder_of(decoders_of(spec), event.draft.type)(event.draft.data)
     lifted = next((type for type in spec.types if type.id == event.draft.type), None)
     return (lifted or _newest_type(spec, event)).encode(payload)
 

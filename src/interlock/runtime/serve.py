@@ -26,7 +26,7 @@ from interlock.core.errors import InterlockError
 from interlock.core.ports import Clock, Disk, Emit, Wakeup
 from interlock.edge.problem import rendered
 from interlock.journal.memory import MemoryStore
-from interlock.journal.ports import Retention, Store
+from interlock.journal.ports import Store
 from interlock.journal.sqlite.room import disk_room
 from interlock.journal.sqlite.store import SqliteOptions, SqliteStore
 from interlock.journal.views import Views
@@ -39,6 +39,7 @@ from interlock.runtime.ports import LISTEN_BACKLOG, FunctionThreads, SystemNet, 
 from interlock.runtime.receipts import forgettable_before
 from interlock.runtime.reload import Parts as ReloadParts
 from interlock.runtime.reload import Reload
+from interlock.runtime.retention import Keeper
 from interlock.runtime.room import DiskWatch
 from interlock.runtime.secrets import SourcedSecrets
 from interlock.runtime.settings import ListenSettings, Settings, Setup
@@ -59,7 +60,6 @@ FUNCTION_THREADS = 8
 SWITCH_INTERVAL_SECONDS = 0.0001
 """How long a thread may hold the interpreter while another waits. With the default a busy loop starves the writer, and
 a function that computes starves the loop; less than this is lost in the kernel's own timers."""
-RETENTION_EVERY_US = 10 * limits.US_PER_MINUTE
 TOKEN_FILE = "token"  # noqa: S105  # the name of a file
 
 
@@ -80,13 +80,17 @@ def write_stderr(lines: bytes) -> None:
 
 
 class Outside(NamedTuple):
-    """What a process takes from outside: its time, its log and how a line reads, who else hears, its disk's room."""
+    """What a process takes from outside: its time, its log and how a line reads, who else hears, its disk's room.
+
+    `paused`: it is to deliver nothing until subscriptions are resumed.
+    """
 
     clock: Clock = SystemClock()
     write_log: Callable[[bytes], None] = write_stderr
     sinks: Sequence[Sink] = ()
     disk: Disk = disk_room
     log_line: LogLine = log_line
+    paused: bool = False
 
 
 Until = Callable[[], Awaitable[None]]
@@ -124,6 +128,7 @@ class Process:
     """Everything that one process holds, from its start to its end."""
 
     def __init__(self, setup: Setup, settings: Settings, plan: Plan, outside: Outside = Outside()) -> None:  # noqa: B008 - frozen
+        self._paused = outside.paused
         self._setup = setup
         self._settings = settings
         self._plan = plan
@@ -174,7 +179,7 @@ class Process:
     ) -> None:
         """From start to the end of the drain, which `stop` begins; `hang_up` has the settings read again."""
         try:
-            await self.engine.start()
+            await self.engine.start(paused=self._paused)
             # What lives from here on is what the requests make; the rest need not be looked at again and again.
             gc.collect()
             gc.freeze()
@@ -210,7 +215,7 @@ class Process:
         self._admin = self._control_app()
         ui = admin_server(self._serve_admin, control_tls and control_tls.context)
         serving = asyncio.create_task(ui.serve(sockets=[control_socket]))
-        duties = [asyncio.create_task(self._retire()), asyncio.create_task(self._reload_on(hang_up))]
+        duties = [asyncio.create_task(self._keep()), asyncio.create_task(self._reload_on(hang_up))]
         if self._disk_watch is not None:
             duties.append(asyncio.create_task(self._disk_watch.run(self._clock)))
         ready = self._ready(data_socket, control_socket)
@@ -270,19 +275,25 @@ class Process:
         self._views = store.views()
         return store
 
-    async def _retire(self) -> None:
-        """Retention: whole segments, of every stream, by age and size."""
+    async def _keep(self) -> None:
+        """Retention: whole segments of every stream, by age and size, and what Systems need not remember any more."""
+        assert self._views is not None, "the store has been opened"
+        engine, clock = self.engine, self._clock
+        keeper = Keeper(
+            engine.store,
+            self._views,
+            self._plan.streams,
+            (clock, self._emit),
+            lambda: engine.fleet.lease_until > clock.monotonic(),
+        )
+        engine.has_room = keeper.has_room
+        receipts_at = clock.monotonic() + limits.RETENTION_EVERY_US
         while True:
-            await self._clock.sleep_until(self._clock.monotonic() + RETENTION_EVERY_US)
-            for stream in self._plan.streams:
-                try:
-                    count = await self.engine.store.retire(stream.name, Retention(stream.keep_us, stream.keep_bytes))
-                except InterlockError as error:
-                    self._emit("retention.failed", stream=stream.name, code=error.code)
-                else:
-                    if count:
-                        self._emit("retention.retired", stream=stream.name, count=count)
-            await self._forget_receipts()
+            await clock.sleep_until(clock.monotonic() + limits.RETENTION_LOOK_US)
+            await keeper.look()
+            if clock.monotonic() >= receipts_at:
+                receipts_at = clock.monotonic() + limits.RETENTION_EVERY_US
+                await self._forget_receipts()
 
     async def _forget_receipts(self) -> None:
         try:

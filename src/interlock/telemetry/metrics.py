@@ -131,6 +131,7 @@ RULES: Final[tuple[Rule, ...]] = (
         {**_SUBSCRIPTION, "verb": "verb"},
     ),
     Rule("lane.lost", "interlock_lanes_lost", "Lanes that lost their cursor and opened anew.", _SUBSCRIPTION),
+    Rule("lane.stalled", "interlock_lanes_stalled", "Lanes that had to be woken.", _SUBSCRIPTION),
     Rule("lease.lost", "interlock_leases_lost", "Leases that ended before they were renewed.", {}),
     Rule(
         "breaker.transition",
@@ -177,6 +178,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("schedule.run", "interlock_schedule_runs", "Runs of schedules.", {"schedule": "schedule"}),
     Rule("schedule.failed", "interlock_schedules_failed", "Runs of schedules that failed.", {"schedule": "schedule"}),
     Rule("schedule.missed", "interlock_schedules_missed", "Passages over missed times.", {"schedule": "schedule"}),
+    Rule("body.absent", "interlock_bodies_absent", "Reads of large payloads that failed.", {"why": "why"}),
+    Rule("bodies.collected", "interlock_bodies_collected", "Files that no event needed any more.", {}, "files"),
     Rule(
         "conservation.broken", "interlock_conservation_broken", "Minutes in which a lane's books did not balance.", {}
     ),

@@ -42,6 +42,19 @@ _ALL: Final[tuple[Record, ...]] = (
         ),
     ),
     Record(
+        "body.absent",
+        "error",
+        "The file of a large payload is missing or damaged, or cannot be read: its event cannot be delivered.",
+        ("event", "why"),
+    ),
+    Record(
+        "bodies.collected",
+        "info",
+        "Files of large payloads that no event needs any more were removed.",
+        ("files", "bytes"),
+    ),
+    Record("bodies.uncollected", "warning", "Files that no event needs could not be removed this time.", ("code",)),
+    Record(
         "breaker.transition",
         "warning",
         "A System's breaker changed its state; counters are of the minute before. `own`: by its own evidence.",
@@ -147,6 +160,12 @@ _ALL: Final[tuple[Record, ...]] = (
         ("status", "code", "cause", "level"),
     ),
     Record(
+        "erasure.ended",
+        "info",
+        "What was asked to be erased is, in the store, in lanes and in attempts.",
+        ("job", "events"),
+    ),
+    Record(
         "job.ended",
         "info",
         "A job about dead letters is `done`, or has `stopped` because too many failed again.",
@@ -169,6 +188,12 @@ _ALL: Final[tuple[Record, ...]] = (
     ),
     Record("lane.reopening-failed", "warning", "A lane could not be opened again yet.", ("subscription", "code")),
     Record("lane.request-applied", "info", "A lane applied a person's request.", ("subscription", "verb", "actor")),
+    Record(
+        "lane.stalled",
+        "error",
+        "A lane did not do what it could for seconds: it is woken. Interlock has a bug.",
+        ("subscription", "shard"),
+    ),
     Record(
         "lease.lost", "error", "The worker's lease ended: no attempt starts until it has another.", ("worker", "why")
     ),
@@ -203,6 +228,24 @@ _ALL: Final[tuple[Record, ...]] = (
     Record("process.ready", "info", "Both ports answer.", ("data", "control", "plan")),
     Record(
         "retention.failed", "warning", "A stream's old segments could not be retired this time.", ("stream", "code")
+    ),
+    Record(
+        "retention.near",
+        "warning",
+        "A stream is above 80 % of its bound of bytes; `held_by` has yet to read its oldest events.",
+        ("stream", "bytes", "bound", "held_by"),
+    ),
+    Record(
+        "retention.full",
+        "error",
+        "A stream is at its bound of bytes: its intake answers 507 until `held_by` has read on.",
+        ("stream", "bytes", "bound", "held_by"),
+    ),
+    Record(
+        "retention.ok",
+        "info",
+        "A stream is well below its bound of bytes again, or nobody holds it.",
+        ("stream", "bytes", "bound", "held_by"),
     ),
     Record("retention.retired", "info", "Old segments of a stream were retired.", ("stream", "count")),
     Record(

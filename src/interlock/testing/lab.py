@@ -105,7 +105,7 @@ class SubscriptionView:
     def _letter(self, shard: Shard, row: Row) -> Letter:
         event = self._disk.shard(shard).at(row.offset)
         assert event is not None, "the event of a row is kept for as long as the row is"
-        return Letter(event, row.state, row.reason, row.error, row.attempts)
+        return Letter(self._disk.bodies.whole(event), row.state, row.reason, row.error, row.attempts)
 
 
 class ScheduleView:

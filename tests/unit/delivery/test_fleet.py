@@ -601,3 +601,24 @@ def test_after_a_crash_an_attempt_knows_that_another_may_have_got_as_far_as_send
         assert again[:2] == [False, True]
 
     run(story())
+
+
+def test_a_lane_that_does_not_do_what_it_could_is_told_of_and_woken() -> None:
+    async def story() -> None:
+        bench = Bench()
+        await bench.start()
+        (lane,) = bench.fleet.lanes()
+        bench.live = False
+        await bench.put(("a", 0))
+        bench.live = True
+        assert bench.calls == [], "nobody has told it"
+        await bench.advance(LEASE_RENEWAL_US / US_PER_SECOND + 4)
+        assert bench.calls == [("a", 0)]
+        assert [fields for record, fields in bench.records if record == "lane.stalled"] == [
+            {"subscription": lane.id.subscription, "shard": 0}
+        ]
+        await bench.put(("a", 1), ("b", 2))
+        await bench.advance(100)
+        assert len([record for record, _ in bench.records if record == "lane.stalled"]) == 1
+
+    run(story())

@@ -14,6 +14,7 @@ from interlock.core.requests import LaneRequest, decode_request
 from interlock.delivery.attempt import Ports
 from interlock.delivery.requests import Requests
 from interlock.delivery.schedule import Terms
+from interlock.delivery.tail import Tails
 from interlock.delivery.turn import Turn
 from interlock.journal.memory import Inline
 from interlock.spec.plan import OnDead, RetryPolicy
@@ -31,7 +32,7 @@ def test_a_request_waits_until_all_cells_have_been_read() -> None:
     async def story() -> None:
         clock, ledger = FakeClock(), NoRows()
         ports = Ports(clock, Chance(), Inline(), lambda *_, **__: None, no_client)
-        requests = Requests(ID, ledger, ledger, ports)  # type: ignore[arg-type]
+        requests = Requests(ID, ledger, ledger, ports, Tails())  # type: ignore[arg-type]
         turn = Turn(LedgerModel().open(), Terms(RetryPolicy(), OnDead("skip")), True, clock.now(), False)
         asked: Any = LaneRequest("retry", (1,), "ann", "a test", clock.now())
         requests.take("lane/shop.book/shop/0/job_1", asked)

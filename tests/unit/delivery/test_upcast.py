@@ -262,12 +262,12 @@ class Deploys:
         await self.engine.store.append(drafts)
         await self.clock.advance(timedelta(seconds=1))
 
-    async def retry_the_dead(self) -> None:
+    async def retry_the_dead(self, job: str = "job_1") -> None:
         assert self.engine is not None
         cursors = [(id, ledger) for id, ledger in self.disk.ledgers.items() if ledger.rows]
         for id, ledger in cursors:
             request = LaneRequest("retry", tuple(sorted(ledger.rows)), "ann", "mended", self.clock.now())
-            await self.engine.store.put([CellWrite(request_key(id, "job_1"), encode_request(request))])
+            await self.engine.store.put([CellWrite(request_key(id, job), encode_request(request))])
         await self.clock.advance(timedelta(seconds=1))
 
     def payloads(self) -> list[bytes]:
@@ -337,3 +337,22 @@ def test_an_upcaster_of_another_text_is_another_plan() -> None:
 
 def plan_of(one: Shop) -> Plan:
     return build_plan([one.integration], Bindings())
+
+
+def test_what_waited_for_a_type_that_a_deploy_has_taken_away_dies_at_once_and_says_so() -> None:
+    async def story() -> None:
+        deploys, broken, mended = Deploys(), shop().upcasting(first=raises).reading(), shop().upcasting().reading()
+        await deploys.deploy(broken)
+        await deploys.put(broken.v1.draft(PaidV1("o-1", 12.5), id="a"))
+        await deploys.deploy(shop().reading())
+        await deploys.retry_the_dead()
+        first, second = deploys.failed()
+        assert (first.error, second.outcome, second.error) == ("contract", "reject", "contract")
+        assert "reads no order.paid@1 any more" in second.detail
+        assert [row.reason for ledger in deploys.disk.ledgers.values() for row in ledger.rows.values()] == ["contract"]
+        await deploys.deploy(mended)
+        await deploys.retry_the_dead("job_2")
+        assert mended.seen == [("order.paid@1", Paid("o-1", 1250, "EUR"))]
+        await deploys.stop()
+
+    run(story())

@@ -112,6 +112,7 @@ class Polling:
         self.store = LossyStore(self.clock, Deaf(), emit=self.emit, disk=self.disk)
         self.until = self.clock.monotonic() + limits.US_PER_DAY
         self.level: Any = "green"
+        self.has_room = True
         self.lease = Lease("w", 0)
 
     def emit(self, record: str, /, **fields: object) -> None:
@@ -131,6 +132,7 @@ class Polling:
             lambda: (self.lease, self.until),
             lambda _name, _run, _deadline: None,  # type: ignore[arg-type, return-value]
             lambda: self.level,
+            has_room=lambda stream: self.has_room and stream == "bill",
         )
         [spec] = self.source.plan.polls
         task = asyncio.create_task(Poller(spec, self.source.plan.types, ports).run())
@@ -260,6 +262,20 @@ def test_where_much_waits_for_the_store_pages_come_slower_before_they_stop():
         poll.level = "green"
         await poll.clock.advance(timedelta(seconds=2))
         assert len(poll.source.asked) == 50
+        await stopped(task)
+
+    polling(test)
+
+
+def test_a_poll_waits_while_somebody_holds_its_stream_near_the_bound():
+    async def test(poll: Polling) -> None:
+        poll.has_room = False
+        task = await poll.start()
+        await poll.clock.advance(timedelta(seconds=10))
+        assert poll.source.asked == []
+        poll.has_room = True
+        await poll.clock.advance(timedelta(seconds=1))
+        assert poll.source.asked == [None]
         await stopped(task)
 
     polling(test)

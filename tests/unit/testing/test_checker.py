@@ -19,14 +19,18 @@ from interlock.testing.sim.history import (
     Controlled,
     Fault,
     Finished,
+    Found,
     History,
     Kind,
+    Leaked,
     Logged,
     Probed,
     Published,
     Quiet,
     Read,
     Reads,
+    Took,
+    Tried,
     Turned,
     load,
 )
@@ -39,8 +43,8 @@ PROBE = Reads("s", "log", ordered=True, effect="probe", labels=("a",))
 BOUNDED = Reads("s", "log", ordered=True, effect="keyed", labels=("a",), calls_max=1, window_max=2, running_max=1)
 
 
-def publish(t: int, kind: Kind, id: str = "e1", digest: str = "d") -> Published:
-    return Published(t=t, kind=kind, stream="log", id=id, key="k", digest=digest)
+def publish(t: int, kind: Kind, id: str = "e1", digest: str = "d", server: str = "") -> Published:
+    return Published(t=t, kind=kind, stream="log", id=id, key="k", digest=digest, server=server)
 
 
 def logged(t: int, offset: int, id: str | None = None, digest: str = "d", **more: Any) -> Logged:
@@ -216,6 +220,12 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
     "a reader that sees what is not durable": (
         "I5", [*two_events(), Read(t=7, stream="log", shard=0, after=0, upto=3, offsets=(1, 2, 3))], READS,
     ),
+    "an event that the next process does not find": (
+        "I6", [*two_events(), Found(t=7, process="p2", stream="log", shard=0, after=0, ids=("e1",))], READS,
+    ),
+    "another event where one was durable": (
+        "I6", [*two_events(), Found(t=7, process="p2", stream="log", shard=0, after=0, ids=("e1", "e3"))], READS,
+    ),
     "an acknowledgement before the commit": ("I6", [publish(1, "invoke"), publish(2, "ok"), logged(3, 1)], READS),
     "an acknowledgement without a commit": ("I6", [publish(1, "invoke"), publish(2, "ok")], READS),
     "a refusal that appears later": ("I7", [publish(1, "invoke"), publish(2, "fail"), logged(3, 1)], READS),
@@ -312,6 +322,37 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
     "more attempts at once than a lane may run": ("I12", [cursor(1, 2, 0, live=(1, 2), running=(1, 2))], BOUNDED),
     "work that stays": ("I13", [Quiet(t=1), Finished(t=2, pending=("s: e1 is due",))], READS),
     "a run without an end": ("I13", [Quiet(t=1), cursor(2, 0, 0)], READS),
+    "two processes that have one store": (
+        "I14", [Took(t=1, process="p1"), Took(t=2, process="p2")], READS,
+    ),
+    "a zombie that writes to a store that another has": (
+        "I14",
+        [Took(t=1, process="p1"), killed(2, "p1"), Took(t=3, process="p2"), publish(4, "invoke"),
+         logged(5, 1, by="p1")],
+        READS,
+    ),
+    "a zombie that settles in a store that another has": (
+        "I14",
+        [Took(t=1, process="p1"), killed(2, "p1"), Took(t=3, process="p2"), taken_over(4, "p1", 1)],
+        READS,
+    ),
+    "a zombie that acknowledges what its successor wrote": (
+        "I14",
+        [Took(t=1, process="p1"), killed(2, "p1"), Took(t=3, process="p2"), publish(4, "invoke"),
+         logged(5, 1, by="p2"), publish(6, "ok", server="p1")],
+        READS,
+    ),
+    "a settlement under an epoch that is over": ("I14", [taken_over(1, "p2", 2), taken_over(2, "p1", 1)], READS),
+    "two processes that settle under one epoch": ("I14", [taken_over(1, "p1", 1), taken_over(2, "p2", 1)], READS),
+    "a secret in what is kept": ("I16", [Leaked(t=1, where="the store")], READS),
+    "two writes of a cell at one version": (
+        "I20",
+        [line for serial in (1, 2) for line in (
+            Tried(t=serial, kind="invoke", subject="x", serial=serial, what="write", value="v"),
+            Tried(t=9, kind="ok", subject="x", serial=serial, what="write", number=1),
+        )],
+        READS,
+    ),
     "a healthy key that waits": (
         "I15", [*two_events(), called(8, 1), cursor(9, 1, 1), called(9_000, 2), cursor(9_001, 2, 2, number=2)], READS,
     ),
@@ -353,7 +394,8 @@ def test_a_replay_is_no_fault_in_itself() -> None:
 
 def test_every_invariant_has_a_bad_history() -> None:
     assert {invariant for invariant, _, _ in BAD.values()} == {
-        "I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I12", "I13", "I15", "I17", "I18", "I19",
+        "I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I12", "I13", "I14", "I15", "I16", "I17",
+        "I18", "I19", "I20",
     }  # fmt: skip
 
 

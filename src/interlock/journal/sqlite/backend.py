@@ -6,7 +6,8 @@ until the file has been opened and read again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -14,10 +15,11 @@ from typing import Any, NamedTuple, TypeVar
 import apsw
 
 from interlock.core.cursor import CursorId, Past, Row
-from interlock.core.errors import StoreError, StoreFull
+from interlock.core.errors import StoreError
 from interlock.core.event import Appended, Draft, Event, Shard
 from interlock.core.limits import DEDUPE_WINDOW_EVENTS, SEGMENT_EVENTS, STORE_RESERVE_BYTES
-from interlock.core.ports import Clock, Disk, Offload
+from interlock.core.ports import Clock, Disk, Files, Offload
+from interlock.journal.bodies import Bodies
 from interlock.journal.ports import (
     AppendRefused,
     Assign,
@@ -26,8 +28,11 @@ from interlock.journal.ports import (
     CellConflict,
     CellsConflict,
     CellWrite,
+    Collected,
     Committed,
+    Erase,
     Features,
+    Forget,
     Lease,
     LeaseLost,
     Opened,
@@ -37,7 +42,8 @@ from interlock.journal.ports import (
     SettleResult,
     StreamInfo,
 )
-from interlock.journal.sqlite import retire
+from interlock.journal.sqlite import erasing, retire
+from interlock.journal.sqlite.carried import unpack
 from interlock.journal.sqlite.cells import CellsTx, get_cells, list_cells
 from interlock.journal.sqlite.connection import (
     Connection,
@@ -48,7 +54,9 @@ from interlock.journal.sqlite.connection import (
     connect_writer,
     migrate,
     migrations,
+    secure_wal,
 )
+from interlock.journal.sqlite.files import DiskFiles, bodies_folder
 from interlock.journal.sqlite.ledger import Ledger, LedgerTx, read_missing, read_past, read_rows
 from interlock.journal.sqlite.log import Log, LogTx
 from interlock.journal.sqlite.reads import fetch_events, kept_events, read_events
@@ -86,6 +94,7 @@ class SqliteOptions(NamedTuple):
         segment_events: events after which a segment is full.
         reserve_bytes: free space of the disk that intake does not get.
         disk: asked for the free space.
+        files: where large payloads are; a folder beside the store if None.
     """
 
     reads: Offload | None = None
@@ -94,6 +103,7 @@ class SqliteOptions(NamedTuple):
     segment_events: int = SEGMENT_EVENTS
     reserve_bytes: int = STORE_RESERVE_BYTES
     disk: Disk = disk_room
+    files: Files | None = None
 
 
 class Tables(NamedTuple):
@@ -106,14 +116,17 @@ class Tables(NamedTuple):
 class SqliteTx:
     """One transaction. What is noted is written by `write`, and known to others after `apply`."""
 
-    def __init__(self, tables: Tables, connection: Connection, now: int) -> None:
+    def __init__(self, tables: Tables, bodies: Bodies, connection: Connection, now: int) -> None:
         self._tables = tables
+        self._bodies = bodies
         self._connection = connection
         self._now = now
-        self._log = LogTx(tables.log, connection, now)
+        self._log = LogTx(tables.log, bodies, connection, now)
         self._ledger = LedgerTx(tables.ledger, tables.log, connection, now)
         self._cells = CellsTx(connection, now)
         self._solo: Callable[[], None] | None = None
+        self.forgets = False
+        """Whether what is deleted must be gone from the disk."""
 
     def append(self, drafts: Sequence[Draft], cells: Sequence[CellWrite]) -> Sequence[Appended] | AppendRefused:
         if not cells:
@@ -159,7 +172,26 @@ class SqliteTx:
 
     def retire(self, stream: str, retention: Retention) -> int:
         log, ledger = self._tables
-        return self._alone(retire.retire(self._connection, log, ledger, stream, retention, self._now))
+        # To overwrite the pages of whole tables would be to write all of a segment again.
+        self._connection.pragma("secure_delete", "fast")
+        try:
+            return self._alone(retire.retire(self._connection, log, ledger, stream, retention, self._now))
+        finally:
+            self._connection.pragma("secure_delete", "on")
+
+    def collect(self, names: Collection[str]) -> Collected:
+        return self._bodies.remove(retire.unclaimed(self._connection, names))
+
+    def erase(self, erase: Erase) -> Sequence[str]:
+        written = self._cells.check(erasing.asked(self._tables.ledger, erase, self._connection))
+        assert not isinstance(written, CellConflict), "they expect nothing"
+        self._cells.write(written)
+        return erasing.erase(self._connection, self._tables, erase, self._now)
+
+    def forget(self, forget: Forget) -> None:
+        self.forgets = True
+        self._cells.put([forget.done])
+        erasing.forget(self._connection, self._tables, forget, self._now)
 
     def rename_subscription(self, old: str, new: str) -> int:
         return self._alone(retire.rename_subscription(self._connection, self._tables.ledger, old, new, self._now))
@@ -218,9 +250,11 @@ class SqliteBackend:
         self._connection: Connection | None = None
         self._tables = Tables(self._new_log(), Ledger())
         self.readers = Readers(lambda: connect_reader(path, options.vfs))
+        self.bodies = Bodies(options.files or DiskFiles(bodies_folder(path)))
         self._gone = False
         self._wal_pages = 0
         self._checkpointed = False
+        self._must_truncate = False
 
     def _new_log(self) -> Log:
         return Log(self._options.window_events, self._options.segment_events)
@@ -233,6 +267,7 @@ class SqliteBackend:
                 `store.schema-newer`, `store.schema-changed`.
         """
         try:
+            secure_wal(self._path, self._options.vfs)
             connection = connect_writer(self._path, self._options.vfs)
         except apsw.Error as error:
             raise _unusable(self._path, error) from error
@@ -241,6 +276,9 @@ class SqliteBackend:
             (closed,) = next(iter(connection.execute("SELECT value FROM facts WHERE name = 'closed'")))
             if not closed:
                 _check(connection, self._path)
+            # A backup that is opened as it is, without a restore, has its large payloads in it.
+            with connection:
+                unpack(connection, self.bodies, self._clock.now())
             connection.execute("UPDATE facts SET value = 0 WHERE name = 'closed'")
             self._read(connection)
         except apsw.Error as error:
@@ -294,6 +332,8 @@ class SqliteBackend:
         if self._checkpointed:
             self._checkpointed = False
             self._guarded(self._finish_checkpoint)
+        if self._must_truncate:
+            self._guarded(self._truncate)
         found, self._found = self._found, Found({}, {})
         return answers, found
 
@@ -307,7 +347,9 @@ class SqliteBackend:
             if len(runs) > 1:
                 return [answer for run in runs for answer in self._transactions([run])]
             return [_unwritable(error)]
-        except StoreFull as error:
+        except StoreError as error:
+            if self._connection is None:  # In doubt.
+                raise
             return [error] * len(runs)
 
     def _guarded(self, work: Callable[[], T]) -> T:
@@ -326,7 +368,7 @@ class SqliteBackend:
         assert connection is not None, "opened by commit"
         connection.execute("BEGIN IMMEDIATE")
         try:
-            tx: Tx = (mine := SqliteTx(self._tables, connection, self._clock.now()))
+            tx: Tx = (mine := SqliteTx(self._tables, self.bodies, connection, self._clock.now()))
             answers = run_each(tx, runs)
             mine.write()
             connection.execute("COMMIT")
@@ -335,6 +377,7 @@ class SqliteBackend:
                 connection.execute("ROLLBACK")
             raise
         mine.apply(self._found)
+        self._must_truncate |= mine.forgets
         return mine.told(answers)
 
     def _give_up(self) -> None:
@@ -352,8 +395,6 @@ class SqliteBackend:
     def _reopen(self) -> None:
         try:
             self.open()
-            # What was read may be in the kernel's memory only, after a sync that failed. Written again, it is durable.
-            self._guarded(self._finish_checkpoint)
         except StoreError as error:
             raise StoreError(
                 "store.unavailable",
@@ -364,6 +405,13 @@ class SqliteBackend:
     def _finish_checkpoint(self) -> None:
         if self._connection is not None:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _truncate(self) -> None:
+        """Copy the whole WAL into the file and empty it: pages as they were before an erasure stand in it."""
+        if self._connection is not None:
+            with suppress(apsw.BusyError):  # A reader still needs it: after the next commit, then.
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                self._must_truncate = False
 
     def upkeep(self) -> Callable[[], None] | None:
         return self._checkpoint if self._wal_pages > CHECKPOINT_PAGES and not self._checkpointed else None
@@ -396,6 +444,15 @@ class SqliteBackend:
 
     def fetch(self, shard: Shard, offsets: Sequence[int]) -> Sequence[Event]:
         return self._log_read(shard, lambda log, c: fetch_events(c, log.shard(shard), shard, offsets))
+
+    def whole(self, event: Event) -> Event:
+        return self.bodies.whole(event)
+
+    def of_key(self, shard: Shard, key: str, limit: int) -> Sequence[int]:
+        return self._log_read(shard, lambda log, c: erasing.of_key(c, log.shard(shard), shard, key, limit))
+
+    def old_files(self, age_us: int) -> Sequence[str]:
+        return self.bodies.old(self._clock.now() - age_us)
 
     def _log_read(self, shard: Shard, read: Callable[[Log, Connection], T]) -> T:
         """Read; again if the offset was retired between the look at memory and the snapshot."""

@@ -18,21 +18,28 @@ import apsw
 
 from interlock.core.cursor import CursorId
 from interlock.core.errors import StoreError
+from interlock.core.event import Claim
 from interlock.core.limits import STORE_RESERVE_BYTES
-from interlock.core.ports import Disk
+from interlock.core.ports import Disk, Files
+from interlock.journal.bodies import Bodies
 from interlock.journal.migrate import pending
+from interlock.journal.sqlite.carried import carries, carry, claims, damaged, is_claimed
 from interlock.journal.sqlite.connection import (
     Connection,
     applied_migrations,
+    connect_checkpointer,
     connect_reader,
     is_store,
     migrations,
 )
+from interlock.journal.sqlite.files import DiskFiles, bodies_folder, sync
 from interlock.journal.sqlite.ledger import Ledger
 from interlock.journal.sqlite.log import Log
 from interlock.journal.sqlite.room import disk_room
 from interlock.journal.sqlite.views import Snapshot, conservation_of
 
+COPIES_MAX: Final = 3
+"""A copy is made again if the store's oldest payloads went while they were copied: retention runs once an hour."""
 PARTIAL: Final = ".partial"
 """Added to the name of a copy until it is whole."""
 _STEPS: Final = 100_000
@@ -50,6 +57,8 @@ class Contents(NamedTuple):
         heads: the newest offset by shard, by stream.
         delivered: by subscription.
         unbalanced: cursors whose equation was counted and does not hold, as `doctor` would find.
+        bodies, bodies_bytes: large payloads that it refers to.
+        bodies_lost: those of them that were looked for and are not whole.
     """
 
     schema: int
@@ -59,18 +68,24 @@ class Contents(NamedTuple):
     heads: Mapping[str, Sequence[int]]
     delivered: Mapping[str, int]
     unbalanced: Sequence[str] = ()
+    bodies: int = 0
+    bodies_bytes: int = 0
+    bodies_lost: int = 0
 
 
-def back_up(store: Path, target: Path, vfs: str | None = None, disk: Disk = disk_room) -> Contents:
+def back_up(
+    store: Path, target: Path, vfs: str | None = None, disk: Disk = disk_room, files: Files | None = None
+) -> Contents:
     """Write a copy of the store as it is at this moment to `target`, which is replaced if it is there.
 
-    The copy is one transaction that reads: a process that runs goes on writing. Until the copy is whole, synced and
-    checked it has another name, so that a file called `target` is always a whole one.
+    The copy is one transaction that reads: a process that runs goes on writing. It carries the large payloads as well,
+    so that a backup is one file. Until the copy is whole, synced and checked it has another name, so that a file called
+    `target` is always a whole one.
 
     Raises:
         StoreError: `backup.unwritable`, `backup.no-room`, `backup.running`, `backup.failed`; what `examined` raises.
     """
-    folder = target.parent
+    folder, bodies = target.parent, Bodies(files or DiskFiles(bodies_folder(store)))
     if not folder.is_dir():
         raise _unwritable(target, f"there is no folder {folder}")
     if target.exists() and not target.is_file():
@@ -79,11 +94,42 @@ def back_up(store: Path, target: Path, vfs: str | None = None, disk: Disk = disk
         raise _unwritable(target, "it is the store itself")
     with partial_of(target) as partial:
         _refuse_without_room(store, target, disk)
-        copy(store, partial, vfs)
+        for _ in range(COPIES_MAX):
+            copy(store, partial, vfs)
+            if not _overtaken(store, _carry(bodies, partial), vfs):
+                break
+            partial.open("w").close()
         contents = examined(partial, vfs)
         partial.replace(target)
         sync(folder)
     return contents
+
+
+def _carry(bodies: Bodies, partial: Path) -> Sequence[Claim]:
+    """Put the large payloads into a copy; those that are not there."""
+    try:
+        connection = connect_checkpointer(partial, None)
+        try:
+            lost = carry(connection, bodies)
+            changed = carries(connection)
+        finally:
+            connection.close()
+        if changed:
+            sync(partial)
+        return lost
+    except apsw.FullError as error:
+        raise _no_room(partial) from error
+
+
+def _overtaken(store: Path, lost: Sequence[Claim], vfs: str | None) -> bool:
+    """Whether the store has let go since the copy of what was not there: then a new copy does not refer to it."""
+    if not lost:
+        return False
+    connection = connect_reader(store, vfs)
+    try:
+        return not all(is_claimed(connection, claim) for claim in lost)
+    finally:
+        connection.close()
 
 
 @contextmanager
@@ -203,7 +249,8 @@ def _examined(connection: Connection, path: Path) -> Contents:
     balances = [conservation_of(id, Snapshot(connection, log, 0)) for id in ledger.cursors]
     wrong = [balance.cursor for balance in balances if balance is not None and not balance.holds]
     unbalanced = [f"{id.subscription} on {id.shard.stream}/{id.shard.number}" for id in wrong]
-    return _contents(connection, log, ledger)._replace(unbalanced=unbalanced)
+    lost = len(damaged(connection)) if carries(connection) else 0
+    return _contents(connection, log, ledger)._replace(unbalanced=unbalanced, bodies_lost=lost)
 
 
 def _loaded(connection: Connection) -> tuple[Log, Ledger]:
@@ -225,6 +272,8 @@ def _contents(connection: Connection, log: Log, ledger: Ledger) -> Contents:
         newest_at=max((stream.last_at for stream in streams), default=0) or None,
         heads={stream.made.name: tuple(stream.heads) for stream in streams},
         delivered=dict(delivered),
+        bodies=len(large := claims(connection)),
+        bodies_bytes=sum(claim.size for claim in large),
     )
 
 
@@ -238,19 +287,11 @@ def _refuse_without_room(store: Path, target: Path, disk: Disk) -> None:
     """A backup must not take the room that the process needs, if both are on one disk."""
     files = [file for file in (store, store.with_name(store.name + "-wal")) if file.exists()]
     needed = sum(file.stat().st_size for file in files)
+    needed += sum(size for size, _ in DiskFiles(bodies_folder(store)).names().values())
     if store.stat().st_dev == target.parent.stat().st_dev:
         needed += STORE_RESERVE_BYTES
     if disk(target.parent).free_bytes < needed:
         raise _no_room(target)
-
-
-def sync(path: Path) -> None:
-    """Make a file's content, or a folder's entries, durable."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _unwritable(target: Path, why: str) -> StoreError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,10 @@ BUSY_TIMEOUT_MS = 5_000
 STATEMENTS_CACHED = 256
 READER_CACHE_KIB = 4_096
 WRITER_CACHE_KIB = 16_384
+SECURED_AT_ONCE_BYTES = 1 << 16
+"""SQLite's VFS writes less than 128 KiB at once."""
+SYNC_FULL = 0x3
+"""SQLite's `SQLITE_SYNC_FULL`: on macOS, beyond the drive's cache."""
 APPLICATION_ID = 0x494C4B01
 """In the header of every store (`ILK` and 1): a file of another program is told by it before anything is written."""
 
@@ -71,6 +75,26 @@ class FileLock:
             self._handle = -1
 
 
+def secure_wal(path: Path, vfs: str | None) -> None:
+    """Write the WAL that a former process or connection has left once more as it reads, and sync it.
+
+    A kernel whose sync failed says so once and takes the pages for clean: they are read back as if they were durable.
+    What is built on them would go with them at the next power cut (docs/decisions/0023).
+    """
+    wal = Path(f"{path}-wal")
+    if not wal.exists():
+        return
+    # SQLite's own VFS opens a WAL as such only beside its database.
+    file: Any = apsw.VFSFile(vfs or "", str(wal), [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0])
+    try:
+        size = file.xFileSize()
+        for offset in range(0, size, SECURED_AT_ONCE_BYTES):
+            file.xWrite(file.xRead(min(SECURED_AT_ONCE_BYTES, size - offset), offset), offset)
+        file.xSync(SYNC_FULL)
+    finally:
+        file.xClose()
+
+
 def connect_writer(path: Path, vfs: str | None) -> Connection:
     """The one connection that writes: WAL, a sync with every commit, no checkpoints of its own.
 
@@ -96,6 +120,8 @@ def connect_writer(path: Path, vfs: str | None) -> Connection:
         )
     connection.pragma("synchronous", "FULL")
     connection.pragma("wal_autocheckpoint", 0)
+    # What is deleted or replaced is overwritten, so that an erasure need not look for what was deleted before it.
+    connection.pragma("secure_delete", "on")
     connection.pragma("cache_size", -WRITER_CACHE_KIB)
     # On macOS fsync only reaches the drive's cache.
     connection.pragma("fullfsync", 1)
@@ -148,13 +174,19 @@ class Readers:
             if generation == self._generation:
                 self._idle.append(connection)
             else:
-                connection.close()
+                _let_go(connection)
 
     def close(self) -> None:
         """Close those that are idle now, and the others when they come back."""
         self._generation += 1
         while self._idle:
-            self._idle.pop().close()
+            _let_go(self._idle.pop())
+
+
+def _let_go(connection: Connection) -> None:
+    """A reader has nothing to lose: where its disk fails it is closed all the same, and those after it are."""
+    with suppress(apsw.Error):
+        connection.close(force=True)
 
 
 def migrations() -> tuple[Migration, ...]:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from interlock.core.event import Appended, Draft, Event, Shard
+from interlock.core.event import Appended, Claim, Draft, Event, Shard
 from interlock.core.ids import identity_hash, shard_of
 from interlock.core.limits import DEDUPE_WINDOW_EVENTS, SEGMENT_EVENTS
+from interlock.journal.bodies import Bodies, claimed, is_large
 from interlock.journal.decide import first_known_day, has_reserve, identity_conflict, known_as, same_identity
 from interlock.journal.ports import IdentityConflict, StreamInfo
 from interlock.journal.segments import Segment, segment_for
@@ -20,6 +21,7 @@ from interlock.journal.sqlite.stream import (
     COLUMNS,
     OFFSET_BITS,
     PLACE_STRIDE,
+    SIZE_COLUMN,
     TALLY_STRIDE,
     Run,
     StreamState,
@@ -66,8 +68,10 @@ class Log:
             self.add(stream)
             for at, key, n in self._read_tail(connection, stream):
                 recent.append((at, key, number << POSITION_BITS | n))
-            query = "SELECT shard, max(n) FROM places WHERE stream = ? GROUP BY shard"
-            for shard, n in connection.execute(query, (number,)):
+            # Entries of an earlier segment do not count: its successor must be read without it.
+            newest = stream.segments[-1].first if stream.segments else 0
+            query = "SELECT shard, max(n) FROM places WHERE stream = ? AND n >= ? GROUP BY shard"
+            for shard, n in connection.execute(query, (number, newest)):
                 stream.indexed[shard] = n
         recent.sort(key=lambda entry: entry[0])
         self.window = {key: packed for _, key, packed in recent}
@@ -80,13 +84,14 @@ class Log:
         """When, key and position of the window's events, counting those after the checkpoint. No payload is read."""
         counted = stream.position
         for segment in stream.segments:
-            columns = "n, place, at, type, source, id, length(data)"
+            columns = f"n, place, at, type, source, id, {SIZE_COLUMN}"
             query = f"SELECT {columns} FROM {stream.table(segment)} WHERE n > ? ORDER BY n"
             for n, place, at, type, source, id, size in connection.execute(query, (min(counted, stream.hashed),)):
                 if n > counted:
                     stream.replay(segment, n, place, at, type, size)
                 if n > stream.hashed:
-                    yield at, identity_hash(source, id) ^ stream.salt, n
+                    # An erased event has the hash in the place of its id, and no source.
+                    yield at, (identity_hash(source, id) if source else int(id)) ^ stream.salt, n
 
     def shard(self, shard: Shard) -> StreamState:
         """The stream of a shard that exists.
@@ -112,6 +117,7 @@ class StreamTx:
         self.runs: list[Run] = []
         self.values: list[list[object]] = []
         self.places: list[int] = []
+        self.claims: list[object] = []
         self.tallied: list[tuple[int, int]] = []
         self.room = 0
         self.new_segments: list[Segment] = []
@@ -179,20 +185,29 @@ class LogTx:
         refused: what whole appends are answered, by the `id` of the list that `append` gave for them.
     """
 
-    def __init__(self, log: Log, connection: Connection, now: int) -> None:
+    def __init__(self, log: Log, bodies: Bodies, connection: Connection, now: int) -> None:
         self._log = log
+        self._bodies = bodies
         self._connection = connection
         self._now = now
         self._noted: list[tuple[Sequence[Draft], list[Appended], bool]] = []
         self.refused: dict[int, IdentityConflict] = {}
+        self._claims: dict[int, Claim] = {}
+        """By the `id` of their drafts."""
         self._streams: dict[str, StreamTx] = {}
         self._new: dict[int, int] = {}
         self._evicted: list[tuple[int, int]] = []
         self._seen: dict[tuple[int, int, int], Seen] = {}
 
     def append(self, drafts: Sequence[Draft], *, intake: bool, whole: bool = False) -> list[Appended]:
-        """Note drafts; when `write` has returned, the answers stand in the list, or in `refused`."""
+        """Note drafts; when `write` has returned, the answers stand in the list, or in `refused`.
+
+        Large payloads are written at once: where the disk refuses one, only this request is refused.
+        """
         self.check(drafts, intake=intake)
+        for draft in drafts:
+            if is_large(draft):
+                self._claims[id(draft)] = self._bodies.keep(draft.data, self._now)
         answers: list[Appended] = []
         self._noted.append((drafts, answers, whole))
         return answers
@@ -205,7 +220,7 @@ class LogTx:
             if stream is None:
                 raise stream_unknown(draft.stream)
             if intake and (stream.full or self._log.short) and not has_reserve(draft.stream):
-                raise stream_full(draft.stream) if stream.full else store_full()
+                raise stream_full(draft.stream, stream.held_by) if stream.full else store_full()
 
     def write(self) -> None:
         """Give places to what was noted, and write it."""
@@ -227,6 +242,7 @@ class LogTx:
                     known = self._known(draft, packed, older.get(key, ()))
                 answers.append(self._place(draft, key) if known is None else self._again(known, draft))
         self._noted = []
+        self._bodies.sync()
         self._evict()
         for staged in self._streams.values():
             self._write_stream(staged)
@@ -288,7 +304,7 @@ class LogTx:
             if segment.day >= first_known_day(self._now):
                 query = f"SELECT {COLUMNS} FROM {stream.table(segment)} WHERE n = ?"
                 event = next((stream.event(row) for row in self._connection.execute(query, (n,))), None)
-        return event if event is not None and same_identity(event.draft, draft) else None
+        return event if event is not None and same_identity(event, draft) else None
 
     def _place(self, draft: Draft, key: int) -> Appended:
         staged = self._streams.get(draft.stream)
@@ -307,8 +323,13 @@ class LogTx:
         if not offset % TALLY_STRIDE:
             staged.tallied.append((shard, offset))
         name = stream.shards[shard]
-        staged.runs[-1].events.append(Event(name, offset, at, draft))
-        staged.values[-1] += event_row(n, shard << OFFSET_BITS | offset, at, draft)
+        place = shard << OFFSET_BITS | offset
+        claim = self._claims.get(id(draft))
+        if claim is not None:
+            draft = claimed(draft)
+            staged.claims += (claim.hash, stream.number, place, claim.size)
+        staged.runs[-1].events.append(Event(name, offset, at, draft, claim))
+        staged.values[-1] += event_row(n, place, at, draft, claim)
         self._new[key] = stream.number << POSITION_BITS | n
         return Appended(name, offset, at)
 
@@ -330,6 +351,8 @@ class LogTx:
             self._connection.execute(create_events(stream.table(segment)))
         for run, values in zip(staged.runs, staged.values, strict=True):
             write_rows(self._connection, f"INSERT INTO {stream.table(run.segment)}", COLUMN_COUNT, values)
+        if staged.claims:
+            write_rows(self._connection, "INSERT INTO bodies", 4, staged.claims)
         if staged.places:
             write_rows(self._connection, "INSERT INTO places", 4, staged.places)
         if staged.tallied:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from interlock.core.event import Event, Shard
-from interlock.core.limits import READ_SCAN_OFFSETS_MAX
+from interlock.core.limits import READ_BYTES_MAX, READ_SCAN_OFFSETS_MAX
 from interlock.journal.ports import Batch, Retired
 from interlock.journal.sqlite.connection import Connection
 from interlock.journal.sqlite.stream import COLUMNS, OFFSET_BITS, OFFSET_MASK, PLACE_STRIDE, StreamState, decode_tally
@@ -23,10 +23,12 @@ def read_events(
         raise Retired(shard, after + 1)
     upto = min(stream.heads[shard.number], after + max(limit, READ_SCAN_OFFSETS_MAX))
     found: list[Event] = []
+    size = 0
     for row in _between(connection, stream, Stretch(shard.number, after + 1, upto), limit, types):
         event = stream.event(row)
         found.append(event)
-        if len(found) == limit:
+        size += len(event.draft.data)
+        if len(found) == limit or size > READ_BYTES_MAX:
             return Batch(found, event.offset)
     return Batch(found, max(upto, after))
 

@@ -16,8 +16,11 @@ import apsw
 
 from interlock.core.errors import StoreError
 from interlock.core.limits import LEASE_TTL_US, US_PER_MS
-from interlock.journal.sqlite.backup import copy, partial_of, sync
+from interlock.journal.bodies import Bodies
+from interlock.journal.sqlite.backup import copy, partial_of
+from interlock.journal.sqlite.carried import bring, unpack
 from interlock.journal.sqlite.connection import Connection, connect_checkpointer, connect_writer
+from interlock.journal.sqlite.files import DiskFiles, bodies_folder, sync
 from interlock.journal.sqlite.log import Log
 
 EPOCHS_PASSED: Final = 1_000_000
@@ -38,8 +41,22 @@ def prepared(backup: Path, store: Path, newest_at: int, now: int) -> Generator[P
     """
     with partial_of(store.with_name(store.name + ".restoring")) as partial:
         copy(backup, partial)
+        _put_bodies(backup, partial, store, now)
         _fence(partial, max(newest_at, now) + US_PER_MS, now)
         yield partial
+
+
+def _put_bodies(backup: Path, partial: Path, store: Path, now: int) -> None:
+    """Large payloads come before what refers to them: from the backup, or from the folder beside what is a store."""
+    bodies, beside = Bodies(DiskFiles(bodies_folder(store))), bodies_folder(backup)
+    connection = connect_checkpointer(partial, None)
+    try:
+        if unpack(connection, bodies, now):
+            connection.execute("VACUUM")
+        else:
+            bring(connection, Bodies(DiskFiles(beside)), bodies, now)
+    finally:
+        connection.close()
 
 
 def _fence(path: Path, later: int, now: int) -> None:
@@ -87,6 +104,7 @@ def put_in_place(partial: Path, store: Path, now: int) -> Path | None:
     for log in logs:
         log.unlink(missing_ok=True)
     if there:
+        _second_folder(bodies_folder(store), bodies_folder(aside))
         _second_name(store, aside)
         sync(aside)
     partial.replace(store)
@@ -100,6 +118,15 @@ def _second_name(file: Path, name: Path) -> None:
     except OSError:
         # There are file systems where a file has one name.
         shutil.copy2(file, name)
+
+
+def _second_folder(folder: Path, name: Path) -> None:
+    """The former store keeps its large payloads, whatever is collected of those of its successor."""
+    if folder.is_dir():
+        name.mkdir(mode=0o700)
+        for file in folder.iterdir():
+            _second_name(file, name / file.name)
+        sync(name)
 
 
 def _is_one_file(store: Path) -> bool:

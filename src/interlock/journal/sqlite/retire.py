@@ -5,18 +5,18 @@ Each runs alone in its transaction and changes memory only when that has committ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
-from interlock.core.cursor import CursorId
+from interlock.core.cursor import Cursor, CursorId
 from interlock.journal import decide, lifecycle
 from interlock.journal.ports import Retention, StreamInfo
-from interlock.journal.segments import Segment, may_retire, over
+from interlock.journal.segments import Segment, held_by, may_retire, over
 from interlock.journal.sqlite.connection import Connection
 from interlock.journal.sqlite.ledger import Ledger
 from interlock.journal.sqlite.log import Log
-from interlock.journal.sqlite.stream import COLUMNS, StreamState
+from interlock.journal.sqlite.stream import COLUMNS, OFFSET_BITS, StreamState
 from interlock.journal.store import stream_unknown
 
 Apply = Callable[[], None]
@@ -61,14 +61,20 @@ def retire(
         connection.execute(f"DROP TABLE {after.ids_table(day)}")
         after.id_days.remove(day)
     after.full = over(after.segments, retention)
+    after.held_by = held_by(after.segments, cursors_of(ledger, stream))
     _forget(connection, after, now)
     connection.execute("UPDATE streams SET checkpoint = ? WHERE id = ?", (after.checkpoint(), after.number))
 
     def apply() -> None:
         there.segments, there.gone, there.id_days = after.segments, after.gone, after.id_days
-        there.full = after.full
+        there.full, there.held_by = after.full, after.held_by
 
     return events, apply
+
+
+def cursors_of(ledger: Ledger, stream: str) -> list[Cursor]:
+    """The cursors on a stream."""
+    return [held.cursor for id, (_, held) in ledger.cursors.items() if id.shard.stream == stream]
 
 
 def _floors(ledger: Ledger, stream: str) -> dict[int, int]:
@@ -93,6 +99,14 @@ def _retire_segment(connection: Connection, stream: StreamState) -> None:
     _forget_places(connection, stream, segment)
 
 
+def unclaimed(connection: Connection, names: Collection[str]) -> list[str]:
+    """Files that no event in the log or in `kept` refers to."""
+    listed = msgspec.json.encode(list(names)).decode()
+    query = "SELECT DISTINCT hash FROM bodies WHERE hash IN (SELECT value FROM json_each(?))"
+    claimed = {name for (name,) in connection.execute(query, (listed,))}
+    return [name for name in names if name not in claimed]
+
+
 def _forget_places(connection: Connection, stream: StreamState, segment: Segment) -> None:
     for shard, last in segment.last.items():
         for table in ("places", "tallies", "seen"):
@@ -101,10 +115,22 @@ def _forget_places(connection: Connection, stream: StreamState, segment: Segment
 
 
 def _forget(connection: Connection, stream: StreamState, now: int) -> None:
-    """Drop kept events that nothing is about any more, attempts of events that are gone, and old cells."""
+    """Drop what nobody can ask for any more: what was discarded long ago, kept events, attempts, old cells."""
+    before = decide.discarded_before(now)
+    for shard, gone in enumerate(stream.gone):
+        connection.execute(
+            "DELETE FROM rows WHERE cursor IN (SELECT id FROM cursors WHERE stream = ? AND shard = ?)"
+            " AND offset <= ? AND state = 'discarded' AND died_at < ?",
+            (stream.number, shard, gone, before),
+        )
     query = f"DELETE FROM kept AS e WHERE e.stream = ?1 AND NOT {WANTED}"
     connection.execute(query, (stream.number,))
     for shard, gone in enumerate(stream.gone):
+        connection.execute(
+            "DELETE FROM bodies AS b WHERE stream = ?1 AND place BETWEEN ?2 AND ?3 AND NOT EXISTS"
+            " (SELECT 1 FROM kept k WHERE k.stream = ?1 AND k.place = b.place)",
+            (stream.number, shard << OFFSET_BITS, shard << OFFSET_BITS | gone),
+        )
         mine = "cursor IN (SELECT id FROM cursors WHERE stream = ?1 AND shard = ?2)"
         connection.execute(f"DELETE FROM successes WHERE {mine} AND last <= ?3", (stream.number, shard, gone))
         connection.execute(

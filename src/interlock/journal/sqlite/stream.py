@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from interlock.core.event import Draft, Event, Shard
+from interlock.core.event import Claim, Draft, Event, Shard
 from interlock.journal.ports import StreamInfo
-from interlock.journal.segments import ATTRIBUTES_SIZE, Segment, size_of
+from interlock.journal.segments import ATTRIBUTES_SIZE, Segment, event_size
 
 PLACE_STRIDE = 512
 """Positions that one entry of the sparse index covers: what a look-up reads at most, and one entry in 512 at least."""
@@ -54,6 +54,7 @@ class Checkpoint(msgspec.Struct):
     segments: list[Segment] = []
     id_days: list[int] = []
     full: bool = False
+    held_by: Sequence[str] = ()
 
 
 _encode_checkpoint = msgspec.msgpack.Encoder().encode
@@ -90,6 +91,8 @@ class StreamState:
         self.indexed = [-PLACE_STRIDE] * made.shards
         """By shard, the position that its last entry in the sparse index has."""
         self.full = checkpoint.full
+        self.held_by = checkpoint.held_by
+        """Who kept it from being smaller when it was last retired."""
 
     @classmethod
     def new(cls, number: int, made: StreamInfo) -> StreamState:
@@ -112,6 +115,7 @@ class StreamState:
                 self.segments,
                 self.id_days,
                 self.full,
+                self.held_by,
             )
         )
 
@@ -125,7 +129,7 @@ class StreamState:
             counts = self.counts[shard]
             type = event.draft.type
             counts[type] = counts.get(type, 0) + 1
-            size += size_of(event.draft)
+            size += event_size(event)
         if run.events:
             self.position = run.first + len(run.events) - 1
             self.last_at = run.segment.last_at = run.events[-1].accepted_at
@@ -158,6 +162,11 @@ class StreamState:
         """An event from a row of `COLUMNS`."""
         place: int = row[1]
         _, _, at, type, key, source, id, data, more = row
+        claim = erased_at = None
+        if isinstance(data, str):
+            claim, data = claim_from(data), b""
+        elif isinstance(data, int):
+            erased_at, data = data, b""
         shard = self.shards[place >> OFFSET_BITS]
         stream = self.made.name
         if more is None:
@@ -176,10 +185,27 @@ class StreamState:
                 causation,
                 trace,
             )
-        return Event(shard, place & OFFSET_MASK, at, draft)
+        return Event(shard, place & OFFSET_MASK, at, draft, claim, erased_at=erased_at)
 
 
-def event_row(n: int, place: int, at: int, draft: Draft) -> tuple[Any, ...]:
+SIZE_COLUMN = (
+    "CASE typeof(data) WHEN 'text' THEN CAST(substr(data, 66) AS INTEGER) WHEN 'integer' THEN 0 ELSE length(data) END"
+)
+"""Bytes of an event's payload, wherever it is. An integer is the moment in which it was erased."""
+
+
+def claim_text(claim: Claim) -> str:
+    """A claim as it stands in `data` in the place of the payload: as a text, which no payload is."""
+    return f"{claim.hash}:{claim.size}"
+
+
+def claim_from(text: str) -> Claim:
+    """Read `claim_text`."""
+    digest, _, size = text.partition(":")
+    return Claim(digest, int(size))
+
+
+def event_row(n: int, place: int, at: int, draft: Draft, claim: Claim | None) -> tuple[Any, ...]:
     """The values of `COLUMNS` for an event."""
     rare = (
         draft.time,
@@ -192,7 +218,8 @@ def event_row(n: int, place: int, at: int, draft: Draft) -> tuple[Any, ...]:
         draft.traceparent,
     )
     more = None if rare == _NOTHING_RARE else _encode(rare)
-    return (n, place, at, draft.type, draft.key, draft.source, draft.id, draft.data, more)
+    data = draft.data if claim is None else claim_text(claim)
+    return (n, place, at, draft.type, draft.key, draft.source, draft.id, data, more)
 
 
 _NOTHING_RARE = (None, None, "application/json", None, (), (), None, None)

@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from interlock.core.cursor import CursorId, Mark, Row, RowState
-from interlock.core.event import Event, Shard
+from interlock.core.event import Claim, Event, Shard
 from interlock.core.ids import event_id_range, parse_event_id, stream_hash
 from interlock.core.limits import US_PER_MS
 from interlock.core.ports import Clock, Offload
+from interlock.journal.bodies import Bodies
 from interlock.journal.decide import Held, WorkerLease
 from interlock.journal.ports import StreamInfo
+from interlock.journal.segments import held_by
 from interlock.journal.sqlite.backend import SqliteBackend
 from interlock.journal.sqlite.connection import Connection
 from interlock.journal.sqlite.ledger import (
@@ -30,7 +32,9 @@ from interlock.journal.sqlite.reads import find_event, read_counts
 from interlock.journal.sqlite.statements import ROWS_MAX
 from interlock.journal.sqlite.stream import COLUMNS, OFFSET_BITS, OFFSET_MASK, StreamState
 from interlock.journal.views import (
+    LOST_NAMED_MAX,
     Accounts,
+    BodiesLine,
     Conservation,
     CursorLine,
     DeadGroup,
@@ -98,6 +102,9 @@ class SqliteViews:
 
     async def streams(self) -> Sequence[StreamLine]:
         return await self._ask(_streams)
+
+    async def bodies(self) -> BodiesLine:
+        return await self._ask(partial(_bodies, self._backend.bodies))
 
     async def conservation(self, cursor: CursorId) -> Conservation | None:
         return await self._ask(partial(conservation_of, cursor))
@@ -369,6 +376,7 @@ def _streams(snapshot: Snapshot) -> Sequence[StreamLine]:
         for each in stream.counts:
             counts.update(dict(each))
         oldest_at = None
+        cursors = [held.cursor for _, held in _held(snapshot, "AND stream = ?", (stream.number,))]
         if stream.segments:
             query = f"SELECT at FROM {stream.table(stream.segments[0])} ORDER BY n LIMIT 1"
             oldest_at = next((at for (at,) in snapshot.connection.execute(query)), None)
@@ -382,9 +390,23 @@ def _streams(snapshot: Snapshot) -> Sequence[StreamLine]:
                 len(stream.segments),
                 oldest_at,
                 stream.full,
+                held_by(stream.segments, cursors),
             )
         )
     return lines
+
+
+def _bodies(bodies: Bodies, snapshot: Snapshot) -> BodiesLine:
+    query = "SELECT hash, size, stream, place FROM bodies GROUP BY hash"
+    claims = {Claim(*row[:2]): row[2:] for row in snapshot.connection.execute(query)}
+    lost = bodies.lost(claims)
+    events: list[str] = []
+    for claim in lost[:LOST_NAMED_MAX]:
+        number, place = claims[claim]
+        stream = snapshot.log.by_number[number]
+        found = find_event(snapshot.connection, stream, place >> OFFSET_BITS, place & OFFSET_MASK)
+        events += [] if found is None else [found[1].id]
+    return BodiesLine(len(claims), sum(claim.size for claim in claims), len(lost), sorted(events))
 
 
 def conservation_of(id: CursorId, snapshot: Snapshot) -> Conservation | None:

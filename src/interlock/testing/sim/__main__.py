@@ -17,7 +17,7 @@ from typing import NamedTuple
 from interlock.core.limits import US_PER_SECOND
 from interlock.testing.sim.guard import sealed
 from interlock.testing.sim.history import Accounted, AnyLine
-from interlock.testing.sim.world import Verdict, simulate
+from interlock.testing.sim.run import Verdict, simulate
 
 TWICE_OF_100 = 5
 """So many of a hundred seeds are run twice: the replay is part of what is proven."""

@@ -1,27 +1,23 @@
-"""Looks at the disk after every commit and writes down what changed. It reads the store's tables, never the engine."""
+"""Looks at what is durable after every commit and writes down what changed. It reads the books, never the engine."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 from hashlib import blake2b
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from interlock.core.controls import decode_control
 from interlock.core.cursor import CursorId
 from interlock.core.event import Draft, Event, Shard
-from interlock.core.ports import Offload
 from interlock.journal.decide import Held
 from interlock.journal.memory_disk import MemoryDisk, MemoryLedger
 from interlock.journal.ports import Cell
-from interlock.testing.sim.history import SPOILED, Accounted, Controlled, History, Logged, Retired
+from interlock.testing.sim.history import SPOILED, Accounted, Controlled, Found, History, Logged, Retired, Took
 from interlock.testing.sim.loop import SimLoop, current_process
-from interlock.testing.sim.ports import CommitFault, SimOffload
 from interlock.testing.standing import live
-
-T = TypeVar("T")
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -53,18 +49,18 @@ def digest_of(data: bytes) -> str:
 
 
 class Auditor:
-    """Writes `Logged`, `Accounted` and `Controlled` lines for one disk. `lineage` reads where an event came from."""
+    """Writes down what becomes of `books`. `lineage` reads where an event came from."""
 
     def __init__(
         self,
         loop: SimLoop,
-        disk: MemoryDisk,
+        books: MemoryDisk,
         history: History,
         streams: frozenset[str],
         lineage: Callable[[Draft], Lineage] = lineage_of_fact,
     ) -> None:
+        self.books = books
         self._loop = loop
-        self._disk = disk
         self._history = history
         self._streams = streams
         self._lineage = lineage
@@ -73,9 +69,22 @@ class Auditor:
         self._held: dict[CursorId, Held] = {}
         self._controls: dict[str, Cell] = {}
 
-    def look(self) -> None:
-        """Write down what the last commit did."""
-        for name, stream in self._disk.streams.items():
+    def taken(self, process: str) -> None:
+        """A process has opened the store, alone: write down what it has found."""
+        self._history.add(Took(t=self._loop.now_us, process=process))
+        for stream in self._streams & self.books.streams.keys():
+            for number, log in enumerate(self.books.streams[stream].shards):
+                ids = tuple(event.draft.id for event in log.events)
+                found = Found(
+                    t=self._loop.now_us, process=process, stream=stream, shard=number, after=log.gone, ids=ids
+                )
+                self._history.add(found)
+
+    def look(self, by: str | None = None) -> None:
+        """Write down what the last commit did, which was one of the process that is running, or of the one named."""
+        process = current_process()
+        by = by if by is not None else process.name if process else ""
+        for name, stream in self.books.streams.items():
             if name not in self._streams:
                 continue
             for number, log in enumerate(stream.shards):
@@ -89,13 +98,13 @@ class Auditor:
                 if log.head > seen:
                     self._heads[shard] = log.head
                     for event in log.events[max(0, seen - log.gone) :]:
-                        self._history.add(self._logged(event))
-        for id, ledger in self._disk.ledgers.items():
+                        self._history.add(self._logged(event, by))
+        for id, ledger in self.books.ledgers.items():
             if self._held.get(id) is not ledger.held:
                 self._held[id] = ledger.held
-                self._history.add(self._accounted(id, ledger))
+                self._history.add(self._accounted(id, ledger, by))
 
-        for key, cell in self._disk.cells.items():
+        for key, cell in self.books.cells.items():
             if key.startswith("control/") and self._controls.get(key) is not cell:
                 self._controls[key] = cell
                 control = decode_control(cell.value)
@@ -103,9 +112,12 @@ class Auditor:
                     Controlled(t=self._loop.now_us, process="disk", subject=key, paused=control.paused, by=control.by)
                 )
 
-    def _logged(self, event: Event) -> Logged:
+    def _logged(self, event: Event, by: str) -> Logged:
         draft = event.draft
-        lineage = self._lineage(draft)
+        if event.claim is not None:
+            # What a power cut would leave of it now: nothing else may be relied upon.
+            draft = replace(draft, data=self.books.files.durable(event.claim.hash) or b"")
+        lineage = Lineage() if event.claim is not None and not draft.data else self._lineage(draft)
         return Logged(
             t=self._loop.now_us,
             process="disk",
@@ -119,14 +131,14 @@ class Auditor:
             origin=lineage.origin,
             via=lineage.via,
             serial=lineage.serial,
+            by=by,
         )
 
-    def _accounted(self, id: CursorId, ledger: MemoryLedger) -> Accounted:
+    def _accounted(self, id: CursorId, ledger: MemoryLedger, by: str) -> Accounted:
         cursor, counters = ledger.held.cursor, ledger.held.cursor.counters
-        process = current_process()
         return Accounted(
             t=self._loop.now_us,
-            process=process.name if process else "",
+            process=by,
             subscription=id.subscription,
             stream=id.shard.stream,
             shard=id.shard.number,
@@ -156,31 +168,3 @@ class Auditor:
             marks=tuple((mark.key, mark.first, mark.last, mark.count) for mark in ledger.marks.values()),
             types=tuple((entry.offset, tuple(sorted(entry.types))) for entry in cursor.types),
         )
-
-
-class StoreOffload(Offload):
-    """The simulated disk under a store: commits are slow, may kill, and are audited; reads are quick and may not."""
-
-    def __init__(
-        self, loop: SimLoop, auditor: Auditor, took: Callable[[], int], fault: Callable[[], CommitFault | None]
-    ) -> None:
-        chance = loop.stream("reads")
-        self._auditor = auditor
-        self._commits = SimOffload(loop, took, fault)
-        self._reads = SimOffload(loop, lambda: chance.randrange(20, 400))
-
-    def run(self, function: Callable[[], T]) -> Awaitable[T]:
-        if not _is_commit(function):
-            return self._reads.run(function)
-
-        def audited() -> T:
-            result = function()
-            self._auditor.look()
-            return result
-
-        return self._commits.run(audited)
-
-
-def _is_commit(function: Callable[..., object]) -> bool:
-    called = function.func if isinstance(function, partial) else function
-    return getattr(called, "__name__", "") == "commit"

@@ -25,6 +25,8 @@ from interlock.testing.sim.history import (
     Reads,
     Retired,
 )
+from interlock.testing.sim.keeping import no_secret_is_told, single_writer, what_is_durable_stays
+from interlock.testing.sim.linear import registers_are_linearizable
 from interlock.testing.sim.missing import gaps_are_told
 from interlock.testing.sim.newer import nothing_late
 from interlock.testing.sim.order import no_stale_effect, one_sender_per_key, order_per_key, put_back_goes_first
@@ -365,6 +367,8 @@ def isolation(case: Case) -> Iterator[Violation]:
 
 INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     no_loss,
+    what_is_durable_stays,
+    single_writer,
     no_invention,
     no_duplicate_effect,
     no_missing_effect,
@@ -388,6 +392,8 @@ INVARIANTS: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     isolation,
     stopped_in_time,
     nothing_dies_while_stopped,
+    no_secret_is_told,
+    registers_are_linearizable,
 )
 
 

@@ -16,10 +16,12 @@ from interlock.testing.sim.auditor import digest_of
 from interlock.testing.sim.history import History, Kind, Published
 from interlock.testing.sim.loop import SimLoop
 from interlock.testing.sim.net import SimNet
-from interlock.testing.sim.ports import SimClock
+from interlock.testing.sim.ports import HUSH, SimClock
 
 PATIENCE_US = 5 * US_PER_SECOND
 PAUSE_US = 500_000
+CREDENTIAL = f"{HUSH}client-credential"
+"""What clients show to be let in: nothing that is kept or told may hold it."""
 
 
 Fields = Sequence[tuple[str, str]]
@@ -42,7 +44,7 @@ class Posting(NamedTuple):
             return self.signed()
         attributes = {"specversion": "1.0", "type": self.type, "source": "/simulator", "id": self.id}
         named = [(f"ce-{name}", value) for name, value in attributes.items()]
-        return [("authorization", "Bearer simulated"), ("content-type", "application/json"), *named]
+        return [("authorization", f"Bearer {CREDENTIAL}"), ("content-type", "application/json"), *named]
 
 
 class Reply(NamedTuple):
@@ -75,14 +77,14 @@ class Producer:
         while True:
             target = self._target()
             if target is not None:
-                self._note(posting, "invoke")
+                self._note(posting, "invoke", target[0])
                 reply = await self._try(posting, target)
-                self._note(posting, reply.kind)
+                self._note(posting, reply.kind, target[0])
                 if reply.kind != "info":
                     return reply
             await self._clock.sleep_until(self._loop.now_us + PAUSE_US)
 
-    def _note(self, posting: Posting, kind: Kind) -> None:
+    def _note(self, posting: Posting, kind: Kind, server: str) -> None:
         self._history.add(
             Published(
                 t=self._loop.now_us,
@@ -93,6 +95,7 @@ class Producer:
                 key=posting.key,
                 type=posting.type,
                 digest=digest_of(posting.body),
+                server=server,
             )
         )
 

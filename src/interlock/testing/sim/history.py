@@ -27,7 +27,7 @@ class Line(msgspec.Struct, frozen=True, tag_field="op", kw_only=True):
 
 
 class Published(Line, tag="publish", frozen=True, kw_only=True):
-    """A client handed in an event. `digest` is of its body."""
+    """A client handed in an event. `digest` is of its body; `server` is the process that it was handed to."""
 
     kind: Kind
     stream: str
@@ -35,10 +35,14 @@ class Published(Line, tag="publish", frozen=True, kw_only=True):
     key: str | None = None
     type: str = ""
     digest: str = ""
+    server: str = ""
 
 
 class Logged(Line, tag="logged", frozen=True, kw_only=True):
-    """An event became durable. `origin` and `via`: the event and the subscription that it was derived by, if it was."""
+    """An event became durable. `origin` and `via`: the event and the subscription that it was derived by, if it was.
+
+    `by`: the process that committed it.
+    """
 
     stream: str
     shard: int
@@ -50,6 +54,20 @@ class Logged(Line, tag="logged", frozen=True, kw_only=True):
     origin: str = ""
     via: str = ""
     serial: int = 0
+    by: str = ""
+
+
+class Took(Line, tag="took", frozen=True, kw_only=True):
+    """A process has opened the store for itself alone: from here on nobody else may commit to it."""
+
+
+class Found(Line, tag="found", frozen=True, kw_only=True):
+    """What a process that opened the store found in a shard: the ids of all events after an offset."""
+
+    stream: str
+    shard: int
+    after: int
+    ids: tuple[str, ...] = ()
 
 
 class Retired(Line, tag="retired", frozen=True, kw_only=True):
@@ -203,6 +221,31 @@ class Fault(Line, tag="fault", frozen=True, kw_only=True):
     what: str
 
 
+class Tried(Line, tag="tried", frozen=True, kw_only=True):
+    """A client asked for an operation on a register that others race for, or was told what came of it.
+
+    `serial` is the operation's. Asked: `value` is what is to be written and `expected` the version that is to be there.
+    Told: `number` is the version or the offset, `value` what was read, `refused` that something else is there, `known`
+    that it had been appended before.
+    """
+
+    kind: Kind
+    subject: str
+    serial: int
+    what: Literal["read", "write", "append"]
+    value: str = ""
+    expected: int = 0
+    number: int = 0
+    refused: bool = False
+    known: bool = False
+
+
+class Leaked(Line, tag="leaked", frozen=True, kw_only=True):
+    """A secret stands where people may read it. The line itself does not have it."""
+
+    where: str
+
+
 class Quiet(Line, tag="quiet", frozen=True, kw_only=True):
     """From here on nothing is broken any more."""
 
@@ -251,6 +294,8 @@ class Reads(msgspec.Struct, frozen=True):
 AnyLine = (
     Published
     | Logged
+    | Took
+    | Found
     | Retired
     | Read
     | Accounted
@@ -262,6 +307,8 @@ AnyLine = (
     | Asked
     | Controlled
     | Fault
+    | Tried
+    | Leaked
     | Quiet
     | Finished
 )

@@ -105,8 +105,9 @@ class Process:
         """As SIGKILL: nothing of it runs again, no `finally` either."""
         if self.state != "dead":
             self.state = "dead"
-            self.withheld.clear()
+            # Before what it was about to do is dropped: a task that has not begun is known by that only.
             self._loop.bury(self)
+            self.withheld.clear()
             for callback in self.on_death:
                 callback()
 

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from interlock.core.errors import StoreError
-from interlock.core.event import Event, Shard
-from interlock.core.ports import Net, Wakeup
+from interlock.core.ports import Net, Secrets, Wakeup
 from interlock.edge.problem import rendered
-from interlock.journal.memory import MemoryStore
-from interlock.journal.memory_disk import MemoryDisk
 from interlock.journal.ports import Store
 from interlock.runtime.compose import Engine, World
 from interlock.spec.plan import Plan
 from interlock.systems.registry import Transport
 from interlock.testing.fakes import FakeSecrets, anyone
-from interlock.testing.sim.auditor import Auditor, StoreOffload
 from interlock.testing.sim.history import KILLED, Fault, History
-from interlock.testing.sim.loop import Process, SimLoop, current_process
+from interlock.testing.sim.loop import Process, SimLoop
 from interlock.testing.sim.net import Network
 from interlock.testing.sim.ports import CommitFault, SimClock, SimOffload, SimRandom
+from interlock.testing.sim.storage import Ports, Storage
 from interlock.wire.server import Server
 
 DATA_PORT = 8080
-BUGS = frozenset({"lane.failed", "fleet.failed", "wire.app-failed"})
+BUGS = frozenset({"lane.failed", "lane.stalled", "fleet.failed", "engine.failed", "wire.app-failed", "body.absent"})
 """Records that tell of an exception nobody expected: each one fails the run."""
+UNREADABLE = "(store.unreadable)"
+"""In what a lane says that failed because the disk did: it opens anew, as it is to."""
 
 
 class Parts(NamedTuple):
@@ -36,11 +34,11 @@ class Parts(NamedTuple):
     loop: SimLoop
     network: Network
     clock: SimClock
-    disk: MemoryDisk
-    auditor: Auditor
+    storage: Storage
     history: History
     fsync_us: Callable[[], int]
     commit_fault: Callable[[], CommitFault | None]
+    secrets: Secrets = FakeSecrets()
     transport: Callable[[Net], Transport] | None = None
     """What carries calls to Systems, from the network of a process; None for the production one."""
     heard: Callable[[str, str, Mapping[str, object]], None] = lambda _process, _record, _fields: None
@@ -61,7 +59,6 @@ class Machine:
         self.ready = False
         self.bugs: list[str] = []
         self._parts = parts
-        self._store: MemoryStore | None = None
         self._net = parts.network.host(self.name)
         world = World(
             clock=parts.clock,
@@ -69,7 +66,7 @@ class Machine:
             net=self._net,
             offload=SimOffload(parts.loop, lambda: 100),
             emit=self._emit,
-            secrets=FakeSecrets(),
+            secrets=parts.secrets,
             access=anyone,
         )
         transport = None if parts.transport is None else parts.transport(self._net)
@@ -119,10 +116,8 @@ class Machine:
 
     async def _open_store(self, wakeup: Wakeup) -> Store:
         parts = self._parts
-        offload = StoreOffload(parts.loop, parts.auditor, parts.fsync_us, self._commit_fault)
-        relay = _Relay(parts.loop, self.process, wakeup)
-        self._store = MemoryStore(parts.clock, relay, offload=offload, emit=self._emit, disk=parts.disk)
-        return self._store
+        ports = Ports(parts.loop, self.process, parts.clock, wakeup, self._emit, parts.fsync_us, self._commit_fault)
+        return await parts.storage.open(ports)
 
     def _commit_fault(self) -> CommitFault | None:
         fault = self._parts.commit_fault()
@@ -134,35 +129,12 @@ class Machine:
         self.broken(KILLED)
         self.ready = False
         self._parts.network.drop(self.process)
-        if self._store is not None:
-            self._store.abandon()
+        self._parts.storage.left(self.process)
 
     def _emit(self, record: str, /, **fields: object) -> None:
         self._parts.heard(self.name, record, fields)
-        if record in BUGS:
+        if record in BUGS and not (record == "lane.failed" and UNREADABLE in str(fields["error"])):
             self.bugs.append(f"{self.name} at {self._parts.loop.now_us}: {record} {_shown(fields)}")
-
-
-class _Relay:
-    """Brings what another process committed as a step of this one: a store tells all who share its disk at once."""
-
-    def __init__(self, loop: SimLoop, process: Process, wakeup: Wakeup) -> None:
-        self._loop = loop
-        self._process = process
-        self._wakeup = wakeup
-        self._context = contextvars.copy_context()
-
-    def appended(self, shard: Shard, events: Sequence[Event]) -> None:
-        self._bring(self._wakeup.appended, shard, events)
-
-    def changed(self, cells: Iterable[str]) -> None:
-        self._bring(self._wakeup.changed, tuple(cells))
-
-    def _bring(self, tell: Callable[..., None], *told: object) -> None:
-        if current_process() is self._process:
-            tell(*told)
-        else:
-            self._loop.call_soon(tell, *told, context=self._context)
 
 
 def _shown(fields: Mapping[str, Any]) -> str:

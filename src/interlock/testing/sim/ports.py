@@ -14,6 +14,8 @@ from interlock.testing.clock import FIRST_NOW
 from interlock.testing.sim.loop import START_US, SimLoop, current_process
 
 T = TypeVar("T")
+HUSH = "hush-"
+"""What every secret of a simulated world begins with: where this stands, somebody has told one."""
 
 CommitFault = Literal["killed-before", "killed-after", "failed-before", "failed-after"]
 """The process dies, or the disk reports an error: before the work is durable, or between its commit and its answer."""
@@ -50,6 +52,13 @@ class SimClock:
             await woken
         finally:
             timer.cancel()
+
+
+class SimSecrets:
+    """The Secrets port: a secret for every name, which says that it is one."""
+
+    def active(self, name: str) -> tuple[bytes]:
+        return (f"{HUSH}{name}-credential".encode(),)
 
 
 class SimRandom:

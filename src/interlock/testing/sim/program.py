@@ -26,7 +26,7 @@ from interlock.spec.span import instant, microseconds
 from interlock.testing.sim.auditor import Fact, digest_of
 from interlock.testing.sim.history import SPOILED, Began, History, Reads
 from interlock.testing.sim.loop import SimLoop, current_process
-from interlock.testing.sim.remotes import HAPPENED, CallBody
+from interlock.testing.sim.remotes import CREDENTIAL_FIELD, HAPPENED, CallBody
 from interlock.testing.sim.serving import HTTP_PORT
 from interlock.testing.sim.swarm import Swarm
 
@@ -131,7 +131,11 @@ def program(seen: Seen, swarm: Swarm, *, narrow: bool) -> Plan:
     streams = (STREAM, waiting_room(STREAM)) if "reminded" in types else (STREAM,)
     bindings = Bindings(
         systems={
-            f"{STREAM}.{name}": HttpBinding(url=f"http://{name}:{HTTP_PORT}", concurrency=CONCURRENCY)
+            f"{STREAM}.{name}": HttpBinding(
+                url=f"http://{name}:{HTTP_PORT}",
+                concurrency=CONCURRENCY,
+                headers={CREDENTIAL_FIELD: f"secret:{name}"} if swarm.secrets else {},
+            )
             for name in effects
         },
         streams={name: StreamBinding(shards=swarm.shards) for name in streams},

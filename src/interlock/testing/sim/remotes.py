@@ -24,6 +24,8 @@ from interlock.testing.sim.serving import Arrived, Ending, Reaction, Serving
 Mood = Literal["well", "flapping", "slow", "down", "limiting"]
 
 
+CREDENTIAL_FIELD = "x-pass"
+"""The field of a System's credential: its name does not say that it has to be hidden."""
 HAPPENED = "done"
 """What a System that is asked says of a call whose effect it has had."""
 
@@ -74,6 +76,9 @@ class Remote:
         body = msgspec.json.decode(request.body, type=CallBody)
         token = request.headers.get("idempotency-key", "")
         reaction = self._reaction(body)
+        credential = request.headers.get(CREDENTIAL_FIELD)
+        if credential is not None and reaction.status >= 400:
+            reaction = msgspec.structs.replace(reaction, body=msgspec.json.encode({"who": credential}))
         if reaction.after_us > US_PER_SECOND:
             self.on_slow(body, reaction.after_us)
         applied = reaction.status < 300 and reaction.ending != "hang"

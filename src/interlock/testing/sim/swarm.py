@@ -39,9 +39,13 @@ class Swarm(msgspec.Struct, frozen=True):
     is dead. `cuts`: a process is killed while a slow call of it is under way. `slow_start`: the Systems are slow from
     the first call on. `freezes`: a process falls asleep beyond its lease when it has begun an attempt. `chimes`: what a
     schedule does about the times that it misses; None for no schedule. `replays`: a person has settled events delivered
-    again. `spoiled`: the subscription whose function rejects everything for a while, or "". `edits`: a person has
-    another event appended instead of a straggler. `jobs`: a
-    person has all dead letters of a shard retried slice by slice.
+    again. `spoiled`: the subscription whose function rejects everything for a while, or "". `on_file`: the store is the
+    SQLite one, on a simulated disk, where `power` is cut and where the `disk` fails or is full for a while.
+    `secrets`: calls carry a credential, which Systems that refuse them say back. `races`: clients race for registers.
+    `edits`: a person has another event appended instead of a straggler. `jobs`: a person has all dead letters of a
+    shard retried slice by slice. `file_fail`, `power_cuts`: for each step with the file of a large payload.
+    `collects`: how often files that nothing claims are collected. `keep_bytes`: the bound of the stream, at which
+    intake is refused while somebody lags.
     """
 
     schedule: Schedule
@@ -77,8 +81,17 @@ class Swarm(msgspec.Struct, frozen=True):
     chimes: Missed | None = None
     replays: float = 0.0
     spoiled: str = ""
+    on_file: bool = False
+    power: float = 0.0
+    disk: float = 0.0
+    secrets: bool = False
+    races: bool = False
     edits: float = 0.0
     jobs: float = 0.0
+    keep_bytes: int = 1 << 40
+    file_fail: float = 0.0
+    power_cuts: float = 0.0
+    collects: float = 0.0
 
 
 def draw(seed: int) -> Swarm:
@@ -95,7 +108,13 @@ def draw(seed: int) -> Swarm:
     swarm = _replayed(_timed(swarm, random.Random(f"{seed}/swarm/4")), random.Random(f"{seed}/swarm/5"))
     swarm = _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
     swarm = _late(swarm, random.Random(f"{seed}/swarm/7"))
-    return _edited(_settling(swarm, random.Random(f"{seed}/swarm/8")), random.Random(f"{seed}/swarm/edits"))
+    swarm = _edited(_settling(swarm, random.Random(f"{seed}/swarm/8")), random.Random(f"{seed}/swarm/edits"))
+    # One seed in ten each, and none of those that are kept because they once failed.
+    kind = (seed + seed // 10) % 10
+    swarm = msgspec.structs.replace(swarm, secrets=kind in (3, 8), races=kind in (3, 8))
+    if kind == 3:
+        return _on_file(swarm, random.Random(f"{seed}/file"))
+    return _bounded(_large(swarm, random.Random(f"{seed}/swarm/9")), random.Random(f"{seed}/swarm/10"))
 
 
 def _timed(swarm: Swarm, chance: random.Random) -> Swarm:
@@ -144,6 +163,27 @@ def _settling(swarm: Swarm, chance: random.Random) -> Swarm:
     return msgspec.structs.replace(swarm, subscriptions=tuple(sorted((*swarm.subscriptions, "settle"))))
 
 
+def _on_file(swarm: Swarm, chance: random.Random) -> Swarm:
+    """The SQLite store, its disk, and the bounds that a short run meets."""
+    bounds = {
+        "CHECKPOINT_PAGES": chance.choice((20, 100, 4_000)),
+        "DEDUPE_WINDOW_EVENTS": chance.choice((4, 30, 50_000)),
+    }
+    troubled = chance.random() < 0.8
+    return msgspec.structs.replace(
+        swarm,
+        on_file=True,
+        power=chance.choice((0.0, 1.0, 5.0)) if troubled else 0.0,
+        disk=chance.choice((0.0, 1.0, 5.0)) if troubled else 0.0,
+        commit_kill=max(swarm.commit_kill, chance.choice((0.0, 0.02))) if troubled else swarm.commit_kill,
+        commit_fail=max(swarm.commit_fail, chance.choice((0.0, 0.02))) if troubled else swarm.commit_fail,
+        # Segments that are made and retired between two openings of the file.
+        retirement=chance.choice((swarm.retirement, 10.0)),
+        segment_events=chance.choice((swarm.segment_events, 5)),
+        limits={**swarm.limits, **bounds},
+    )
+
+
 def _edited(swarm: Swarm, chance: random.Random) -> Swarm:
     """In a third of all runs persons mend payloads or retry in slices, and something goes wrong that they can mend."""
     if chance.random() >= 0.3:
@@ -154,6 +194,28 @@ def _edited(swarm: Swarm, chance: random.Random) -> Swarm:
         jobs=chance.choice((0.0, 2.0, 10.0)),
         poison=max(1, swarm.poison),
     )
+
+
+def _large(swarm: Swarm, chance: random.Random) -> Swarm:
+    """Some or all payloads are in files, and the disk that these are on may fail or lose its power."""
+    if chance.random() >= 0.35:
+        return swarm
+    bounds = {"BODY_INLINE_BYTES_MAX": chance.choice((0, 50, 60)), "BODY_ORPHAN_US": 2 * US_PER_SECOND}
+    calm = not (swarm.kills or swarm.commit_kill or swarm.commit_fail)
+    return msgspec.structs.replace(
+        swarm,
+        limits={**swarm.limits, **bounds},
+        file_fail=0.0 if calm else chance.choice((0.0, 0.01, 0.05)),
+        power_cuts=0.0 if calm else chance.choice((0.0, 0.01, 0.03)),
+        collects=chance.choice((2.0, 10.0, 60.0)),
+    )
+
+
+def _bounded(swarm: Swarm, chance: random.Random) -> Swarm:
+    """Retention by size: what is read goes early, and a subscription that lags has intake refused."""
+    if not swarm.retirement or chance.random() >= 0.5:
+        return swarm
+    return msgspec.structs.replace(swarm, keep_bytes=chance.choice((1_000, 4_000)))
 
 
 def _calm(swarm: Swarm, chance: random.Random) -> Swarm:

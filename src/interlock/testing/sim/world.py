@@ -6,37 +6,36 @@ It breaks things for a while, mends all of them, and waits until nothing is owed
 from __future__ import annotations
 
 import contextvars
+import errno
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 
 import msgspec
-from msgspec.structs import replace
 
+from interlock.core import limits
 from interlock.core.controls import (
-    Control,
     decode_control,
-    encode_control,
     subscription_control_key,
-    system_control_key,
 )
 from interlock.core.cursor import CursorId
 from interlock.core.errors import StoreError
-from interlock.core.event import Draft, Shard
-from interlock.core.jobs import Job, encode_job, encode_set, job_key, set_key
+from interlock.core.event import Shard
 from interlock.core.limits import US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND
-from interlock.core.requests import LaneRequest, Verb, encode_request, request_key
+from interlock.core.requests import Verb
 from interlock.journal.memory_disk import MemoryDisk
-from interlock.journal.ports import CellWrite, Retention
-from interlock.testing.sim.auditor import Auditor, Fact, digest_of
+from interlock.journal.ports import Retention
+from interlock.testing.sim.auditor import Auditor, Fact
 from interlock.testing.sim.case import Violation
 from interlock.testing.sim.checker import check
 from interlock.testing.sim.client import Posting, Producer
-from interlock.testing.sim.history import Asked, Fault, Finished, History, Quiet, Turned
-from interlock.testing.sim.loop import START_US, SimLoop
+from interlock.testing.sim.folder import Folder
+from interlock.testing.sim.history import Fault, Finished, History, Leaked, Quiet, Turned
+from interlock.testing.sim.loop import SimLoop, current_process
 from interlock.testing.sim.machine import Machine, Parts
 from interlock.testing.sim.net import Conditions, Network
-from interlock.testing.sim.ports import CommitFault, SimClock
+from interlock.testing.sim.persons import Means, Persons
+from interlock.testing.sim.ports import HUSH, CommitFault, SimClock, SimSecrets
 from interlock.testing.sim.program import (
     CALLING,
     PUBLISHED_TYPES,
@@ -47,9 +46,11 @@ from interlock.testing.sim.program import (
     reads_of,
     system_effects,
 )
+from interlock.testing.sim.racers import RACERS, Racer
 from interlock.testing.sim.remotes import CallBody, Mood, Remote
 from interlock.testing.sim.serving import HTTP_PORT
-from interlock.testing.sim.swarm import MOODS, Swarm, draw, limited
+from interlock.testing.sim.storage import FileStorage, MemoryStorage, sqlite_options
+from interlock.testing.sim.swarm import MOODS, Swarm
 from interlock.testing.standing import owed
 
 PRODUCERS = 3
@@ -60,65 +61,53 @@ PROMPT_US = 30 * US_PER_SECOND
 STEPS_MAX = 1_500_000
 
 
-class Verdict(NamedTuple):
-    """What came of one seed."""
-
-    seed: int
-    swarm: Swarm
-    violations: list[Violation]
-    bugs: list[str]
-    trace: str
-    steps: int
-    virtual_us: int
-    history: History
-    timeline: list[tuple[int, str, str]]
-
-    @property
-    def failed(self) -> bool:
-        return bool(self.violations or self.bugs)
-
-
 class World:
     """See the module."""
 
-    def __init__(self, loop: SimLoop, swarm: Swarm) -> None:
+    def __init__(self, loop: SimLoop, swarm: Swarm, folder: Path | None = None) -> None:
         self.loop = loop
         self.swarm = swarm
         self.history = History()
         self.chance: random.Random = loop.stream("world")
         self.disk = MemoryDisk(segment_events=swarm.segment_events, proves_deaths=swarm.proofs)
+        auditor = Auditor(loop, self.disk, self.history, frozenset({STREAM}))
+        self.file = None if folder is None else FileStorage(loop, folder, auditor, sqlite_options(swarm))
+        if self.file is not None:
+            self.file.vfs.on_failure = self._disk_failed
         self.clock = SimClock(loop)
         self.network = Network(loop, self._conditions)
         self.machines: list[Machine] = []
         self.breaking = True
         self._context = contextvars.copy_context()
         self._commit_chance = loop.stream("commits")
-        self._replay_chance = loop.stream("replays")
-        self._edit_chance = loop.stream("edits")
+        self._wrong_files: list[str] = []
         self._narrow = bool(swarm.deploys) and self.chance.random() < 0.5
-        self._jobs = 0
         self._freezing = False
         self._truce = False
         self._spoils = False
         self._spoil_chance = loop.stream("spoiled")
         self._asked: dict[tuple[CursorId, int], Machine | None] = {}
         self._remotes: dict[str, Remote] = {}
+        self._folder = Folder(loop, self.disk, swarm)
+        means = Means(self.chance, self._write, self._fault, self._later)
+        self._persons = Persons(loop, swarm, self.disk, self.history, means)
         self._poison = frozenset(f"k{number}" for number in range(min(swarm.poison, swarm.keys - 1)))
         self._parts = Parts(
             loop,
             self.network,
             self.clock,
-            self.disk,
-            Auditor(loop, self.disk, self.history, frozenset({STREAM})),
+            self.file or MemoryStorage(auditor),
             self.history,
             lambda: self._commit_chance.randrange(self.swarm.fsync_us // 2, self.swarm.fsync_us * 2),
             self._commit_fault,
+            secrets=SimSecrets(),
             heard=self._heard,
         )
 
     async def run(self) -> None:
         """Break things, mend them, wait until nothing is owed."""
         await self._listen()
+        self._persons.systems = tuple(self._remotes)
         self._start_machine()
         if self.swarm.resets or self.swarm.vanish:
             self._fault("network", "connections are reset or vanish")
@@ -126,6 +115,9 @@ class World:
         until = self.loop.now_us + self.swarm.duration_us
         for rate, act in self._nemeses():
             self._again(rate, act, until)
+        for number in range(RACERS if self.swarm.races else 0):
+            racer = Racer(self.loop, number, self.history, lambda: [one for one in self.machines if one.ready])
+            self.loop.create_task(racer.run(self.swarm.duration_us))
         if self.swarm.spoiled:
             self.loop.create_task(self._spoil())
         await self.clock.sleep_until(until)
@@ -133,6 +125,7 @@ class World:
         for producer in producers:
             await producer
         await self._drain_out()
+        await self._put_in_order()
 
     def machine(self) -> Machine | None:
         """The process that takes work, if one is up."""
@@ -172,6 +165,7 @@ class World:
         )
 
     def _heard(self, process: str, record: str, fields: Mapping[str, object]) -> None:
+        self._look_for_secrets(f"record {record}", repr(fields))
         if record == "breaker.transition":
             remote = str(fields["system"]).removeprefix(f"{STREAM}.")
             self.history.add(Turned(t=self.loop.now_us, process=process, remote=remote, state=str(fields["state"])))
@@ -216,12 +210,15 @@ class World:
             (swarm.zombies, self._zombie),
             (swarm.freezes, self._freeze),
             (swarm.moods, self._change_mood),
-            (swarm.operators, self._operate),
+            (swarm.operators, self._persons.operate),
             (swarm.retirement, self._retire),
             (swarm.deploys, self._deploy),
-            (swarm.replays, self._replay),
-            (swarm.edits, self._edit),
-            (swarm.jobs, self._begin_job),
+            (swarm.replays, self._persons.replay),
+            (swarm.power, self._cut_power),
+            (swarm.disk, self._fail_disk),
+            (swarm.edits, self._persons.edit),
+            (swarm.jobs, self._persons.begin_job),
+            (swarm.collects, self._collect),
         ]
 
     def _again(self, rate: float, act: Callable[[], None], until: int) -> None:
@@ -304,6 +301,27 @@ class World:
             else:
                 machine.process.kill()
 
+    def _cut_power(self) -> None:
+        if self.file is not None:
+            self.file.cut_power([machine.process for machine in self.machines])
+
+    def _fail_disk(self) -> None:
+        """Every call of it fails, every write does because it is full, or it is so full that intake is refused."""
+        file = self.file
+        if file is not None:
+            kind = self.chance.choice((errno.EIO, errno.ENOSPC, None))
+            if kind is None:
+                self._disk_failed()
+                file.full = True
+            else:
+                file.fail(kind)
+            self._later(self.chance.choice((0.01, 1, 10)), file.mend)
+
+    def _disk_failed(self) -> None:
+        process = current_process()
+        name = process.name if process else "world"
+        self.history.add(Fault(t=self.loop.now_us, process=name, scope="store", what="the disk fails or is full"))
+
     def _change_mood(self) -> None:
         remote = self._remotes[self.chance.choice(tuple(self._remotes))]
         self._set_mood(remote, self.chance.choice(MOODS))
@@ -315,81 +333,10 @@ class World:
 
     def _retire(self) -> None:
         age_us = self.chance.choice((0, 5 * US_PER_SECOND))
-        self._write(lambda machine: machine.engine.store.retire(STREAM, Retention(age_us, 1 << 40)))
+        self._write(lambda machine: machine.engine.store.retire(STREAM, Retention(age_us, self.swarm.keep_bytes)))
 
-    # Persons.
-
-    def _operate(self) -> None:
-        choice = self.chance.random()
-        if choice < 0.2:
-            self._pause(system_control_key(f"{STREAM}.{self.chance.choice(tuple(self._remotes))}"))
-        elif choice < 0.3:
-            self._pause(subscription_control_key(f"{STREAM}.{self.chance.choice(self.swarm.subscriptions)}"))
-        else:
-            found = [(id, row) for id, ledger in self.disk.ledgers.items() for row in ledger.rows.values()]
-            if found:
-                id, row = self.chance.choice(found)
-                verbs: tuple[Verb, ...] = ("restore",) if row.state == "discarded" else ("retry", "skip", "discard")
-                if id.shard.stream != STREAM:
-                    # What waits for its time is nobody's straggler; to be rid of it is not what is simulated.
-                    verbs = ("retry",)
-                self._ask(id, [row.offset], self.chance.choice(verbs))
-
-    def _replay(self) -> None:
-        """A person has a few events of one shard delivered again, settled or not: the lane has to tell them apart."""
-        chance = self._replay_chance
-        # Those of polls and schedules read another log.
-        ledgers = self.disk.ledgers.items()
-        cursors = sorted(id for id, one in ledgers if id.shard.stream == STREAM and one.held.cursor.types)
-        if cursors:
-            id = chance.choice(cursors)
-            log = self.disk.shard(id.shard)
-            keys = [event.draft.key for event in log.events]
-            if keys and chance.random() < 0.7:
-                # All of one key: this is where order may be broken.
-                key = chance.choice(keys)
-                offsets = [event.offset for event in log.events if event.draft.key == key]
-            else:
-                offsets = list(range(1, log.head + 1))
-            some = sorted(chance.sample(offsets, min(len(offsets), chance.choice((1, 2, 5, 20)))))
-            if some:
-                self._ask(id, some, "replay", chance.choice((0, 0, 300_000, 2 * US_PER_SECOND)))
-
-    def _edit(self) -> None:
-        """A person has another event appended instead of a straggler, or asks for that where it is too late."""
-        chance = self._edit_chance
-        found = [(id, row) for id, ledger in self.disk.ledgers.items() for row in ledger.rows.values()]
-        found = [(id, row) for id, row in found if id.shard.stream == STREAM]
-        if not found:
-            return
-        id, row = chance.choice(found)
-        event = self.disk.shard(id.shard).at(row.offset)
-        assert event is not None, "the event of a row is kept for as long as the row is"
-        fact = msgspec.json.decode(event.draft.data, type=Fact)
-        new = f"edit-{self._jobs}"
-        data = msgspec.json.encode(Fact(fact.key, fact.serial, "", new))
-        draft = replace(event.draft, id=new, data=data, causation=event.id)
-        self._ask(id, [row.offset], "edit", draft=draft)
-
-    def _begin_job(self) -> None:
-        """A person has the dead letters of one shard retried by a job, which its driver releases slice by slice."""
-        chance, dead = self._edit_chance, dict[CursorId, list[int]]()
-        for id, ledger in self.disk.ledgers.items():
-            if found := [row.offset for row in ledger.rows.values() if row.state == "dead"]:
-                dead[id] = found
-        if dead:
-            id = chance.choice(sorted(dead))
-            for offset in dead[id]:
-                self._note_asked("retry", id, offset)
-            self._jobs += 1
-            name, now = f"job_{self._jobs:04}", self.clock.now()
-            pace_us, stop = chance.choice((0, 300_000, 2 * US_PER_SECOND)), chance.choice((None, 10.0))
-            job = Job("retry", "operator", "simulated", now, len(dead[id]), chance.choice((0, 1)), pace_us, stop)
-            writes = [
-                CellWrite(job_key(name), encode_job(replace(job, paced_at=now))),
-                CellWrite(set_key(name), encode_set({id: dead[id]})),
-            ]
-            self._write(lambda machine: machine.engine.store.append([], writes))
+    def _collect(self) -> None:
+        self._write(lambda machine: machine.engine.store.collect())
 
     def _interfere(self, body: CallBody, took_us: int) -> None:
         """A call is at a slow System, and whatever happens to its event or its process happens at this moment."""
@@ -408,7 +355,7 @@ class World:
             id = CursorId(body.subscription, Shard(body.stream, body.shard))
             verbs: tuple[Verb, ...] = ("retry", "skip", "discard")
             verb = self.chance.choice(verbs)
-            self._later(took_us / 2 / US_PER_SECOND, lambda: self._ask(id, [body.offset], verb))
+            self._later(took_us / 2 / US_PER_SECOND, lambda: self._persons.ask(id, [body.offset], verb))
 
     async def _spoil(self) -> None:
         """A bad deploy goes out, and whoever hears of the pause resumes it, sometimes before the deploy is mended."""
@@ -421,43 +368,7 @@ class World:
             cell = self.disk.cells.get(key)
             if self.breaking and cell is not None and decode_control(cell.value).by == "interlock":
                 self._spoils = self._spoils and chance.random() < 0.5
-                self._control(key, paused=False)
-
-    def _pause(self, key: str) -> None:
-        self._fault("operator", f"{key} is paused")
-        self._control(key, paused=True)
-        self._later(self.chance.uniform(1, 60), lambda: self._control(key, paused=False))
-
-    def _control(self, key: str, *, paused: bool) -> None:
-        value = encode_control(Control(paused=paused, by="operator"))
-        self._write(lambda machine: machine.engine.store.put([CellWrite(key, value)]))
-
-    def _ask(
-        self, id: CursorId, offsets: Sequence[int], verb: Verb, pace_us: int = 0, draft: Draft | None = None
-    ) -> None:
-        for offset in offsets:
-            self._note_asked(verb, id, offset, draft)
-        self._jobs += 1
-        now = self.clock.now()
-        request = LaneRequest(verb, tuple(offsets), "operator", "simulated", now, pace_us=pace_us, draft=draft)
-        write = CellWrite(request_key(id, f"job_{self._jobs:04}"), encode_request(request))
-        self._write(lambda machine: machine.engine.store.put([write]))
-
-    def _note_asked(self, verb: Verb, id: CursorId, offset: int, draft: Draft | None = None) -> None:
-        self._fault("operator", f"{verb} of offset {offset} of {id.subscription}")
-        self.history.add(
-            Asked(
-                t=self.loop.now_us,
-                process="operator",
-                verb=verb,
-                subscription=id.subscription,
-                stream=id.shard.stream,
-                shard=id.shard.number,
-                offset=offset,
-                id=draft.id if draft else "",
-                digest=digest_of(draft.data) if draft else "",
-            )
-        )
+                self._persons.control(key, paused=False)
 
     def _write(self, act: Callable[[Machine], Awaitable[object]]) -> None:
         machine = self.machine()
@@ -468,7 +379,9 @@ class World:
 
     async def _mend(self) -> None:
         """From here on nothing is broken."""
-        self.breaking = self._spoils = False
+        self.breaking = self._spoils = self._folder.breaking = False
+        if self.file is not None:
+            self.file.mend()
         for remote in self._remotes.values():
             remote.mood = "well"
         for machine in self.machines:
@@ -480,9 +393,15 @@ class World:
         while self.machine() is None:
             assert self.loop.now_us < until, "no process comes up"
             await self.clock.sleep_until(self.loop.now_us + US_PER_SECOND)
-        for key in [key for key in self.disk.cells if key.startswith("control/")]:
-            self._control(key, paused=False)
+        if self.swarm.retirement:
+            self._write(lambda machine: machine.engine.store.retire(STREAM, Retention(QUIET_MAX_US, 1 << 40)))
+        self._resume_all()
         self.history.add(Quiet(t=self.loop.now_us, process="world"))
+
+    def _resume_all(self) -> None:
+        for key, cell in list(self.disk.cells.items()):
+            if key.startswith("control/") and decode_control(cell.value).paused:
+                self._persons.control(key, paused=False)
 
     async def _drain_out(self) -> None:
         """Wait until nothing is owed; whatever is held is retried by a person, once in the life of a process.
@@ -493,18 +412,32 @@ class World:
         while self.loop.now_us < until and self.loop.steps < STEPS_MAX:
             if not any(owed(self.disk)):
                 break
-            for key, cell in list(self.disk.cells.items()):
-                if key.startswith("control/") and decode_control(cell.value).paused:
-                    self._control(key, paused=False)
+            # What the guard has paused waits for a person, too.
+            self._resume_all()
             for id, ledger in self.disk.ledgers.items():
                 for row in list(ledger.rows.values()):
                     # What was asked of a process that died may be lost with it.
                     if row.state == "held" and self._asked.get((id, row.offset)) is not self.machine():
                         self._asked[id, row.offset] = self.machine()
-                        self._ask(id, [row.offset], "discard" if row.reason == "crashed" else "retry")
+                        self._persons.ask(id, [row.offset], "discard" if row.reason == "crashed" else "retry")
             await self.clock.sleep_until(self.loop.now_us + LOOK_US)
+        self._look_for_secrets("the store", repr(self.disk))
+        if self.file is not None:
+            self._look_for_secrets("its file", repr(self.file.vfs.kept()))
+        self._look_for_secrets("the trace", repr(self.loop.timeline))
+        self._look_for_secrets("the history", repr(self.history.lines))
         pending = tuple(str(one) for one in owed(self.disk))
         self.history.add(Finished(t=self.loop.now_us, process="world", pending=pending))
+
+    async def _put_in_order(self) -> None:
+        """A day passes, and what nothing claims is collected once."""
+        if not self.swarm.collects:
+            return
+        await self.clock.sleep_until(self.loop.now_us + limits.BODY_ORPHAN_US)
+        machine = self.machine()
+        if machine is not None:
+            await machine.process.spawn(machine.engine.store.collect(), name="collect")
+        self._wrong_files = list(self._folder.faults())
 
     # Producers.
 
@@ -537,6 +470,10 @@ class World:
     def _later(self, seconds: float, act: Callable[[], object]) -> None:
         self.loop.call_at_us(self.loop.now_us + int(seconds * US_PER_SECOND), act, context=self._context)
 
+    def _look_for_secrets(self, where: str, text: str) -> None:
+        if HUSH in text:
+            self.history.add(Leaked(t=self.loop.now_us, process="world", where=where))
+
     def _fault(self, scope: str, what: str) -> None:
         assert scope in ("network", "remote", "operator")
         self.history.add(Fault(t=self.loop.now_us, process="world", scope=scope, what=what))
@@ -550,33 +487,8 @@ class World:
     def bugs(self) -> list[str]:
         """Exceptions that nobody expected."""
         touched = [f"{name} was used at {where}" for name, where in self.loop.touched]
-        return [*self.loop.errors, *touched, *[bug for machine in self.machines for bug in machine.bugs]]
-
-
-def simulate(seed: int, swarm: Swarm | None = None) -> Verdict:
-    """Run one seed to its end and judge it."""
-    swarm = swarm or draw(seed)
-    loop = SimLoop(seed, swarm.schedule)
-    world = World(loop, swarm)
-    bugs: list[str] = []
-    try:
-        with limited(swarm.limits):
-            loop.run_until_complete(world.run())
-    except AssertionError as error:  # A deadlock, a livelock, a real clock: the run is over, and why is the finding.
-        bugs.append(f"{type(error).__name__}: {error}")
-    finally:
-        loop.close()
-    return Verdict(
-        seed,
-        swarm,
-        world.judge(),
-        bugs + world.bugs(),
-        loop.trace_hash(),
-        loop.steps,
-        loop.now_us - START_US,
-        world.history,
-        list(loop.timeline),
-    )
+        told = [bug for machine in self.machines for bug in machine.bugs]
+        return [*self.loop.errors, *touched, *self._wrong_files, *told]
 
 
 async def _attempt(act: Callable[[Machine], Awaitable[object]], machine: Machine) -> None:

@@ -36,6 +36,7 @@ from interlock.testing.sim.machine import Machine, Parts
 from interlock.testing.sim.net import Conditions, Network
 from interlock.testing.sim.ports import CommitFault, SimClock
 from interlock.testing.sim.serving import HTTP_PORT
+from interlock.testing.sim.storage import MemoryStorage
 from interlock.testing.simulate import script as acts
 from interlock.testing.simulate.peers import SimSystem, Took
 from interlock.testing.simulate.script import Arriving, Script
@@ -98,13 +99,12 @@ class World:
             loop,
             self.network,
             self.clock,
-            self.disk,
-            Auditor(loop, self.disk, self.history, streams, self._lineage),
+            MemoryStorage(Auditor(loop, self.disk, self.history, streams, self._lineage)),
             self.history,
             lambda: self._fsync.randrange(*FSYNC_US),
             lambda: self._commits.popleft() if self._commits else None,
-            tagged(self.clock, lambda name: of.plan.bindings[name].concurrency),
-            self._heard,
+            transport=tagged(self.clock, lambda name: of.plan.bindings[name].concurrency),
+            heard=self._heard,
         )
 
     async def run(self) -> None:
@@ -125,11 +125,13 @@ class World:
         """The dead letters of a subscription."""
         ledgers = [(id, ledger) for id, ledger in self.disk.ledgers.items() if id.subscription == subscription]
         rows = [(id.shard, row) for id, ledger in ledgers for row in ledger.rows.values() if row.state == "dead"]
-        return [event for shard, row in rows if (event := self.disk.shard(shard).at(row.offset)) is not None]
+        found = [event for shard, row in rows if (event := self.disk.shard(shard).at(row.offset)) is not None]
+        return [self.disk.bodies.whole(event) for event in found]
 
     def logged(self) -> list[StoredEvent]:
         """Everything in the log, shard by shard."""
-        return [event for stream in self.disk.streams.values() for log in stream.shards for event in log.events]
+        logs = [log for stream in self.disk.streams.values() for log in stream.shards]
+        return [self.disk.bodies.whole(event) for log in logs for event in log.events]
 
     # Watching (`Watcher`).
 
