@@ -26,6 +26,7 @@ from interlock.core.event import Draft
 from interlock.delivery import attempt as attempt_module
 from interlock.delivery import deadletter, schedule
 from interlock.delivery import lane as lane_module
+from interlock.delivery import sequences as sequences_module
 from interlock.delivery.gaps import Gaps
 from interlock.delivery.guard import Cause, Guard
 from interlock.delivery.keys import Line
@@ -42,6 +43,7 @@ from interlock.journal.sqlite import backend as backend_module
 from interlock.journal.sqlite.log import Log
 from interlock.journal.store import GroupStore
 from interlock.spec.newness import Newness
+from interlock.spec.patterns import resequence as pattern
 from interlock.systems.fields import Fields
 from interlock.testing.sim.guard import sealed
 from interlock.testing.sim.run import simulate
@@ -311,6 +313,27 @@ def _count_what_failed_as_newest() -> None:
     _replace(Turn, "failed", failed)
 
 
+def _forget_the_sequence() -> None:
+    _replace(sequences_module.SequencesByKey, "take", lambda self, now: iter(()))
+
+
+def _resequence(change: Callable[[Any], Any], after: Callable[[Any], Any]) -> None:
+    original = pattern.resequence
+
+    def resequence(before: Any, came: Any, looked_at: Any, now: int, how: Any) -> Any:
+        return after(original(before, came, looked_at, now, change(how)))
+
+    _replace(pattern, "resequence", resequence)
+
+
+def _never_look() -> None:
+    _resequence(lambda how: how, lambda step: step._replace(look_at=None))
+
+
+def _wait_for_no_number() -> None:
+    _resequence(lambda how: msgspec.structs.replace(how, gap_after_us=1), lambda step: step)
+
+
 def _never_ask_first() -> None:
     original = Lane.open
 
@@ -428,6 +451,9 @@ REMOVALS = (
     Removal("gaps (told)", "that it was told is not noted", _tell_gaps_again),
     Removal("newest", "the newest event of a key is forgotten", _forget_the_newest),
     Removal("newest (failed)", "what failed counts as the newest", _count_what_failed_as_newest),
+    Removal("sequence", "which number is next is forgotten, and what waits", _forget_the_sequence),
+    Removal("sequence (look)", "nothing brings a waiting key the time", _never_look),
+    Removal("sequence (wait)", "a resequencer waits for nothing", _wait_for_no_number),
     Removal("probe", "a lane that was lost does not ask whether it was done", _never_ask_first),
     Removal("breaker", "an open breaker lets everything through", _pass_an_open_breaker),
     Removal("window", "a lane reads on without a bound", _read_without_end),

@@ -69,6 +69,10 @@ payments.event("x", Settled, key=lambda p: p.gone)  # type: ignore[attr-defined]
 Integration("x")  # type: ignore[call-arg]  # no owner and purpose
 
 
+def refund(payload: Settled) -> Refunded:
+    return Refunded(payload.account)
+
+
 @payments.webhook("POST /hooks/psp", verify=standard_webhooks(secret="psp.webhook"), keep_headers=("x-kind",))
 def accept(hook: Hook) -> Iterable[Draft]:
     assert_type(hook.json(Settled), Settled)
@@ -129,6 +133,12 @@ async def book(event: Event[Settled], context: Context) -> None:
     await context.use(ledger).post("/entries", jsn={})  # type: ignore[call-arg]  # no such option
     await context.use("ledger").get("/")  # type: ignore[call-overload]  # a handle, not a name
     context.emit(refunded.draft(Refunded(event.payload.account), id=event.source_id))
+
+
+payments.resequence(settled, into=settled, by="cents", gap_after=timedelta(minutes=5), buffer_max=10, first=1)
+payments.resequence(settled, into=refunded, by=lambda p: p.cents, map=refund, gap_after=timedelta(1), on_dead="skip")
+payments.resequence(settled, into=refunded, by="cents", gap_after=timedelta(1))  # type: ignore[misc]  # no map
+payments.resequence(settled, into=settled, by="cents")  # type: ignore[call-overload]  # without end
 
 
 @payments.subscribe(settled)

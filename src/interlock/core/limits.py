@@ -100,6 +100,20 @@ NEWEST_KEPT_US = 90 * US_PER_DAY
 """How long after the newest delivered event of a key a late one is known for late: three times what a log keeps."""
 NEWNESS_CHARS_MAX = 255
 """A text that says how new an event is: a version or a date. It stands in a cell for each key."""
+SEQUENCE_BUFFER = 1_000
+"""Events of a key that a resequencer holds for one that is missing, unless `buffer_max=` says otherwise."""
+SEQUENCE_BUFFER_CEILING = 10_000
+"""The most that `buffer_max=` may be: the list of those that wait is written with each of them."""
+SEQUENCE_BYTES_MAX = 16 * 1024 * 1024
+"""What the events of a key that a resequencer holds may amount to: they are read as one when its next one comes."""
+SEQUENCE_GAP_MAX_US = 30 * US_PER_DAY
+"""How long a resequencer may wait for what is missing: as long as a log keeps what it waits for."""
+SEQUENCE_KEPT_US = 90 * US_PER_DAY
+"""How long after the last event of a key a resequencer knows which number is next."""
+SEQUENCE_KEYS_MAX = 10_000
+"""Keys that a lane of a resequencer remembers; of others it asks the store when one of them comes."""
+SEQUENCE_MEMORY_BYTES = 64 * 1024 * 1024
+"""What a lane of a resequencer remembers of events that wait; beyond, it asks the store as for other keys."""
 DELAY_MAX_US = 366 * US_PER_DAY
 """How long after its acceptance a delayed event can be due: a wait of years is a date that belongs in a database."""
 FLOOR_IDLE_US = 5 * US_PER_SECOND

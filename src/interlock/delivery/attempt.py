@@ -25,8 +25,10 @@ from interlock.core.ids import derived_id, fingerprint, minted_id
 from interlock.core.outcome import Done, Later, Outcome, Reject, Unavailable, Unknown
 from interlock.core.ports import Clock, Emit, Offload, Random
 from interlock.core.redact import redacted_text
+from interlock.delivery import sequences
 from interlock.delivery.newest import is_late
 from interlock.delivery.plain import Plain
+from interlock.delivery.sequences import Resequenced
 from interlock.delivery.upcast import decoder_of, decoders_of
 from interlock.delivery.work import Ended, Work
 from interlock.spec.delay import due_at, undelayed
@@ -35,6 +37,7 @@ from interlock.spec.function import Event as TypedEvent
 from interlock.spec.hook import decode_inbox
 from interlock.spec.jsontext import PayloadError
 from interlock.spec.newness import Newness, newness_of
+from interlock.spec.patterns.resequence import look_type, numbered
 from interlock.spec.plan import SubscriptionSpec
 
 ClientFor = Callable[[str, Scope], Client | SqlClient]
@@ -75,13 +78,15 @@ class Program:
     is_async: bool
     first_name: str
     newness: Callable[[Any], Newness] | None
+    number: Callable[[Any], int] | None
 
     @classmethod
     def of(cls, spec: SubscriptionSpec, ports: Ports, first_name: str) -> Program:
         """Prepare a subscription's function."""
         is_async = inspect.iscoroutinefunction(inspect.unwrap(spec.function))
         newness = None if spec.if_newer_than is None else newness_of(spec.if_newer_than)
-        return cls(spec, ports, decoders_of(spec), is_async, first_name, newness)
+        number = None if spec.resequencing is None else numbered(spec.resequencing.by)
+        return cls(spec, ports, decoders_of(spec), is_async, first_name, newness, number)
 
 
 _DONE: Final = Done()
@@ -93,7 +98,19 @@ _ENDED_WELL: Final = Ended(_DONE, 0, (), b"", ())
 class Run:
     """An attempt under way; the function sees it as its `Context`."""
 
-    __slots__ = ("_emits", "_plain", "_ports", "_program", "_scope", "_spec", "expired", "late", "newness", "work")
+    __slots__ = (
+        "_emits",
+        "_plain",
+        "_ports",
+        "_program",
+        "_scope",
+        "_spec",
+        "expired",
+        "late",
+        "newness",
+        "resequenced",
+        "work",
+    )
 
     def __init__(self, program: Program, work: Work) -> None:
         self._program = program
@@ -106,6 +123,7 @@ class Run:
         self.expired = False
         self.newness: Newness | None = None
         self.late = False
+        self.resequenced: Resequenced | None = None
 
     @property
     def attempt(self) -> int:
@@ -218,6 +236,8 @@ class Run:
                 return _DONE if result is None else result
             case "translate":
                 return self._translate()
+            case "resequence":
+                return self._resequence()
             case "inbox":
                 assert spec.webhook is not None, "an inbox is that of a webhook"
                 return self._take(spec.webhook.function(decode_inbox(event)))
@@ -231,28 +251,63 @@ class Run:
         """
         row = self.work.row
         again = () if row is None or row.trigger != "replay" else (row.job or "",)
-        spec, draft, into = self._spec, self.work.event.draft, self._spec.into
-        assert into is not None, "a translation says what it translates into"
+        draft = self.work.event.draft
         raw = decoder_of(self._program.decoders, draft.type)(draft.data)
-        payload = None if self._program.newness is not None and self._is_late(raw) else spec.function(raw)
+        payload = None if self._program.newness is not None and self._is_late(raw) else self._spec.function(raw)
         if payload is None:
             return _FILTERED
-        gap = () if self.work.gap is None else ((GAP_EXTENSION, self.work.gap.field),)
-        self.emit(
-            Draft(
-                stream=into.stream,
-                type=into.id,
-                source=draft.source,
-                id=derived_id(draft.stream, draft.source, draft.id, self._program.first_name, 0, *again),
-                data=into.encode(payload),
-                key=None if into.key is None else into.key(payload),
-                time=draft.time,
-                subject=draft.subject,
-                extensions=into.extensions(payload, gap),
-                traceparent=draft.traceparent,
-            )
-        )
+        self.emit(self._derived(payload, *again))
         return Done()
+
+    def _derived(self, payload: Any, *again: str) -> Draft:
+        draft, into = self.work.event.draft, self._spec.into
+        assert into is not None, "a translation says what it translates into"
+        gap = () if self.work.gap is None else ((GAP_EXTENSION, self.work.gap.field),)
+        return Draft(
+            stream=into.stream,
+            type=into.id,
+            source=draft.source,
+            id=derived_id(draft.stream, draft.source, draft.id, self._program.first_name, 0, *again),
+            data=into.encode(payload),
+            key=None if into.key is None else into.key(payload),
+            time=draft.time,
+            subject=draft.subject,
+            extensions=into.extensions(payload, gap),
+            causation=self.work.event.id,
+            traceparent=draft.traceparent,
+        )
+
+    def _resequence(self) -> Outcome:
+        """An event takes its place among those of its key, and all whose turn it is are emitted."""
+        spec, event, known, name = self._spec, self.work.event, self.work.known, self._program.first_name
+        how, number = spec.resequencing, self._program.number
+        assert how is not None, "a resequencer says how"
+        assert number is not None, "prepared with the program"
+        assert known is not None, "loaded before the attempt"
+        if event.draft.type == look_type(event.draft.stream):
+            found = sequences.look(known, event, name, how)
+        else:
+            raw = decoder_of(self._program.decoders, event.draft.type)(event.draft.data)
+            payload = spec.function(raw)
+            draft = None if payload is None else self._derived(payload)
+            found = sequences.take(known, event, number(raw), draft, name, how)
+        self.resequenced, self.late = found, found.fate == "late"
+        for emitted in found.emits:
+            self.emit(emitted)
+        return _DONE if found.fate == "taken" else _FILTERED
+
+    def tell(self) -> None:
+        """Say of an event that was resequenced what somebody may have to know."""
+        found = self.resequenced
+        if found is None:
+            return
+        if found.skipped:
+            self._told("sequence.skipped", count=found.skipped)
+        if found.fate == "repeated":
+            self._told("sequence.repeated")
+
+    def _told(self, record: str, **fields: object) -> None:
+        self._ports.emit(record, subscription=self._spec.name, event=self.work.event.id, **fields)
 
     def _is_late(self, payload: Any) -> bool:
         assert self._program.newness is not None, "asked only where somebody said what is late"

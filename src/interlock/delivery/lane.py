@@ -28,6 +28,7 @@ from interlock.delivery.passing import Passing
 from interlock.delivery.reading import Log
 from interlock.delivery.requests import Requests
 from interlock.delivery.schedule import Terms, is_suspect
+from interlock.delivery.sequences import SequencesByKey
 from interlock.delivery.start import Failed, Start
 from interlock.delivery.tail import Tails
 from interlock.delivery.turn import Turn
@@ -112,9 +113,11 @@ class Lane:
         self.turn = Turn(opened, self._terms, self.spec.order == "key", now, crashed)
         self.turn.paused = self.paused
         self._passing = Passing(self.turn)
+        names = self.id._replace(subscription=self.program.first_name)
         if self.program.newness is not None:
-            names = self.id._replace(subscription=self.program.first_name)
             self.turn.newest = NewestByKey(names, self.turn.accounts_for)
+        if self.spec.kind == "resequence":
+            self.turn.sequences = SequencesByKey(names, self.turn.accounts_for)
         self.turn.held_until = max(self.turn.held_until, self._under_way_until)
         # A pump that was cancelled before its first step has not said that it ended.
         self._pumping = False
@@ -351,7 +354,7 @@ class Lane:
             return
         assert start.event is not None, "loaded above"
         # At once: while this one waits for anything, others may take its key's place in memory.
-        newest = turn.newest.of(start.line.key)
+        newest, known = turn.newest.of(start.line.key), turn.sequences.of(start.line.key)
         id = start.event.id if self.systems else ""
         # Loading takes time: what held when the attempt was chosen is asked once more.
         now = clock.monotonic()
@@ -373,7 +376,7 @@ class Lane:
 
         # What ended before the lane was lost may not have been settled: its calls may have been made.
         again = turn.crashed or self._openings > 1 or start.row is not None or start.offset <= self._tried_upto
-        work = Work(start.event, start.row, deadline, may_send, announce, again, start.gap, newest)
+        work = Work(start.event, start.row, deadline, may_send, announce, again, start.gap, newest, known)
         run = Run(self.program, work)
         crew.began(run, task)
         try:
@@ -404,6 +407,9 @@ class Lane:
                 crew.ports.emit("event.late", subscription=self.id.subscription, event=run.work.event.id)
             elif run.newness is not None:
                 turn.newest.delivered(start.line.key, start.offset, run.newness)
+            if run.resequenced is not None:
+                turn.sequences.changed(start.line.key, run.work.known, run.resequenced.known)
+                run.tell()
             turn.done(start, now, ended.status, record, outcome.filtered)
             crew.guard.good(self.id, start.offset, ended.systems)
         elif isinstance(outcome, Unavailable) and outcome.scope == "due":

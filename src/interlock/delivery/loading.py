@@ -1,6 +1,6 @@
 """What a lane needs of the store: parts of the log, and for an attempt what it has to know before it begins.
 
-It does the awaiting; `gaps.py` and `newest.py` know which keys to ask the store about.
+It does the awaiting; `gaps.py`, `newest.py` and `sequences.py` know which keys to ask the store about.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ async def load(turn: Turn, start: Start, id: CursorId, stores: Stores, is_curren
         cell = turn.newest.cell(key)
         found = await stores.cells.get([cell])
         turn.newest.loaded(key, found[cell].value if cell in found else None)
+    if key is not None and not turn.sequences.knows(key) and is_current():
+        await turn.sequences.load(key, stores.cells, is_current)
 
 
 async def log_from(journal: Journal, shard: Shard, at: int, types: frozenset[str] | None) -> Batch:

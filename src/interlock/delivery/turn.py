@@ -23,6 +23,7 @@ from interlock.delivery.keys import Line
 from interlock.delivery.marks import Marks
 from interlock.delivery.newest import NewestByKey
 from interlock.delivery.ready import Ready
+from interlock.delivery.sequences import SequencesByKey
 from interlock.delivery.start import Failed, Start
 from interlock.delivery.timers import Timers
 from interlock.journal.ports import Opened, Settlement
@@ -66,6 +67,7 @@ class Turn:
         self.late = cursor.counters.late
         self.gaps = Gaps(opened.gaps)
         self.newest = NewestByKey(cursor.id, self.accounts_for, asked=False)
+        self.sequences = SequencesByKey(cursor.id, self.accounts_for, asked=False)
 
         self.lines: dict[str | int, Line] = {}
         self.window: dict[int, Event] = {}
@@ -513,7 +515,7 @@ class Turn:
         self.number += 1
         self.in_flight = self.number
         self.ages_us = self.changes.ages_us
-        for write in self.newest.take(now):
+        for write in (*self.newest.take(now), *self.sequences.take(now)):
             self.changes.cell(write, urgent=False)
         clean = release or (self.unclean > 0 and now - self.opened_at > limits.LEASE_TTL_US)
         settlement = Settlement(
@@ -537,6 +539,7 @@ class Turn:
         self.in_flight = None
         self.changes.committed()
         self.newest.committed()
+        self.sequences.committed()
         while self.walls and self.walls[0][0] <= number:
             line = self.walls.popleft()[1]
             if line.wall <= number:
@@ -548,7 +551,7 @@ class Turn:
 
     def must_look_back(self, key: str | None) -> bool:
         """Whether an event of the key needs something of the store about those before it."""
-        return self.gaps.may_be(key) or not self.newest.knows(key)
+        return self.gaps.may_be(key) or not (self.newest.knows(key) and self.sequences.knows(key))
 
     def accounts_for(self, offset: int) -> bool:
         """Whether the subscription covers the event and has passed it, settled or not."""

@@ -11,6 +11,7 @@ from interlock.core.cursor import Row
 from interlock.core.event import Draft, Event
 from interlock.core.outcome import Outcome
 from interlock.delivery.newest import Newest
+from interlock.delivery.sequences import Known
 from interlock.spec.function import Gap
 
 
@@ -19,7 +20,7 @@ class Work(msgspec.Struct, frozen=True):
 
     `deadline` is monotonic µs; `may_send` is asked whenever bytes are about to leave (rule 2); `announce` makes durable
     what a take-over must know of a call (rule 8). `again`: an earlier attempt may have sent something. `gap`: what
-    its key misses. `newest`: the newest delivered event of its key.
+    its key misses. `newest`: the newest delivered event of its key. `known`: what a resequencer knows of it.
     """
 
     event: Event
@@ -30,6 +31,7 @@ class Work(msgspec.Struct, frozen=True):
     again: bool = False
     gap: Gap | None = None
     newest: Newest | None = None
+    known: Known | None = None
 
 
 class Ended(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from interlock.core.outcome import Done, Later, Outcome, Reject, Unknown
 from interlock.core.redact import redacted_text
 from interlock.delivery.attempt import Ports, Program, Run
 from interlock.delivery.newest import Newest, NewestByKey
+from interlock.delivery.sequences import Known, SequencesByKey
 from interlock.delivery.upcast import decoder_of, decoders_of
 from interlock.delivery.work import Ended, Work
 from interlock.runtime.compose import Engine
@@ -43,8 +44,8 @@ class Rehearse:
         ports = Ports(world.clock, world.random, world.offload, _unheard, recorder.client)
         program = Program.of(spec, ports, engine.first_names.get(subscription, subscription))
         until = world.clock.monotonic() + min(within_us, spec.deadline_us)
-        newest = await self._newest(program, event)
-        run = Run(program, Work(event, row, until, _may, _announced, newest=newest))
+        newest, known = await self._newest(program, event), await self._known(program, event)
+        run = Run(program, Work(event, row, until, _may, _announced, newest=newest, known=known))
         try:
             async with world.clock.deadline(until):
                 ended = await run.run()
@@ -78,6 +79,14 @@ class Rehearse:
         found = await self._engine.store.get([cell])
         newest.loaded(key, found[cell].value if cell in found else None)
         return newest.of(key)
+
+    async def _known(self, program: Program, event: Event) -> Known | None:
+        key = event.draft.key
+        if program.spec.resequencing is None or key is None:
+            return None
+        sequences = SequencesByKey(CursorId(program.first_name, event.shard), lambda _: True)
+        await sequences.load(key, self._engine.store, lambda: True)
+        return sequences.of(key)
 
 
 def _read(spec: SubscriptionSpec, event: Event) -> bytes:

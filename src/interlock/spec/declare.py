@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from inspect import currentframe, unwrap
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, Required, TypedDict, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -24,6 +24,7 @@ from interlock.spec.jsontext import PayloadError
 from interlock.spec.link import link_function
 from interlock.spec.model import codec
 from interlock.spec.newness import NewnessFunction
+from interlock.spec.patterns.resequence import NumberFunction, Resequencing
 from interlock.spec.plan import (
     EventTypeSpec,
     IntegrationSpec,
@@ -39,6 +40,7 @@ from interlock.spec.plan import (
     WebhookSpec,
     Where,
 )
+from interlock.spec.resequencer import as_it_is, looking, name_of
 from interlock.spec.schedule import Missed
 from interlock.spec.signatures import Verifier
 from interlock.spec.span import instant, microseconds
@@ -110,6 +112,23 @@ class SubscribeOptions(TypedDict, total=False):
     deadline: timedelta
     start: Literal["now", "beginning"] | datetime
     if_newer_than: str | NewnessFunction
+
+
+class ResequenceOptions(SubscribeOptions, total=False):
+    """What a resequencer states, and what it may.
+
+    Attributes:
+        by: a field of the payload, or a function of it: the number. Within a key numbers rise by one.
+        gap_after: how long after its acceptance an event waits for lower numbers. Then it goes on without them and says
+            so in its attribute `interlockskipped`; what comes after all is late: filtered, and counted.
+        buffer_max: how many events of a key wait, 1,000 unless stated; with one more the lowest goes on.
+        first: the first number of every key; the first one that is seen unless stated.
+    """
+
+    by: Required[str | NumberFunction]
+    gap_after: Required[timedelta]
+    buffer_max: int
+    first: int
 
 
 class EventType(msgspec.Struct, Generic[T], frozen=True):
@@ -237,8 +256,8 @@ class Integration:
             delayed=delayed,
             tenant=None if tenant is None else checked_label("tenant", tenant),
         )
-        if delayed and not any(type.delayed for type in self.types):
-            self.subscriptions.append(bringing_on(self.name, spec.where))
+        if delayed:
+            self._bring_on(spec.where)
         self.types.append(spec)
         return EventType(spec)
 
@@ -327,6 +346,49 @@ class Integration:
 
         return declare
 
+    @overload
+    def resequence(
+        self, raw: EventType[T], /, *, into: EventType[T], map: None = None, **options: Unpack[ResequenceOptions]
+    ) -> None: ...
+    @overload
+    def resequence(
+        self,
+        raw: EventType[T],
+        /,
+        *,
+        into: EventType[U],
+        map: TranslateFunction[T, U],
+        **options: Unpack[ResequenceOptions],
+    ) -> None: ...
+    def resequence(
+        self,
+        raw: EventType[Any],
+        /,
+        *,
+        into: EventType[Any],
+        map: TranslateFunction[Any, Any] | None = None,
+        **options: Unpack[ResequenceOptions],
+    ) -> None:
+        """Put the events of each key into the order of their numbers (Enterprise Integration Patterns: Resequencer).
+
+        One that comes before its turn is held; what is in order is emitted as `into`, with the same payload, or with
+        what the pure function `map` makes of it. It is a subscription that is named for what it makes:
+        `integration.payment-ordered` for `payment.ordered`.
+        """
+        where = _caller()
+        types = (raw.spec, looking(raw.spec.stream, where))
+        spec = _subscription(f"{self.name}.{name_of(into.spec)}", self.name, types, map or as_it_is, options)
+        how = Resequencing(
+            options["by"],
+            microseconds(options["gap_after"]),
+            options.get("buffer_max", limits.SEQUENCE_BUFFER),
+            options.get("first"),
+        )
+        self.subscriptions.append(
+            msgspec.structs.replace(spec, kind="resequence", where=where, into=into.spec, resequencing=how)
+        )
+        self._bring_on(where)
+
     def link(
         self,
         source: EventType[T],
@@ -398,6 +460,11 @@ class Integration:
             return function
 
         return declare
+
+    def _bring_on(self, where: Where) -> None:
+        """See to it that delayed events are appended when they are due."""
+        if not any(spec.kind == "delay" for spec in self.subscriptions):
+            self.subscriptions.append(bringing_on(self.name, where))
 
     def _named(self, function: Callable[..., object]) -> str:
         """`integration.function`: the name that the store knows it by, for as long as it lives."""

@@ -34,7 +34,7 @@ def newness_of(said: str | NewnessFunction) -> Callable[[Any], Newness]:
 
     The result raises `PayloadError` where the payload does not say it.
     """
-    read = _field(said) if isinstance(said, str) else said
+    read = read_field(said) if isinstance(said, str) else said
 
     def newness(payload: Any) -> Newness:
         try:
@@ -66,7 +66,9 @@ def _names(model: Any) -> Iterator[str]:
         yield from getattr(model, "__struct_fields__", ()) or getattr(model, "model_fields", ())
 
 
-def _field(name: str) -> NewnessFunction:
+def read_field(name: str) -> Callable[[Any], Any]:
+    """What gives a field of a payload, whatever its model is."""
+
     def read(payload: Any) -> Any:
         return cast("dict[str, Any]", payload)[name] if isinstance(payload, dict) else getattr(payload, name)
 

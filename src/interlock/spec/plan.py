@@ -13,6 +13,7 @@ import msgspec
 from interlock.core import limits
 from interlock.core.event import TENANT, Draft
 from interlock.spec.newness import NewnessFunction
+from interlock.spec.patterns.resequence import Resequencing
 from interlock.spec.schedule import CronTimes, EveryTimes, Missed, Times
 
 
@@ -153,7 +154,7 @@ class LinkSpec(msgspec.Struct, frozen=True):
 
 
 class SubscriptionSpec(msgspec.Struct, frozen=True):
-    """A subscription (`subscribe`) or a translation (`translate`); or one that nobody wrote.
+    """A subscription (`subscribe`), a translation (`translate`) or a `resequence`; or one that nobody wrote.
 
     Those are the `inbox` of a webhook, and the `delay` that brings on the delayed events of an integration.
     `name` is `integration.function`. All types are of one stream. A link is a `subscribe` whose function is made of
@@ -162,7 +163,7 @@ class SubscriptionSpec(msgspec.Struct, frozen=True):
 
     name: str
     integration: str
-    kind: Literal["subscribe", "translate", "inbox", "delay"]
+    kind: Literal["subscribe", "translate", "resequence", "inbox", "delay"]
     types: tuple[EventTypeSpec, ...]
     stream: str
     function: Callable[..., Any]
@@ -179,6 +180,8 @@ class SubscriptionSpec(msgspec.Struct, frozen=True):
     link: LinkSpec | None = None
     if_newer_than: str | NewnessFunction | None = None
     """What says how new an event is; one that is not newer than the newest delivered one of its key is filtered."""
+    resequencing: Resequencing | None = None
+    """For a `resequence`: what numbers its events, and how long and for how many it waits."""
     systems: tuple[str, ...] = ()
     """Systems that its function is known to use (read from its code); more are learned as it runs."""
     upcasts: tuple[UpcastSpec, ...] = ()
@@ -186,8 +189,8 @@ class SubscriptionSpec(msgspec.Struct, frozen=True):
 
     @property
     def is_written(self) -> bool:
-        """Whether somebody wrote its function."""
-        return self.kind in {"subscribe", "translate"}
+        """Whether somebody wrote it."""
+        return self.kind in {"subscribe", "translate", "resequence"}
 
     @property
     def reads(self) -> Sequence[EventTypeSpec]:

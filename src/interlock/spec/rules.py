@@ -25,6 +25,7 @@ from interlock.spec.plan import HttpBinding, ScheduleSpec, SubscriptionSpec, Sys
 from interlock.spec.references import secret_name, secret_references
 from interlock.spec.schedule import is_zone, why_not_cron
 from interlock.spec.senders import senders
+from interlock.spec.sequence import sequences
 from interlock.spec.span import write_span
 from interlock.spec.upcast import upcast_holes, upcasters
 
@@ -67,7 +68,7 @@ def newness(material: Material) -> Iterator[Finding]:
     """What is late is told by the payload, for each key: so there is a key, and every payload says how new it is."""
     for spec in material.written():
         said = spec.if_newer_than
-        if said is None:
+        if said is None or spec.kind == "resequence":
             continue
         if spec.order != "key":
             yield _error(
@@ -299,6 +300,7 @@ RULES: Sequence[Rule] = (
     deadline,
     order,
     newness,
+    sequences,
     owner_and_purpose,
     freshness,
     on_dead,

@@ -115,7 +115,20 @@ RULES: Final[tuple[Rule, ...]] = (
         FRESHNESS_BUCKETS,
     ),
     Rule("settlement.committed", "interlock_events_dead", "Events that became dead letters.", _SUBSCRIPTION, "dead"),
-    Rule("event.late", "interlock_events_late", "Events filtered because a newer one was delivered.", _SUBSCRIPTION),
+    Rule("event.late", "interlock_events_late", "Events filtered because they came too late.", _SUBSCRIPTION),
+    Rule(
+        "sequence.skipped",
+        "interlock_sequence_numbers_skipped",
+        "Numbers that resequencers went on without.",
+        _SUBSCRIPTION,
+        "count",
+    ),
+    Rule(
+        "sequence.repeated",
+        "interlock_sequence_numbers_repeated",
+        "Events filtered because another one has their number.",
+        _SUBSCRIPTION,
+    ),
     Rule("settlement.committed", "interlock_settlements", "Settlements that were committed.", _SUBSCRIPTION),
     Rule("settlement.in-doubt", "interlock_settlements_in_doubt", "Commits of settlements whose answer was lost.", {}),
     Rule(

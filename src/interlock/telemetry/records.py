@@ -109,7 +109,8 @@ _ALL: Final[tuple[Record, ...]] = (
     Record(
         "event.late",
         "debug",
-        "An event was filtered: a newer one of its key had been delivered (`if_newer_than=`).",
+        "An event was filtered: a newer one of its key had been delivered (`if_newer_than=`), or one with a higher"
+        " number had been emitted (`resequence`).",
         ("subscription", "event"),
     ),
     Record(
@@ -278,6 +279,18 @@ _ALL: Final[tuple[Record, ...]] = (
         "warning",
         "The sources of these secrets hold nothing: what needs them is refused or waits.",
         ("names",),
+    ),
+    Record(
+        "sequence.repeated",
+        "warning",
+        "An event was filtered: another one of its key has its number and waits for those before it.",
+        ("subscription", "event"),
+    ),
+    Record(
+        "sequence.skipped",
+        "warning",
+        "A resequencer went on without `count` numbers of a key: they did not come in time, or too much waited.",
+        ("subscription", "event", "count"),
     ),
     Record(
         "settings.refused",

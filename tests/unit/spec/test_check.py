@@ -175,6 +175,16 @@ def upcast_abroad() -> Project:
     return project
 
 
+def numbered(raw=None, model=Settled, *, into: bool = False, **options) -> Project:
+    """A resequencer; `into`: of the type that it reads."""
+    project = Project()
+    ordered = project.integration.event("payment.ordered", model, key=str)
+    said = {"by": "cents", "gap_after": MINUTE} | options
+    made = project.settled if into else ordered
+    project.integration.resequence(raw or project.settled, into=made, **said)
+    return project
+
+
 def chain(*steps: tuple[int, int], reads: int, also: int | None = None, keyed: Iterable[int] = range(1, 4)) -> Project:
     """Three versions of a type, upcasters between some of them, and a subscription to one or two of them."""
     project = Project()
@@ -221,6 +231,18 @@ WRONG: dict[str, tuple[str, Wrong]] = {
             (p := Project()).book(p.integration.event("x", Lines, key=lambda p: p.id), if_newer_than="lines").rules()
         ),
     ),
+    "numbers without order": ("spec.sequence-contradicted", lambda: numbered(order="none").rules()),
+    "numbers with another order": ("spec.sequence-contradicted", lambda: numbered(if_newer_than="cents").rules()),
+    "numbers of another integration": (
+        "spec.sequence-elsewhere",
+        lambda: numbered(raw=Project("other").settled).rules(),
+    ),
+    "numbers without end": ("spec.sequence-circular", lambda: numbered(into=True).rules()),
+    "numbers of another model": ("spec.sequence-unmapped", lambda: numbered(model=Lines).rules()),
+    "numbers by a field that is not there": ("spec.sequence-unnumbered", lambda: numbered(by="cent").rules()),
+    "numbers by a text": ("spec.sequence-unnumbered", lambda: numbered(by="account").rules()),
+    "a wait for numbers without end": ("spec.bound", lambda: numbered(gap_after=timedelta(days=31)).rules()),
+    "a buffer for none": ("spec.bound", lambda: numbered(buffer_max=0).rules()),
     "an order that is none": ("spec.order-unknown", lambda: Project().book(order="fifo").rules()),
     "a subscription for nothing": ("spec.subscription-empty", lambda: empty().rules()),
     "types of two integrations": (

@@ -39,6 +39,7 @@ READS = Reads("s", "log", ordered=True, effect="keyed", labels=("a",), backoff_u
 ONCE = Reads("s", "log", ordered=True, effect="once", labels=("a",))
 NATURAL = Reads("s", "log", ordered=True, effect="natural", labels=("a",))
 
+NUMBERED = Reads("s", "log", ordered=True, effect="keyed", labels=(), waits_us=20_000_000)
 PROBE = Reads("s", "log", ordered=True, effect="probe", labels=("a",))
 BOUNDED = Reads("s", "log", ordered=True, effect="keyed", labels=("a",), calls_max=1, window_max=2, running_max=1)
 
@@ -291,6 +292,18 @@ BAD: dict[str, tuple[str, list[AnyLine], Reads]] = {
          taken_over(5, "p1", 1), began(6, 1), called(7, 1), cursor(8, 2, 1, filtered=1), Finished(t=9)],
         Reads("s", "log", ordered=True, effect="keyed", labels=("a",), newer=True),
     ),
+    "numbers out of order": (
+        "I21", [logged(1, 1, via="s", serial=2), logged(2, 2, via="s", serial=1)], NUMBERED,
+    ),
+    "a number twice": (
+        "I21", [logged(1, 1, via="s", serial=1), logged(2, 2, via="s", serial=1)], NUMBERED,
+    ),
+    "a number that came in time and is missing": (
+        "I21",
+        [publish(1, "invoke"), logged(2, 1, serial=2), publish(3, "invoke", "e2"), logged(4, 2, serial=1),
+         cursor(5, 2, 2), logged(6, 3, via="s", serial=2), Finished(t=7)],
+        NUMBERED,
+    ),
     "two effects of what could have been asked for": (
         "I3", [*two_events(), called(8, 1, 0, fresh=True), called(9, 1)], PROBE,
     ),
@@ -395,7 +408,7 @@ def test_a_replay_is_no_fault_in_itself() -> None:
 def test_every_invariant_has_a_bad_history() -> None:
     assert {invariant for invariant, _, _ in BAD.values()} == {
         "I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I12", "I13", "I14", "I15", "I16", "I17",
-        "I18", "I19", "I20",
+        "I18", "I19", "I20", "I21",
     }  # fmt: skip
 
 

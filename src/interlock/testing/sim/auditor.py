@@ -15,6 +15,7 @@ from interlock.core.event import Draft, Event, Shard
 from interlock.journal.decide import Held
 from interlock.journal.memory_disk import MemoryDisk, MemoryLedger
 from interlock.journal.ports import Cell
+from interlock.spec.patterns.resequence import look_type
 from interlock.testing.sim.history import SPOILED, Accounted, Controlled, Found, History, Logged, Retired, Took
 from interlock.testing.sim.loop import SimLoop, current_process
 from interlock.testing.standing import live
@@ -39,6 +40,8 @@ class Lineage(NamedTuple):
 
 def lineage_of_fact(draft: Draft) -> Lineage:
     """What a `Fact` says of itself."""
+    if draft.type == look_type(draft.stream):
+        return Lineage(draft.id, draft.type)
     fact = msgspec.json.decode(draft.data, type=Fact)
     return Lineage(fact.origin, fact.via, fact.serial)
 

@@ -268,6 +268,7 @@ class Reads(msgspec.Struct, frozen=True):
         prompt_us: within which time an event is delivered where nothing in its way is broken; None: not promised.
         ailing: keys whose events are made to fail.
         delay_us: how long after an event what is derived of it is due.
+        waits_us: how long it waits for a missing number, where it puts what it derives in order; 0: it does not.
         newer: whether it delivers only what has a higher serial than what it has delivered of the key.
         calls_max: how many calls of one process may be under way at once at a remote that it calls; None: not known.
         window_max: how many offsets above its floor a cursor may account for; None: not known.
@@ -286,6 +287,7 @@ class Reads(msgspec.Struct, frozen=True):
     ailing: frozenset[str] = frozenset()
     delay_us: int = 0
     newer: bool = False
+    waits_us: int = 0
     calls_max: int | None = None
     window_max: int | None = None
     running_max: int | None = None

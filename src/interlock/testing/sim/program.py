@@ -5,6 +5,7 @@ Its functions note when they begin; what they send says what it is about, so tha
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -73,6 +74,8 @@ SHAPES: dict[str, Shape] = {
     "recall": Shape(("reminded",), ("mail",), "keyed", "skip"),
     "latest": Shape(("moved",), ("search",), "keyed", "skip", newer=True),
     "ring": Shape(("chimed",), ("chat",), "keyed", "skip"),
+    "scatter": Shape(("opened",), (), "keyed", "skip"),
+    "in_order": Shape(("numbered",), (), "keyed", "skip"),
     "settle": Shape(("opened", "moved"), ("clearing",), "probe", "skip"),
 }
 VARIANT = "book"
@@ -81,8 +84,14 @@ LATER_SHAPES = frozenset({"settle"})
 """Subscriptions whose Systems are there only where they are: what a seed draws from all Systems keeps its meaning."""
 CALLING = frozenset(f"{STREAM}.{name}" for name, shape in SHAPES.items() if shape.systems)
 """Subscriptions whose functions call a System."""
+WAITING = frozenset({"remind", "scatter", "in_order"})
+"""Subscriptions of which something comes later than it could."""
 REMINDER_DELAY = timedelta(seconds=40)
 """How long after it was emitted what `remind` emits is due."""
+NUMBERS = 4
+"""How many numbered events `scatter` makes of one; some never come, and others twice."""
+GAP_AFTER = timedelta(seconds=20)
+"""How long `in_order` waits for a number."""
 CHIME = timedelta(seconds=5)
 """Between two times of the schedule."""
 BOMB = "e0-3"
@@ -108,6 +117,9 @@ def program(seen: Seen, swarm: Swarm, *, narrow: bool) -> Plan:
     types["ticked"] = sim.event("ticked", Fact)
     if "remind" in swarm.subscriptions:
         types["reminded"] = sim.event("reminded", Fact, key=lambda fact: fact.key, delayed=True)
+    if "in_order" in swarm.subscriptions:
+        types["numbered"] = sim.event("numbered", Fact, key=lambda fact: fact.key, delayed=True)
+        types["ordered"] = sim.event("in_order", Fact, key=lambda fact: fact.key)
     if swarm.chimes:
         types["chimed"] = sim.event("chimed", Fact, key=lambda fact: fact.key)
         sim.schedule(every=CHIME, missed=swarm.chimes)(_chiming(types["chimed"]))
@@ -117,18 +129,32 @@ def program(seen: Seen, swarm: Swarm, *, narrow: bool) -> Plan:
         if name == "canonize":
             sim.translate(types["moved"], into=types["canonical"], on_dead="skip", retry=RETRY)(canonize)
             continue
+        if name == "in_order":
+            options = SubscribeOptions(on_dead="skip", retry=RETRY, start="beginning")
+            sim.resequence(
+                types["numbered"],
+                into=types["ordered"],
+                by="serial",
+                gap_after=GAP_AFTER,
+                first=1,
+                map=put_in_order,
+                **options,
+            )
+            continue
         calls = [(label, systems[label]) for label in shape.systems]
         bomb = BOMB if swarm.bombs and name == bombed(swarm) else ""
         function = _function(seen._replace(bomb=bomb), name, calls, shape.effect)
         if name == "remind":
             function = _reminding(function, types["reminded"])
+        if name == "scatter":
+            function = _scattering(function, types["numbered"])
         options = SubscribeOptions(
             order="key" if shape.ordered else "none", retry=RETRY, on_dead=shape.on_dead, start="beginning"
         )
         if shape.newer:
             options["if_newer_than"] = "serial"
         sim.subscribe(*[types[type] for type in reads], **options)(function)
-    streams = (STREAM, waiting_room(STREAM)) if "reminded" in types else (STREAM,)
+    streams = (STREAM, waiting_room(STREAM)) if {"reminded", "numbered"} & types.keys() else (STREAM,)
     bindings = Bindings(
         systems={
             f"{STREAM}.{name}": HttpBinding(
@@ -146,6 +172,11 @@ def program(seen: Seen, swarm: Swarm, *, narrow: bool) -> Plan:
 def canonize(fact: Fact) -> Fact | None:
     """Raw to canonical; it remembers where it came from."""
     return Fact(fact.key, fact.serial, f"{STREAM}.canonize", fact.origin)
+
+
+def put_in_order(fact: Fact) -> Fact | None:
+    """What has a number, in its turn."""
+    return Fact(fact.key, fact.serial, f"{STREAM}.in_order", f"{fact.key}-1" if fact.serial == 1 else fact.origin)
 
 
 def reads_of(swarm: Swarm, ailing: frozenset[str], prompt_us: int | None) -> list[Reads]:
@@ -166,10 +197,11 @@ def reads_of(swarm: Swarm, ailing: frozenset[str], prompt_us: int | None) -> lis
                 backoff_us=RETRY.base_us // 2,
                 age_max_us=min(ages),
                 attempts_max=RETRY.attempts_max,
-                prompt_us=prompt_us if shape.effect != "once" and name != "remind" and not shape.newer else None,
+                prompt_us=prompt_us if shape.effect != "once" and not shape.newer and name not in WAITING else None,
                 delay_us=microseconds(REMINDER_DELAY) if name == "remind" else 0,
                 ailing=ailing,
                 newer=shape.newer,
+                waits_us=microseconds(GAP_AFTER) if name == "in_order" else 0,
                 calls_max=CONCURRENCY,
                 window_max=swarm.limits.get("WINDOW_OFFSETS", limits.WINDOW_OFFSETS),
                 running_max=swarm.limits.get("RUNNING_MAX", limits.RUNNING_MAX),
@@ -180,7 +212,7 @@ def reads_of(swarm: Swarm, ailing: frozenset[str], prompt_us: int | None) -> lis
 
 def bombed(swarm: Swarm) -> str:
     """The subscription whose function the bomb kills."""
-    return next(name for name in swarm.subscriptions if name != "canonize")
+    return next(name for name in swarm.subscriptions if name not in ("canonize", "in_order"))
 
 
 def _chiming(chimed: EventType[Fact]) -> ScheduleFunction:
@@ -202,6 +234,25 @@ def _reminding(function: Function, reminded: EventType[Fact]) -> Function:
         return None
 
     return remind
+
+
+def _scattering(function: Function, numbered: EventType[Fact]) -> Function:
+    async def scatter(event: Event[Any], context: Context) -> Outcome | None:
+        if outcome := await function(event, context):
+            return outcome
+        id = event.stored.draft.id
+        chance = random.Random(id)
+        for number in range(1, NUMBERS + 1):
+            # The first stands for all: it says of which event they are made.
+            times = 1 if number == 1 else chance.choice((0, 1, 1, 1, 1, 2))
+            for time in range(times):
+                numbered_id = f"{id}-{number}" + "-again" * time
+                via, origin = ("scatter", id) if number == 1 else ("scattered", numbered_id)
+                due = timedelta(seconds=chance.choice((0, 0, 2, 15, 60)))
+                context.emit(numbered.draft(Fact(id, number, f"{STREAM}.{via}", origin), id=numbered_id, due=due))
+        return None
+
+    return scatter
 
 
 def _function(seen: Seen, name: str, calls: list[tuple[str, HttpSystem]], effect: Effect) -> Function:

@@ -109,6 +109,7 @@ def draw(seed: int) -> Swarm:
     swarm = _spoiled(swarm, random.Random(f"{seed}/swarm/6"))
     swarm = _late(swarm, random.Random(f"{seed}/swarm/7"))
     swarm = _edited(_settling(swarm, random.Random(f"{seed}/swarm/8")), random.Random(f"{seed}/swarm/edits"))
+    swarm = _numbered(swarm, random.Random(f"{seed}/swarm/numbers"))
     # One seed in ten each, and none of those that are kept because they once failed.
     kind = (seed + seed // 10) % 10
     swarm = msgspec.structs.replace(swarm, secrets=kind in (3, 8), races=kind in (3, 8))
@@ -161,6 +162,15 @@ def _settling(swarm: Swarm, chance: random.Random) -> Swarm:
     if chance.random() >= 0.25:
         return swarm
     return msgspec.structs.replace(swarm, subscriptions=tuple(sorted((*swarm.subscriptions, "settle"))))
+
+
+def _numbered(swarm: Swarm, chance: random.Random) -> Swarm:
+    """Numbered events that come out of order, and how many keys a lane remembers that puts them in order."""
+    if chance.random() >= 0.25:
+        return swarm
+    subscriptions = tuple(sorted((*swarm.subscriptions, "scatter", "in_order")))
+    bounds = {"SEQUENCE_KEYS_MAX": chance.choice((1, 3, 10_000))}
+    return msgspec.structs.replace(swarm, subscriptions=subscriptions, limits={**swarm.limits, **bounds})
 
 
 def _on_file(swarm: Swarm, chance: random.Random) -> Swarm:

@@ -5,6 +5,7 @@ It breaks things for a while, mends all of them, and waits until nothing is owed
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import errno
 import random
@@ -81,6 +82,7 @@ class World:
         self._context = contextvars.copy_context()
         self._commit_chance = loop.stream("commits")
         self._wrong_files: list[str] = []
+        self._racing: list[asyncio.Task[None]] = []
         self._narrow = bool(swarm.deploys) and self.chance.random() < 0.5
         self._freezing = False
         self._truce = False
@@ -117,7 +119,7 @@ class World:
             self._again(rate, act, until)
         for number in range(RACERS if self.swarm.races else 0):
             racer = Racer(self.loop, number, self.history, lambda: [one for one in self.machines if one.ready])
-            self.loop.create_task(racer.run(self.swarm.duration_us))
+            self._racing.append(self.loop.create_task(racer.run(self.swarm.duration_us)))
         if self.swarm.spoiled:
             self.loop.create_task(self._spoil())
         await self.clock.sleep_until(until)
@@ -433,6 +435,9 @@ class World:
         """A day passes, and what nothing claims is collected once."""
         if not self.swarm.collects:
             return
+        for racing in self._racing:
+            # What is appended in a race and refused leaves a file.
+            await racing
         await self.clock.sleep_until(self.loop.now_us + limits.BODY_ORPHAN_US)
         machine = self.machine()
         if machine is not None:

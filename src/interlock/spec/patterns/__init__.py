@@ -1,0 +1,1 @@
+"""Patterns of integration as pure reducers `(state, event) -> (state, what to emit)`; delivery runs them."""
