@@ -17,10 +17,14 @@ CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Extent(NamedTuple):
-    """How much is measured: `scale` lengthens the rounds; `backlog` is how many events pile up, where some do."""
+    """How much is measured: `scale` lengthens the rounds; `backlog` is how many events pile up, where some do.
+
+    `full` takes `delivery` to the sizes that one promises, not those that one waits for.
+    """
 
     scale: float = 1.0
     backlog: int | None = None
+    full: bool = False
 
 
 class Row(NamedTuple):

@@ -9,17 +9,14 @@ import asyncio
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import uvloop
 
+from bench.cases import fill, pause
 from bench.composed import Composed
 from bench.measure import Extent, Row, Table, resident_mb
 from bench.orders import Shop, plan, shop, subscribed
-from interlock.core.controls import Control, encode_control, subscription_control_key
-from interlock.core.event import Draft
-from interlock.journal.ports import CellWrite
 
 BACKLOG = 1_000_000
 BATCH = 100
@@ -53,16 +50,9 @@ def _told(step: str, home: str, backlog: int) -> list[float]:
 async def _fill(home: Path, backlog: int) -> list[float]:
     own = _subscribed([0])
     async with Composed(plan(own), home) as composed:
-        store = composed.engine.store
-        await _pause(composed, paused=True)
+        await pause(composed, "shop.wait", paused=True)
         empty = resident_mb()
-        batches = _batches(own, backlog)
-
-        async def produce() -> None:
-            for batch in batches:
-                await store.append(batch)
-
-        await asyncio.gather(*[produce() for _ in range(PRODUCERS)])
+        await fill(composed, (own.draft(number) for number in range(backlog)), BATCH, PRODUCERS)
         return [empty, resident_mb()]
 
 
@@ -70,22 +60,10 @@ async def _resume(home: Path, backlog: int) -> list[float]:
     own = _subscribed(delivered := [0])
     async with Composed(plan(own), home) as composed:
         reopened = resident_mb()
-        await _pause(composed, paused=False)
+        await pause(composed, "shop.wait", paused=False)
         while delivered[0] < min(backlog, 100_000):
             await asyncio.sleep(0.05)
         return [reopened, resident_mb()]
-
-
-async def _pause(composed: Composed, *, paused: bool) -> None:
-    key = subscription_control_key("shop.wait")
-    await composed.engine.store.put([CellWrite(key, encode_control(Control(paused=paused)))])
-    while not all(lane.paused is paused for lane in composed.engine.fleet.lanes()):
-        await asyncio.sleep(0.01)
-
-
-def _batches(own: Shop, backlog: int) -> Iterator[list[Draft]]:
-    for first in range(0, backlog, BATCH):
-        yield [own.draft(number) for number in range(first, min(backlog, first + BATCH))]
 
 
 def _subscribed(delivered: list[int]) -> Shop:

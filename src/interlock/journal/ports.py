@@ -328,7 +328,8 @@ class Journal(Protocol):
     async def forget(self, forget: Forget) -> None:
         """Take away the keys of erased events, and what may quote them in records of attempts and cells.
 
-        When it returns the disk of the store does not hold any of it, except in files that `collect` removes.
+        When it returns the disk of the store does not hold any of it, except in files that `collect` removes, and where
+        a reader's snapshot (a backup) still needs it: then by the first commit after that has ended.
         """
         ...
 

@@ -11,8 +11,10 @@ from tests.unit.runtime.workbench import Line, Paid, Workbench, at_work
 from interlock.control import erase_shapes, shapes, table
 from interlock.control.audit import STREAM
 from interlock.control.problem import Refused
+from interlock.core.cursor import CursorId
 from interlock.core.erasure import Erasure, encode_erasure, erasure_key
-from interlock.journal.ports import CellWrite
+from interlock.journal.memory_disk import MemoryTx
+from interlock.journal.ports import CellWrite, Erase, Forget
 
 
 def asked(**members: Any) -> erase_shapes.EraseCommand:
@@ -177,6 +179,45 @@ def test_an_erasure_that_begins_at_any_moment_leaves_nothing_and_the_key_goes_on
         assert len(bench.lab.system(bench.warehouse).accepted) == sent + 1
 
     at_work(story, on_dead="halt")
+
+
+def test_what_a_mark_counts_leaves_it_and_the_key_goes_on() -> None:
+    async def story(bench: Workbench) -> None:
+        await bench.put("o-1", "S-91", "held")
+        behind = [await bench.put("o-1", "S-1", f"behind {number}") for number in range(3)]
+        await bench.rest(120)
+        assert [mark.count for one in bench.lab._disk.ledgers.values() for mark in one.marks.values()] == [3]
+        await bench.ask(table.ERASE, asked(event=behind[1]))
+        sound(bench)
+        assert [mark.count for one in bench.lab._disk.ledgers.values() for mark in one.marks.values()] == [2]
+        await bench.ask(table.ERASE, asked(key="o-1"))
+        sound(bench)
+        assert not any(one.marks or one.rows for one in bench.lab._disk.ledgers.values())
+
+    at_work(story, on_dead="halt")
+
+
+def test_a_tombstone_that_a_lane_comes_to_later_is_filtered_without_a_call() -> None:
+    async def story(bench: Workbench) -> None:
+        who = shapes.ControlCommand("shop.pick", reason="tests")
+        await bench.ask(table.SUBSCRIPTION_PAUSE, who)
+        await bench.put("o-1", "S-1", "1")
+        (event,) = (log.events[0] for log in bench.lab._disk.streams["shop"].shards if log.events)
+        done = CellWrite("erasure/none", encode_erasure(Erasure(0, 0, ended_at=1)))
+        # No lane is asked: the process is not there any more.
+        commit = MemoryTx(bench.lab._disk, bench.lab.clock.now(), {})
+        commit.erase(Erase(event.shard, [1], "job_1", b"{}"))
+        commit.forget(Forget(event.shard, [1], "job_1", None, done))
+        await bench.restart()
+        await bench.rest(70)
+        await bench.ask(table.SUBSCRIPTION_RESUME, who)
+        await bench.rest(2)
+        assert bench.lab.system(bench.warehouse).accepted == []
+        sound(bench)
+        one = bench.lab._disk.ledgers[CursorId("shop.pick", event.shard)]
+        assert (one.held.cursor.counters.filtered, one.attempts, one.rows) == (1, [], {})
+
+    at_work(story)
 
 
 def test_an_erased_event_is_not_replayed() -> None:
