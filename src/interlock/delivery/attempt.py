@@ -302,12 +302,11 @@ class Run:
         if found is None:
             return
         if found.skipped:
-            self._told("sequence.skipped", count=found.skipped)
+            self._ports.emit(
+                "sequence.skipped", subscription=self._spec.name, event=self.work.event.id, count=found.skipped
+            )
         if found.fate == "repeated":
-            self._told("sequence.repeated")
-
-    def _told(self, record: str, **fields: object) -> None:
-        self._ports.emit(record, subscription=self._spec.name, event=self.work.event.id, **fields)
+            self._ports.emit("sequence.repeated", subscription=self._spec.name, event=self.work.event.id)
 
     def _is_late(self, payload: Any) -> bool:
         assert self._program.newness is not None, "asked only where somebody said what is late"

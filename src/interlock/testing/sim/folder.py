@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from interlock.journal.memory_disk import MemoryDisk
 from interlock.testing.sim.loop import SimLoop, current_process
@@ -17,13 +17,17 @@ class PowerCut(BaseException):
 
 
 class Folder:
-    """Breaks the disk's folder while `breaking`: a step fails, or the power goes and takes what was not synced."""
+    """Breaks the disk's folder while `breaking`: a step fails, or the power goes and takes what was not synced.
 
-    def __init__(self, loop: SimLoop, disk: MemoryDisk, swarm: Swarm) -> None:
+    `failed` notes in the history that the store of the process that runs has failed.
+    """
+
+    def __init__(self, loop: SimLoop, disk: MemoryDisk, swarm: Swarm, failed: Callable[[], None]) -> None:
         self.breaking = True
         self._loop = loop
         self._disk = disk
         self._swarm = swarm
+        self._failed = failed
         self._chance: random.Random = loop.stream("folder")
         disk.files.before = self._before
 
@@ -34,6 +38,7 @@ class Folder:
         process = current_process()
         if draw < swarm.file_fail or process is None:
             self._loop.note(f"{step} of a payload's file fails")
+            self._failed()
             raise OSError(self._chance.choice((errno.ENOSPC, errno.EIO)), "the simulated disk failed")
         self._loop.note(f"the power goes before the {step} of a payload's file")
         self._disk.files.power_cut(SimRandom(self._chance))

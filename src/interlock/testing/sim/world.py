@@ -90,7 +90,7 @@ class World:
         self._spoil_chance = loop.stream("spoiled")
         self._asked: dict[tuple[CursorId, int], Machine | None] = {}
         self._remotes: dict[str, Remote] = {}
-        self._folder = Folder(loop, self.disk, swarm)
+        self._folder = Folder(loop, self.disk, swarm, self._disk_failed)
         means = Means(self.chance, self._write, self._fault, self._later)
         self._persons = Persons(loop, swarm, self.disk, self.history, means)
         self._poison = frozenset(f"k{number}" for number in range(min(swarm.poison, swarm.keys - 1)))
