@@ -21,6 +21,12 @@ def test_each_row_is_in_the_database_once_whenever_the_process_is_killed(tmp_pat
 
 @pytest.mark.timeout(240)
 def test_the_checker_notices_rows_that_came_twice_without_the_inbox(tmp_path: Path) -> None:
-    with postgresql.database() as url:
-        verdict = SqlTorture(tmp_path, url, "no-inbox").deliver(events=900, kills=3, rate=300, seed=11)
-    assert any("times in the table" in problem for problem in verdict.problems)
+    def came_twice(seed: int) -> bool:
+        with postgresql.database() as url:
+            folder = tmp_path / str(seed)
+            folder.mkdir()
+            verdict = SqlTorture(folder, url, "no-inbox").deliver(events=900, kills=3, rate=300, seed=seed)
+        return any("times in the table" in problem for problem in verdict.problems)
+
+    # Three kills seldom all miss the moment between a row and its settlement; so many never do.
+    assert any(came_twice(seed) for seed in range(11, 17))
